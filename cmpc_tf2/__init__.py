@@ -1,0 +1,19 @@
+"""CMPC for TensorFlow 2: mark the pixels of what an expression refers to.
+
+Nothing heavy is loaded until `load_model` or `Predictor` is used, so that commands answer `--help` at once.
+"""
+
+__version__ = "0.1.0"
+__all__ = ["Predictor", "load_model"]
+
+
+def __getattr__(name: str):
+    if name == "load_model":
+        from cmpc_tf2.checkpoints import load_model
+
+        return load_model
+    if name == "Predictor":
+        from cmpc_tf2.predictor import Predictor
+
+        return Predictor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,5 @@
+import sys
+
+from cmpc_tf2.cli import main
+
+sys.exit(main())

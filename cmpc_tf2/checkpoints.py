@@ -1,0 +1,71 @@
+"""Model files: one `.keras` file holds the sizes, the weights and, if known, the vocabulary."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import replacing
+from cmpc_tf2.models.backbone import DeepLabResNet
+from cmpc_tf2.models.cmpc import CMPC
+
+
+def load_model(path: str | os.PathLike) -> CMPC:
+    """Loads a CMPC model.
+
+    Args:
+        path: A `.keras` file made by `tools/convert_tf1_ckpt.py` or by `save_model`.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        InputError: The file is missing, damaged or something else.
+    """
+    return _load(path, CMPC, "a CMPC model")
+
+
+def load_backbone(path: str | os.PathLike) -> DeepLabResNet:
+    """Loads a bare backbone; as `load_model`."""
+    return _load(path, DeepLabResNet, "a DeepLab-ResNet backbone")
+
+
+def load_any(path: str | os.PathLike) -> CMPC | DeepLabResNet:
+    """Loads either kind; as `load_model`."""
+    return _load(path, (CMPC, DeepLabResNet), "a CMPC model or backbone")
+
+
+def save_model(model: keras.Model, path: str | os.PathLike):
+    """Writes a model to a `.keras` file: whole or not at all.
+
+    Raises:
+        InputError: `path` does not end in `.keras`, or its folder does not exist.
+    """
+    path = Path(path)
+    if path.suffix != ".keras":
+        raise InputError(f"{path}: expected a name that ends in .keras")
+    with replacing(path) as partial:
+        model.save(partial)
+
+
+def _load(path, kind, expectation: str):
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such model file; "
+            "make one with `python tools/convert_tf1_ckpt.py --checkpoint PREFIX --output FILE.keras`"
+        )
+    if path.suffix != ".keras":
+        raise InputError(
+            f"{path}: expected a .keras file; TensorFlow 1 checkpoints are converted with tools/convert_tf1_ckpt.py"
+        )
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
+    if not isinstance(model, kind):
+        raise InputError(f"{path}: expected {expectation}, found a {type(model).__name__}")
+    return model

@@ -1,0 +1,77 @@
+"""`python -m cmpc_tf2 COMMAND` (and `cmpc COMMAND` once installed)."""
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from cmpc_tf2.errors import InputError
+
+
+def run_command(command: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
+    """Runs a command and turns a user's mistake into one line on standard error.
+
+    Returns:
+        The exit status: what the command returns (None is 0), or 1 if it could not do its work.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    try:
+        return command(arguments) or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cmpc", description="Referring image segmentation with CMPC.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    evaluate = commands.add_parser("evaluate", help="score a split")
+    evaluate.set_defaults(module="cmpc_tf2.evaluate")
+    evaluate.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
+    evaluate.add_argument("-d", "--dataset", required=True, help="unc, unc+ or Gref (refcoco, refcoco+, refcocog)")
+    evaluate.add_argument("-t", "--split", required=True, help="val, testA, testB, ...")
+    evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
+    evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
+    evaluate.add_argument("-bs", "--batch-size", type=int, default=4, help="samples per step (changes no number)")
+    evaluate.add_argument(
+        "--exact-masks",
+        action="store_true",
+        help="leave out the interpolated rim that the original counts; not comparable with published numbers",
+    )
+    evaluate.add_argument("--report", type=Path, metavar="FILE.json", help="write scores and per-sample records")
+    evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="write a picture per sample")
+
+    predict = commands.add_parser("predict", help="segment one picture")
+    predict.set_defaults(module="cmpc_tf2.predict")
+    predict.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
+    predict.add_argument("--image", type=Path, required=True, metavar="FILE", help="JPEG, PNG, ..., any size")
+    predict.add_argument(
+        "--expression", action="append", required=True, metavar="TEXT", help="what to mark; may be given repeatedly"
+    )
+    predict.add_argument("--output", type=Path, required=True, metavar="FILE.png", help="picture with masks drawn in")
+    predict.add_argument(
+        "--mask", type=Path, metavar="FILE.png", help="mask as 0 and 255; FILE_1.png, ... for several expressions"
+    )
+    predict.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
+
+    demo = commands.add_parser("demo", help="the whole way on a random model and a drawn picture, offline")
+    demo.set_defaults(module="cmpc_tf2.demo")
+    demo.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs `python -m cmpc_tf2`; the command's module is loaded only after its arguments were understood."""
+    arguments = build_parser().parse_args(argv)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    return run_command(lambda options: importlib.import_module(options.module).run(options), arguments)

@@ -1,0 +1,113 @@
+"""Sizes of the model, as plain data.
+
+Nothing but the standard library is loaded, so that any command can read it at once.
+"""
+
+import dataclasses
+import enum
+
+from cmpc_tf2.errors import InputError
+
+# Sides of the picture are divided by this to give the grid of cells: stride 2 three times, then dilation.
+OUTPUT_STRIDE = 8
+# MUTAN's rank: the number of products that are summed.
+MUTAN_HEADS = 5
+# Backbone taps, shallow to deep. The ConvLSTM reads them in this order.
+LEVELS = ("c3", "c4", "c5")
+
+
+class WordType(str, enum.Enum):
+    """What a word does in a referring expression."""
+
+    ENTITY = "entity"
+    ATTRIBUTE = "attribute"
+    RELATION = "relation"
+    UNNECESSARY = "unnecessary"
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig:
+    """Sizes of the DeepLab-ResNet backbone; the defaults are ResNet-101.
+
+    Attributes:
+        width: Filters of the first convolution. Stage k (2 to 5) has `width * 2**(k-2)` filters inside its
+            bottlenecks and four times as many behind them.
+        depths: Bottlenecks in stages 2, 3, 4 and 5.
+    """
+
+    width: int = 64
+    depths: tuple[int, int, int, int] = (3, 4, 23, 3)
+
+    def __post_init__(self):
+        object.__setattr__(self, "depths", tuple(self.depths))
+        _require_positive(self, "width")
+        if len(self.depths) != 4 or not all(_is_positive(depth) for depth in self.depths):
+            raise InputError(
+                f"BackboneConfig.depths: expected four whole numbers above 0, one per stage; received {self.depths!r}"
+            )
+
+    def stage_filters(self, stage: int) -> int:
+        """Channels behind stage 2, 3, 4 or 5."""
+        return self.width * 2 ** (stage - 2) * 4
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of CMPC-I; the defaults are those of the released checkpoints.
+
+    Attributes:
+        image_size: Side of the square input in pixels, a multiple of 8. The ConvLSTM's peepholes are bound to it.
+        vocabulary_size: Rows of the word embedding table.
+        embedding_dim: Width of a word vector (GloVe: 300).
+        feature_dim: Width of visual and language features (the original's `v_emb_dim` and `rnn_size`).
+        fusion_dim: Width of level features and of the ConvLSTM (the original's `mlp_dim`).
+        word_parser_dim: Hidden units of the word-type classifier.
+        max_words: Word slots of an expression.
+        backbone: Sizes of the backbone.
+    """
+
+    image_size: int = 320
+    vocabulary_size: int = 12112
+    embedding_dim: int = 300
+    feature_dim: int = 1000
+    fusion_dim: int = 500
+    word_parser_dim: int = 500
+    max_words: int = 20
+    backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
+
+    # The classes of the word parser, in the order of its outputs.
+    word_types = (WordType.ENTITY, WordType.ATTRIBUTE, WordType.RELATION, WordType.UNNECESSARY)
+
+    def __post_init__(self):
+        if isinstance(self.backbone, dict):
+            object.__setattr__(self, "backbone", BackboneConfig(**self.backbone))
+        for field in dataclasses.fields(self):
+            if field.name != "backbone":
+                _require_positive(self, field.name)
+        if self.image_size % OUTPUT_STRIDE:
+            raise InputError(
+                f"ModelConfig.image_size: expected a multiple of {OUTPUT_STRIDE} pixels; received {self.image_size}"
+            )
+
+    @property
+    def grid_size(self) -> int:
+        """Cells along one side of the feature maps."""
+        return self.image_size // OUTPUT_STRIDE
+
+    def to_dict(self) -> dict:
+        """The sizes as JSON-ready data; `ModelConfig(**data)` restores them."""
+        data = dataclasses.asdict(self)
+        data["backbone"]["depths"] = list(self.backbone.depths)
+        return data
+
+
+def _is_positive(value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _require_positive(config, name: str):
+    value = getattr(config, name)
+    if not _is_positive(value):
+        raise InputError(
+            f"{type(config).__name__}.{name}: expected a whole number above 0; received {value!r}"
+        )

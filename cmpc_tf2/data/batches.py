@@ -1,0 +1,141 @@
+"""The `.npz` files on disk, one referring expression each. The only place that names their keys.
+
+`<root>/<dataset>/<split>_batch/<dataset>_<split>_<n>.npz`, n from 0 without gaps. The format is the original's:
+either side reads what the other wrote.
+"""
+
+import dataclasses
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import replacing
+
+_TOKEN_IDS = "text_batch"
+_IMAGE = "im_batch"
+_MASK = "mask_batch"
+_EXPRESSION = "sent_batch"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sample:
+    """One referring expression with its picture and ground truth.
+
+    Attributes:
+        token_ids: int64 `(T,)`, left-padded with 0.
+        image: uint8 `(h, w, 3)`, RGB.
+        mask: bool `(h, w)`.
+        expression: The sentence as it was given.
+    """
+
+    token_ids: np.ndarray
+    image: np.ndarray
+    mask: np.ndarray
+    expression: str
+
+
+def split_folder(root: str | os.PathLike, dataset: str, split: str) -> Path:
+    """Where the batches of a split lie."""
+    return Path(root) / dataset / f"{split}_batch"
+
+
+def batch_path(root: str | os.PathLike, dataset: str, split: str, index: int) -> Path:
+    """The file of sample number `index`."""
+    return split_folder(root, dataset, split) / f"{dataset}_{split}_{index}.npz"
+
+
+def list_batches(root: str | os.PathLike, dataset: str, split: str) -> list[Path]:
+    """The files of a split in order.
+
+    Raises:
+        InputError: There are none, or a number is missing.
+    """
+    folder = split_folder(root, dataset, split)
+    pattern = re.compile(rf"{re.escape(dataset)}_{re.escape(split)}_(\d+)\.npz")
+    numbers = sorted(int(m[1]) for p in folder.glob("*.npz") if (m := pattern.fullmatch(p.name)))
+    if not numbers:
+        raise InputError(
+            f"{folder}: no batches of {dataset} {split}; "
+            f"make them with `python build_batches.py -d {dataset} -t {split}`"
+        )
+    gaps = sorted(set(range(numbers[-1] + 1)) - set(numbers))
+    if gaps:
+        missing = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
+        raise InputError(f"{folder}: batches 0 to {numbers[-1]} expected, missing: {missing}; build the split again")
+    return [batch_path(root, dataset, split, number) for number in numbers]
+
+
+def write_batch(path: str | os.PathLike, sample: Sample):
+    """Writes a sample, whole or not at all."""
+    with replacing(path) as partial:
+        np.savez(
+            partial,
+            **{
+                _TOKEN_IDS: sample.token_ids.astype(np.int64),
+                _IMAGE: sample.image,
+                _MASK: sample.mask,
+                _EXPRESSION: np.array([sample.expression]),
+            },
+        )
+
+
+def read_batch(path: str | os.PathLike) -> Sample:
+    """Reads a sample written by this project or by the original.
+
+    Raises:
+        InputError: The file is missing, cut off, holds pickled objects, or is not such a batch.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such batch")
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = {_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION} - set(arrays.files)
+            if missing:
+                raise InputError(f"{path}: not a batch of this project: no {', '.join(sorted(missing))}")
+            token_ids, image, mask = arrays[_TOKEN_IDS], arrays[_IMAGE], arrays[_MASK]
+            expressions = arrays[_EXPRESSION]
+    except (zipfile.BadZipFile, EOFError, OSError, AttributeError, TypeError) as error:
+        # NumPy returns a bare array for a .npy file under another name: no `files`.
+        raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
+    except InputError:
+        raise
+    except ValueError as error:
+        if "allow_pickle" in str(error):
+            raise InputError(f"{path}: holds pickled objects, which are never loaded") from error
+        raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
+
+    def require(condition, key, expected, array):
+        if not condition:
+            raise InputError(f"{path}: {key}: expected {expected}, found {array.dtype} {array.shape}")
+
+    require(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", _TOKEN_IDS, "integers (T,)", token_ids)
+    require(image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8, _IMAGE, "uint8 (h, w, 3)", image)
+    require(mask.dtype == bool and mask.shape == image.shape[:2], _MASK, f"bool {image.shape[:2]}", mask)
+    require(expressions.size == 1 and expressions.dtype.kind in "US", _EXPRESSION, "one string", expressions)
+    expression = expressions.item()
+    if isinstance(expression, bytes):
+        expression = expression.decode("utf-8", errors="replace")
+    return Sample(token_ids.astype(np.int64), image, mask, expression)
+
+
+def check_batches(paths: list[Path]):
+    """Looks at the table of contents of every file: a file that is cut off or foreign shows before hours of work.
+
+    Raises:
+        InputError: Naming the first bad file.
+    """
+    expected = {f"{key}.npy" for key in (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)}
+    for path in paths:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = set(archive.namelist())
+        except (zipfile.BadZipFile, OSError) as error:
+            raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
+        if not expected <= names:
+            missing = ", ".join(sorted(name.removesuffix(".npy") for name in expected - names))
+            raise InputError(f"{path}: not a batch of this project: no {missing}")

@@ -1,0 +1,163 @@
+"""Pictures: reading, resizing exactly as the original does, and the network's input form."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import replacing
+
+# Caffe's mean of ImageNet, in the order blue, green, red.
+BGR_MEAN = np.array([104.00698793, 116.66876762, 122.67891434], dtype=np.float32)
+
+
+def read_image(path: str | os.PathLike, upright: bool = False) -> np.ndarray:
+    """Reads a picture of any usual kind: grey, palette, RGB, RGBA (alpha is dropped), CMYK, 16-bit grey.
+
+    Args:
+        path: The file.
+        upright: True turns the picture as its EXIF orientation says, as viewers do. Data sets are annotated on the
+            stored pixels, so their pictures are read without.
+
+    Returns:
+        uint8 `(h, w, 3)`, RGB.
+
+    Raises:
+        InputError: The file is missing, or is not a whole picture.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such image")
+    try:
+        with Image.open(path) as image:
+            image.load()
+            if upright:
+                image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
+                values = np.asarray(image, dtype=np.float64)
+                image = Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
+            return np.asarray(image.convert("RGB"))
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a readable image: {error}") from error
+
+
+def write_image(path: str | os.PathLike, image: np.ndarray):
+    """Writes a picture, whole or not at all.
+
+    Args:
+        path: The file; its suffix chooses the format.
+        image: uint8 RGB `(h, w, 3)`, or a mask, bool `(h, w)`, written as 0 and 255.
+
+    Raises:
+        InputError: The folder does not exist, or the suffix names no image format.
+    """
+    from PIL import Image
+
+    pixels = image.astype(np.uint8) * 255 if image.dtype == bool else image
+    require_image_suffix(path)
+    with replacing(path) as partial:
+        Image.fromarray(pixels).save(partial)
+
+
+def require_image_suffix(path: str | os.PathLike):
+    """Checks that a name ends in `.png`, `.jpg` or another format that can be written.
+
+    Raises:
+        InputError: It does not.
+    """
+    from PIL import Image
+
+    suffix = Path(path).suffix.lower()
+    if Image.registered_extensions().get(suffix) not in Image.SAVE:
+        raise InputError(f"{path}: cannot write that kind of image; end the name in .png")
+
+
+def resize_and_pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Fits a picture or mask into a rectangle: scaled to the largest size that fits, centred on black.
+
+    Source: `resize_and_pad` in `util/im_processing.py` of CMPC-Refseg, with scikit-image 0.13's `resize`: bilinear,
+    half-pixel centres, zero outside the image, no anti-aliasing.
+
+    Differs from TF1: a side never becomes shorter than one pixel; the original fails there.
+
+    Args:
+        image: `(h, w)` or `(h, w, C)`; integers are scaled to 0..1 by their range, floats are kept.
+        height: Rows of the result.
+        width: Columns of the result.
+
+    Returns:
+        float64 `(height, width)` or `(height, width, C)`.
+    """
+    source_height, source_width = image.shape[:2]
+    scale = min(height / source_height, width / source_width)
+    resized_height = max(1, int(np.round(source_height * scale)))
+    resized_width = max(1, int(np.round(source_width * scale)))
+    top = (height - resized_height) // 2
+    left = (width - resized_width) // 2
+    padded = np.zeros((height, width, *image.shape[2:]))
+    padded[top : top + resized_height, left : left + resized_width] = _resize(image, resized_height, resized_width)
+    return padded
+
+
+def resize_and_crop(image: np.ndarray, height: int, width: int, border: str = "constant") -> np.ndarray:
+    """The way back from `resize_and_pad`: scaled to the smallest size that covers the rectangle, centre cut out.
+
+    Source: `resize_and_crop` in `util/im_processing.py` of CMPC-Refseg.
+
+    Args:
+        image: `(h, w)` or `(h, w, C)`.
+        height: Rows of the result.
+        width: Columns of the result.
+        border: What lies outside the image: `constant` (zero, the original's) or `edge` (the nearest pixel).
+
+    Returns:
+        float64 `(height, width)` or `(height, width, C)`.
+    """
+    source_height, source_width = image.shape[:2]
+    scale = max(height / source_height, width / source_width)
+    resized_height = int(np.round(source_height * scale))
+    resized_width = int(np.round(source_width * scale))
+    top = (resized_height - height) // 2
+    left = (resized_width - width) // 2
+    resized = _resize(image, resized_height, resized_width, border)
+    return resized[top : top + height, left : left + width]
+
+
+def fit_image(image: np.ndarray, size: int) -> np.ndarray:
+    """A picture as the model sees it: `resize_and_pad`, rounded back to whole levels.
+
+    Args:
+        image: uint8 `(h, w, 3)`.
+        size: Side of the result.
+
+    Returns:
+        uint8 `(size, size, 3)`.
+    """
+    from skimage.util import img_as_ubyte
+
+    return img_as_ubyte(resize_and_pad(image, size, size))
+
+
+def subtract_mean(image: np.ndarray) -> np.ndarray:
+    """The network's input: float32, blue first, minus the mean; not scaled.
+
+    Args:
+        image: uint8 RGB `(..., 3)`.
+
+    Returns:
+        float32 BGR `(..., 3)`.
+    """
+    return image[..., ::-1].astype(np.float32) - BGR_MEAN
+
+
+def _resize(image: np.ndarray, height: int, width: int, border: str = "constant") -> np.ndarray:
+    from skimage.transform import resize
+    from skimage.util import img_as_float64
+
+    image = img_as_float64(image)
+    if image.shape[:2] == (height, width):
+        return image
+    return resize(image, (height, width), order=1, mode=border, anti_aliasing=False)

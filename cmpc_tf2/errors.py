@@ -1,0 +1,9 @@
+"""The one exception for what a user can mend."""
+
+
+class InputError(ValueError):
+    """Something given to us cannot be used.
+
+    The message names the file or setting, what was expected, what was found and how to mend it. Commands print it as
+    one line and exit with 1.
+    """

@@ -1,0 +1,183 @@
+"""Scores a split by the original's protocol."""
+
+import argparse
+import itertools
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from scipy.special import expit
+
+from cmpc_tf2.crf import load_densecrf, refine_mask
+from cmpc_tf2.data.batches import Sample, check_batches, list_batches, read_batch
+from cmpc_tf2.data.datasets import find_dataset
+from cmpc_tf2.data.image_ops import fit_image, resize_and_crop, write_image
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import progress, require_folder, write_json
+from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
+from cmpc_tf2.overlays import draw_masks
+from cmpc_tf2.predictor import TwoStageModel
+
+logger = logging.getLogger(__name__)
+
+# The original's threshold on logits.
+SCORE_THRESHOLD = 1e-9
+
+
+def evaluate(
+    model: TwoStageModel,
+    paths: list[Path],
+    dcrf: bool = False,
+    exact_masks: bool = False,
+    batch_size: int = 4,
+    overlays: Path | None = None,
+) -> dict:
+    """Scores a model on batches.
+
+    The protocol is that of the published numbers: the thresholded 320 x 320 mask is interpolated back to the
+    picture's size, and every pixel that is not exactly zero counts as foreground, the interpolated rim included.
+
+    Source: `test` in `trainval_model.py` of CMPC-Refseg.
+
+    Differs from TF1: an expression without words is skipped and reported; a sample with an empty ground truth and
+    an empty prediction has an IoU of 1; a split may have any number of samples.
+
+    Args:
+        model: The model.
+        paths: The split's files in order.
+        dcrf: Score masks refined by DenseCRF too.
+        exact_masks: Leave out the rim: an interpolated value counts from one half on. Not comparable with published
+            numbers.
+        batch_size: Samples per step. Does not change any number.
+        overlays: Folder for a picture per sample: prediction filled, ground truth outlined in white.
+
+    Returns:
+        The report's `samples`, `skipped`, `plain`, `dcrf` and `per_sample`.
+
+    Raises:
+        InputError: A batch cannot be used.
+    """
+    plain, refined = SegmentationScores(), SegmentationScores()
+    skipped, records = [], []
+
+    def score(mask: np.ndarray, sample: Sample) -> tuple[np.ndarray, int, int]:
+        interpolated = resize_and_crop(mask.astype(np.float64), *sample.mask.shape)
+        prediction = interpolated >= 0.5 if exact_masks else interpolated != 0
+        return prediction, *intersection_and_union(prediction, sample.mask)
+
+    for index, sample, fitted, logits in _predictions(model, paths, batch_size, skipped):
+        prediction, intersection, union = score(logits >= SCORE_THRESHOLD, sample)
+        plain.add(intersection, union)
+        record = {"index": index, "intersection": intersection, "union": union}
+        if dcrf:
+            prediction, intersection, union = score(refine_mask(expit(logits), fitted), sample)
+            refined.add(intersection, union)
+            record |= {"dcrf_intersection": intersection, "dcrf_union": union}
+        records.append(record)
+        if overlays is not None:
+            write_image(overlays / f"{index}.png", draw_masks(sample.image, [prediction], sample.mask))
+
+    return {
+        "samples": len(records),
+        "skipped": skipped,
+        "plain": plain.summary(),
+        "dcrf": refined.summary() if dcrf else None,
+        "per_sample": records,
+    }
+
+
+def _predictions(
+    model: TwoStageModel, paths: list[Path], batch_size: int, skipped: list
+) -> Iterator[tuple[int, Sample, np.ndarray, np.ndarray]]:
+    """Yields index, sample, fitted picture and logits for each sample; equal neighbouring pictures are encoded once."""
+    last_image = last_fitted = last_features = None
+    samples = _read_samples(model, paths, skipped)
+    while window := list(itertools.islice(samples, batch_size)):
+        images, fitted, owners = [], [], []
+        for _, sample in window:
+            if not images or not np.array_equal(images[-1], sample.image):
+                images.append(sample.image)
+            owners.append(len(images) - 1)
+        is_known = last_image is not None and np.array_equal(last_image, images[0])
+        fitted = [last_fitted] if is_known else []
+        fitted += [fit_image(image, model.config.image_size) for image in images[len(fitted) :]]
+        features = [last_features] if is_known else []
+        if len(features) < len(images):
+            encoded = model.encode(np.stack(fitted[len(features) :]))
+            count = len(images) - len(features)
+            features += [{name: x[i : i + 1] for name, x in encoded.items()} for i in range(count)]
+        for owner, group in itertools.groupby(zip(owners, window, strict=True), key=lambda pair: pair[0]):
+            members = [member for _, member in group]
+            logits = model.decode(features[owner], np.stack([sample.token_ids for _, sample in members]))
+            for (index, sample), sample_logits in zip(members, logits, strict=True):
+                yield index, sample, fitted[owner], sample_logits
+        last_image, last_fitted, last_features = images[-1], fitted[-1], features[-1]
+
+
+def _read_samples(model: TwoStageModel, paths: list[Path], skipped: list) -> Iterator[tuple[int, Sample]]:
+    config = model.config
+    for index, path in enumerate(progress(paths, len(paths), "evaluate")):
+        sample = read_batch(path)
+        ids = sample.token_ids
+        if ids.shape != (config.max_words,) or ids.min() < 0 or ids.max() >= config.vocabulary_size:
+            raise InputError(
+                f"{path}: token ids do not fit the model, which has {config.max_words} word slots and "
+                f"{config.vocabulary_size} words; build the split with the model's vocabulary"
+            )
+        if not ids.any():
+            skipped.append({"index": index, "reason": "the expression has no words"})
+            logger.warning("%s: skipped: the expression has no words", path)
+            continue
+        yield index, sample
+
+
+def format_scores(title: str, scores: dict) -> str:
+    """The scores in the words the original prints."""
+    if scores["overall_iou"] is None:
+        return f"{title}:\nno samples\n"
+    lines = [f"{title}:"]
+    lines += [f"precision@{threshold} = {value:f}" for threshold, value in scores["precision"].items()]
+    lines.append(f"overall IoU = {scores['overall_iou']:f}; mean IoU = {scores['mean_iou']:f}")
+    return "\n".join(lines) + "\n"
+
+
+def run(arguments: argparse.Namespace):
+    """The `evaluate` command."""
+    from cmpc_tf2.checkpoints import load_model
+
+    dataset = find_dataset(arguments.dataset, arguments.split)
+    if arguments.batch_size < 1:
+        raise InputError(f"-bs: expected a whole number above 0, received {arguments.batch_size}")
+    if arguments.dcrf:
+        load_densecrf()
+    if arguments.report:
+        require_folder(arguments.report)
+    paths = list_batches(arguments.batch_root, dataset.name, arguments.split)
+    check_batches(paths)
+    model = TwoStageModel(load_model(arguments.model))
+    if arguments.overlays:
+        os.makedirs(arguments.overlays, exist_ok=True)
+    result = evaluate(
+        model,
+        paths,
+        dcrf=arguments.dcrf,
+        exact_masks=arguments.exact_masks,
+        batch_size=arguments.batch_size,
+        overlays=arguments.overlays,
+    )
+    protocol = "exact masks, without the interpolated rim" if arguments.exact_masks else "original, rim included"
+    report = {
+        "dataset": dataset.name,
+        "split": arguments.split,
+        "model": str(arguments.model),
+        "protocol": protocol,
+        **result,
+    }
+    if arguments.report:
+        write_json(arguments.report, report)
+    print(f"{dataset.name} {arguments.split}: {report['samples']} samples, protocol: {protocol}")
+    print(format_scores("Segmentation evaluation (without DenseCRF)", report["plain"]))
+    if arguments.dcrf:
+        print(format_scores("Segmentation evaluation (with DenseCRF)", report["dcrf"]))

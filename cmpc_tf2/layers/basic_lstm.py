@@ -1,0 +1,67 @@
+"""The word LSTM of the original."""
+
+import keras
+from keras import ops
+
+from cmpc_tf2.layers.normalization import PACKAGE
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class BasicLSTM(keras.layers.Layer):
+    """TensorFlow 1's `BasicLSTMCell` run over left-padded sentences.
+
+    One step, with gates in the order i, j, f, o:
+
+        i, j, f, o = split([x, h] kernel + bias)
+        c' = c * sigmoid(f + 1) + sigmoid(i) * tanh(j)
+        h' = sigmoid(o) * tanh(c')
+
+    At a padded position the state is carried on unchanged and the output is zero.
+
+    Differs from `keras.layers.LSTM`: gate order (Keras: i, f, j, o), and the forget bias of 1 is added at run time
+    instead of being part of the stored bias, so that weights convert both ways to the bit.
+
+    Source: `BasicLSTMCell` of TensorFlow 1.5 and `CMPC_model.py` of CMPC-Refseg.
+
+    Args:
+        units: Width of state and output.
+
+    Call arguments:
+        x: `(B, T, E)`.
+        is_word: bool `(B, T)`, False at padded positions.
+
+    Returns:
+        `(B, T, units)`.
+    """
+
+    FORGET_BIAS = 1.0
+
+    def __init__(self, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, input_shape):
+        self.input_width = input_shape[-1]
+        shape = (self.input_width + self.units, 4 * self.units)
+        self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
+        self.bias = self.add_weight(shape=(4 * self.units,), initializer="zeros", name="bias")
+
+    def call(self, x, is_word):
+        # The input's share of all steps is one product; only the state's share has to be sequential.
+        from_input = ops.matmul(x, self.kernel[: self.input_width]) + self.bias
+        state_kernel = self.kernel[self.input_width :]
+        h = ops.zeros_like(from_input[:, 0, : self.units])
+        c = h
+        outputs = []
+        for step in range(x.shape[1]):
+            i, j, f, o = ops.split(from_input[:, step] + ops.matmul(h, state_kernel), 4, axis=-1)
+            new_c = c * ops.sigmoid(f + self.FORGET_BIAS) + ops.sigmoid(i) * ops.tanh(j)
+            new_h = ops.sigmoid(o) * ops.tanh(new_c)
+            word_here = is_word[:, step, None]
+            outputs.append(ops.where(word_here, new_h, ops.zeros_like(new_h)))
+            h = ops.where(word_here, new_h, h)
+            c = ops.where(word_here, new_c, c)
+        return ops.stack(outputs, axis=1)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}

@@ -1,0 +1,80 @@
+"""The ConvLSTM that fuses the levels."""
+
+import keras
+from keras import ops
+
+from cmpc_tf2.layers.normalization import PACKAGE, GlobalLayerNormalization
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class PeepholeConvLSTM(keras.layers.Layer):
+    """A layer-normalised ConvLSTM with a 1x1 kernel and peepholes, run over a short list of feature maps.
+
+    One step from the state (c, h), zero at first; the gates' order is j, i, f, o:
+
+        j, i, f, o = split([x, h] kernel)
+        j, i, f = LN(j), LN(i + W_ci * c), LN(f + W_cf * c)
+        c' = c * sigmoid(f + 1) + sigmoid(i) * tanh(j)
+        o, c' = LN(o + W_co * c'), LN(c')
+        h' = sigmoid(o) * tanh(c')
+
+    The normalised c' is the state that goes on. The peepholes have one weight per cell: a trained layer is bound to
+    its grid.
+
+    Source: `ConvLSTMCell` in `util/cell.py` of CMPC-Refseg.
+
+    Args:
+        filters: Channels of state and output.
+
+    Call arguments:
+        sequence: List of tensors `(B, h, w, C)`, one per step.
+
+    Returns:
+        `(B, h, w, filters)`: the last h'.
+    """
+
+    FORGET_BIAS = 1.0
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.norm_j = GlobalLayerNormalization(name="norm_j")
+        self.norm_i = GlobalLayerNormalization(name="norm_i")
+        self.norm_f = GlobalLayerNormalization(name="norm_f")
+        self.norm_o = GlobalLayerNormalization(name="norm_o")
+        self.norm_c = GlobalLayerNormalization(name="norm_c")
+
+    def build(self, input_shape):
+        _, height, width, self.input_channels = input_shape[0]
+        cells = (height, width, self.filters)
+        self.kernel = self.add_weight(
+            shape=(self.input_channels + self.filters, 4 * self.filters), initializer="glorot_uniform", name="kernel"
+        )
+        self.peephole_i = self.add_weight(shape=cells, initializer="glorot_uniform", name="peephole_i")
+        self.peephole_f = self.add_weight(shape=cells, initializer="glorot_uniform", name="peephole_f")
+        self.peephole_o = self.add_weight(shape=cells, initializer="glorot_uniform", name="peephole_o")
+        for norm in (self.norm_j, self.norm_i, self.norm_f, self.norm_o, self.norm_c):
+            norm.build((None, *cells))
+
+    def call(self, sequence):
+        input_kernel = self.kernel[: self.input_channels]
+        state_kernel = self.kernel[self.input_channels :]
+        c = h = None
+        for x in sequence:
+            gates = ops.matmul(x, input_kernel)
+            if h is not None:
+                gates += ops.matmul(h, state_kernel)
+            j, i, f, o = ops.split(gates, 4, axis=-1)
+            if c is not None:
+                i += self.peephole_i * c
+                f += self.peephole_f * c
+            new_c = ops.sigmoid(self.norm_i(i)) * ops.tanh(self.norm_j(j))
+            if c is not None:  # In the first step c is zero: neither the peepholes nor the forget gate matter.
+                new_c += c * ops.sigmoid(self.norm_f(f) + self.FORGET_BIAS)
+            o = self.norm_o(o + self.peephole_o * new_c)
+            c = self.norm_c(new_c)
+            h = ops.sigmoid(o) * ops.tanh(c)
+        return h
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}

@@ -1,0 +1,59 @@
+"""The two normalisations of the original graph that stock Keras does not have."""
+
+import keras
+from keras import ops
+
+PACKAGE = "cmpc"
+
+
+def l2_normalize(x, axis=-1):
+    """Scales `x` to unit L2 norm along `axis`: `x / sqrt(max(sum(x^2), 1e-12))`.
+
+    The epsilon bounds the SQUARED norm, as in `tf.nn.l2_normalize`; `keras.ops.normalize` bounds the norm.
+
+    Args:
+        x: Tensor of any shape.
+        axis: An axis or a tuple of axes.
+
+    Returns:
+        A tensor of the shape and dtype of `x`; all-zero slices stay zero.
+    """
+    squared_norm = ops.sum(ops.square(x), axis=axis, keepdims=True)
+    return x * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class L2Normalize(keras.layers.Layer):
+    """`l2_normalize` over the channels (last axis), as a layer."""
+
+    def call(self, x):
+        return l2_normalize(x)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class GlobalLayerNormalization(keras.layers.Layer):
+    """Layer normalisation over ALL axes but the batch, with one gamma and beta per channel.
+
+    `y = gamma * (x - mean) / sqrt(variance + 1e-12) + beta`; mean and population variance are taken over every
+    position and channel of one sample together.
+
+    Differs from `keras.layers.LayerNormalization`: that one normalises each position alone and its scale has the
+    shape of the normalised axes.
+
+    Source: `tf.contrib.layers.layer_norm` of TensorFlow 1.5 with its default arguments.
+
+    Input and output: `(B, ..., C)`.
+    """
+
+    EPSILON = 1e-12
+
+    def build(self, input_shape):
+        channels = input_shape[-1]
+        self.gamma = self.add_weight(shape=(channels,), initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=(channels,), initializer="zeros", name="beta")
+
+    def call(self, x):
+        axes = tuple(range(1, len(x.shape)))
+        centred = x - ops.mean(x, axis=axes, keepdims=True)
+        variance = ops.mean(ops.square(centred), axis=axes, keepdims=True)
+        return centred * ops.rsqrt(variance + self.EPSILON) * self.gamma + self.beta

@@ -1,0 +1,123 @@
+"""DeepLab-ResNet, the image backbone."""
+
+import keras
+import numpy as np
+from keras import layers
+
+from cmpc_tf2.config import BackboneConfig
+from cmpc_tf2.layers.normalization import PACKAGE
+
+BATCH_NORM_EPSILON = 1e-3
+
+
+def bottleneck_names(stage: int, depth: int) -> list[str]:
+    """Caffe's names of the bottlenecks of one stage: `2a 2b 2c`, `3a 3b1 3b2 3b3`, ..."""
+    if stage in (3, 4):
+        return [f"{stage}a"] + [f"{stage}b{i}" for i in range(1, depth)]
+    return [f"{stage}{chr(ord('a') + i)}" for i in range(depth)]
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class DeepLabResNet(keras.Model):
+    """A ResNet whose last two stages are dilated instead of strided, tapped after stages 3, 4 and 5.
+
+    Caffe's layout: the stride of stage 3 sits on its first 1x1 convolutions. Padding is TensorFlow's SAME throughout.
+    Batch normalisation always uses its moving statistics, in training too.
+
+    Source: `deeplab_resnet/model.py` in CMPC-Refseg; layer names are those of its checkpoints.
+
+    Args:
+        config: Widths and depths.
+        folded: True builds the inference form: each batch norm is folded into its convolution, which has a bias
+            instead. `fold_batch_norm` makes one from a trained model.
+
+    Input: float32 `(B, H, W, 3)`, BGR minus mean.
+    Output: dict of `c3`, `c4`, `c5`: float32 `(B, ceil(H/8), ceil(W/8), C)` with C of 512, 1024, 2048 at full width.
+    """
+
+    def __init__(self, config: BackboneConfig | dict | None = None, folded: bool = False, **kwargs):
+        if not isinstance(config, BackboneConfig):
+            config = BackboneConfig(**(config or {}))
+
+        def convolve(x, suffix, filters, kernel_size, strides=1, dilation=1, relu=True):
+            convolution, norm = convolution_and_norm(suffix)
+            x = layers.Conv2D(
+                filters,
+                kernel_size,
+                strides=strides,
+                dilation_rate=dilation,
+                padding="same",
+                use_bias=folded,
+                name=convolution,
+            )(x)
+            if not folded:
+                x = layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=norm)(x, training=False)
+            return layers.ReLU(name=f"{convolution}_relu")(x) if relu else x
+
+        def bottleneck(x, name, filters, strides, dilation, project):
+            shortcut = x
+            if project:
+                shortcut = convolve(x, f"{name}_branch1", 4 * filters, 1, strides, relu=False)
+            x = convolve(x, f"{name}_branch2a", filters, 1, strides)
+            x = convolve(x, f"{name}_branch2b", filters, 3, dilation=dilation)
+            x = convolve(x, f"{name}_branch2c", 4 * filters, 1, relu=False)
+            return layers.ReLU(name=f"res{name}_relu")(layers.Add(name=f"res{name}")([shortcut, x]))
+
+        image = keras.Input((None, None, 3), name="image")
+        x = convolve(image, "conv1", config.width, 7, strides=2)
+        x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1")(x)
+        taps = {}
+        for stage, depth in zip((2, 3, 4, 5), config.depths, strict=True):
+            for index, name in enumerate(bottleneck_names(stage, depth)):
+                x = bottleneck(
+                    x,
+                    name,
+                    filters=config.stage_filters(stage) // 4,
+                    strides=2 if stage == 3 and index == 0 else 1,
+                    dilation={4: 2, 5: 4}.get(stage, 1),
+                    project=index == 0,
+                )
+            taps[f"c{stage}"] = x
+        del taps["c2"]
+
+        super().__init__(inputs=image, outputs=taps, **kwargs)
+        self.config = config
+        self.folded = folded
+
+    def get_config(self):
+        backbone = {"width": self.config.width, "depths": list(self.config.depths)}
+        return {"config": backbone, "folded": self.folded, "name": self.name}
+
+
+def convolution_and_norm(suffix: str) -> tuple[str, str]:
+    """Names of a convolution and of its batch norm: `res2a_branch1`, `bn2a_branch1`; `conv1`, `bn_conv1`."""
+    return ("conv1", "bn_conv1") if suffix == "conv1" else (f"res{suffix}", f"bn{suffix}")
+
+
+def fold_batch_norm(backbone: DeepLabResNet) -> DeepLabResNet:
+    """The inference form of a backbone: the same function, without batch norms.
+
+    A batch norm with fixed statistics is one multiplication and one addition per channel, so it goes into the kernel
+    and the bias of the convolution before it.
+
+    Args:
+        backbone: A backbone with batch norms; it is left as it is.
+
+    Returns:
+        A new folded backbone with its own weights.
+    """
+    folded = DeepLabResNet(backbone.config, folded=True, name=backbone.name)
+    for layer in folded.layers:
+        if not isinstance(layer, layers.Conv2D):
+            continue
+        norm_name = convolution_and_norm(layer.name.removeprefix("res"))[1]
+        norm = backbone.get_layer(norm_name)
+        gamma, beta, mean, variance = (
+            np.asarray(keras.ops.convert_to_numpy(v), "float64")
+            for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+        )
+        scale = gamma / np.sqrt(variance + norm.epsilon)
+        kernel = keras.ops.convert_to_numpy(backbone.get_layer(layer.name).kernel)
+        layer.kernel.assign((kernel * scale).astype("float32"))
+        layer.bias.assign((beta - mean * scale).astype("float32"))
+    return folded

@@ -1,0 +1,153 @@
+"""CMPC-I: the parts put together."""
+
+import keras
+from keras import layers
+
+from cmpc_tf2.config import LEVELS, MUTAN_HEADS, ModelConfig, WordType
+from cmpc_tf2.layers.conv_lstm import PeepholeConvLSTM
+from cmpc_tf2.layers.normalization import PACKAGE, L2Normalize
+from cmpc_tf2.layers.upsampling import LegacyBilinearResize
+from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
+from cmpc_tf2.models.exchange import TextGuidedExchange
+from cmpc_tf2.models.level_fusion import LevelFusion
+from cmpc_tf2.models.mutan import MutanFusion, MutanVisual
+from cmpc_tf2.models.relation_graph import RelationGraph
+from cmpc_tf2.models.text_encoder import TextEncoder
+from cmpc_tf2.models.word_parser import WeightedWordPool, WordParser
+
+EXCHANGE_ROUNDS = 2
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class CMPC(keras.Model):
+    """Cross-Modal Progressive Comprehension for images (CMPC-I): a picture and an expression in, a mask out.
+
+    The model is an image encoder followed by an expression decoder. The encoder is everything that does not depend on
+    words (four fifths of the arithmetic), so one encoding serves any number of expressions:
+
+    ```python
+    model = CMPC(ModelConfig())
+    out = model({"image": image, "token_ids": token_ids})
+
+    features = model.image_encoder(image)                                    # once per picture: (1, ...)
+    out = model.expression_decoder({**features, "token_ids": token_ids})     # any number of expressions of it
+    ```
+
+    Args:
+        config: Sizes; a `ModelConfig` or its `to_dict()`.
+        vocabulary: The words by token id, saved with the model; None if unknown.
+
+    Call arguments (a dict):
+        image: float32 `(B, S, S, 3)` with S = `config.image_size`; BGR, 0 to 255, minus the mean
+            (`cmpc_tf2.data.image_ops.subtract_mean`).
+        token_ids: int32 `(B, T)` with T = `config.max_words`, left-padded with 0.
+
+    Returns:
+        A dict of float32 `(B, S, S, 1)` logits: `mask_logits`, and the side outputs of the three levels
+        `mask_logits_c3`, `mask_logits_c4`, `mask_logits_c5`, which exist for training.
+
+    Source: `CMPC_model.py` of CMPC-Refseg (commit 094639b); Huang et al., CVPR 2020, as updated by its authors.
+
+    Differs from TF1: every sample of a batch gets what it would get alone. The original is right at batch size 1 only.
+    Tested by `tests/models/test_cmpc.py`.
+    """
+
+    def __init__(self, config: ModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
+        if not isinstance(config, ModelConfig):
+            config = ModelConfig(**(config or {}))
+
+        # Layers
+        backbone = DeepLabResNet(config.backbone, name="backbone")
+        projection = build_visual_projection(config)
+        decoder = build_expression_decoder(config)
+
+        # Functional model
+        image = keras.Input((config.image_size, config.image_size, 3), name="image")
+        token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
+        encoder = keras.Model(image, projection(backbone(image)), name="image_encoder")
+        outputs = decoder({**encoder(image), "token_ids": token_ids})
+        super().__init__(inputs={"image": image, "token_ids": token_ids}, outputs=outputs, **kwargs)
+
+        # Config
+        self.config = config
+        self.vocabulary = None if vocabulary is None else list(vocabulary)
+        self.image_encoder = encoder
+        self.expression_decoder = decoder
+
+    def inference_encoder(self) -> keras.Model:
+        """The image encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
+        backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"))
+        image = keras.Input(self.image_encoder.input_shape[1:], name="image")
+        features = self.image_encoder.get_layer("visual_projection")(backbone(image))
+        return keras.Model(image, features, name="image_encoder")
+
+    def get_config(self):
+        return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}
+
+
+def build_visual_projection(config: ModelConfig) -> keras.Model:
+    """Backbone taps `c3`, `c4`, `c5` -> `visual_c3`, ...: `(B, h, w, heads, C)`, the visual halves of MUTAN."""
+    size = config.grid_size
+    taps, outputs = {}, {}
+    for level in LEVELS:
+        taps[level] = keras.Input((size, size, config.backbone.stage_filters(int(level[1]))), name=level)
+        x = layers.Dense(config.feature_dim, name=f"lateral_{level}")(taps[level])
+        x = L2Normalize(name=f"lateral_{level}_norm")(x)
+        outputs[f"visual_{level}"] = MutanVisual(config.feature_dim, MUTAN_HEADS, name=f"mutan_visual_{level}")(x)
+    return keras.Model(taps, outputs, name="visual_projection")
+
+
+def build_expression_decoder(config: ModelConfig) -> keras.Model:
+    """`visual_c3`, `visual_c4`, `visual_c5` and `token_ids` -> the mask logits of `CMPC`.
+
+    The visual features may have batch size 1 beside any number of expressions: they are broadcast.
+    """
+    size = config.grid_size
+    visual = {
+        level: keras.Input((size, size, MUTAN_HEADS, config.feature_dim), name=f"visual_{level}") for level in LEVELS
+    }
+    token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
+
+    words, is_word = TextEncoder(
+        config.vocabulary_size, config.embedding_dim, config.feature_dim, name="text_encoder"
+    )(token_ids)
+    type_probs = WordParser(config.word_parser_dim, len(config.word_types), name="word_parser")(words)
+    index = config.word_types.index
+
+    def pool(name, *types):
+        return WeightedWordPool([index(word_type) for word_type in types], name=name)(words, type_probs)
+
+    entity_attribute = pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
+    necessary = pool("necessary_feature", *(t for t in config.word_types if t is not WordType.UNNECESSARY))
+    relation_probs = type_probs[:, :, index(WordType.RELATION)]
+
+    upsample = LegacyBilinearResize(config.image_size, name="upsample")
+
+    def score(x, name):
+        return upsample(layers.Conv2D(1, 3, padding="same", name=name)(x))
+
+    outputs, features = {}, {}
+    for level in LEVELS:
+        entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
+        related = RelationGraph(name=f"relation_graph_{level}")(entities, words, relation_probs, is_word)
+        features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")([entities, related], entity_attribute)
+        outputs[f"mask_logits_{level}"] = score(features[level], f"score_{level}")
+
+    for round_number in range(1, EXCHANGE_ROUNDS + 1):
+        features = exchange(features, necessary, round_number)
+
+    fused = PeepholeConvLSTM(config.fusion_dim, name="conv_lstm")([features[level] for level in LEVELS])
+    outputs["mask_logits"] = score(fused, "score")
+    inputs = {f"visual_{level}": visual[level] for level in LEVELS}
+    return keras.Model({**inputs, "token_ids": token_ids}, outputs, name="expression_decoder")
+
+
+def exchange(features: dict, sentence, round_number: int) -> dict:
+    """One round: every level takes from the other two, all from the round before."""
+    exchanged = {}
+    for level in LEVELS:
+        sources = [source for source in LEVELS if source != level]
+        name = f"exchange_{level}_round{round_number}"
+        x = TextGuidedExchange(sources, name=name)(features[level], [features[s] for s in sources], sentence)
+        exchanged[level] = L2Normalize(name=f"{name}_norm")(x)
+    return exchanged

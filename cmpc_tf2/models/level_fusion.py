@@ -1,0 +1,58 @@
+"""One feature map per level out of perception, reasoning, sentence and position."""
+
+import keras
+from keras import ops
+
+from cmpc_tf2.layers.normalization import PACKAGE
+from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS, spatial_grid
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class LevelFusion(keras.layers.Layer):
+    """`relu([maps ..., tile(sentence), grid] W + b)`, a 1x1 convolution over the concatenation.
+
+    The sentence is the same in every cell and the grid in every sample, so their shares are added as a vector and a
+    constant map instead of being tiled and convolved.
+
+    Source: the end of `build_lang2vis` in `CMPC_model.py` of CMPC-Refseg.
+
+    Args:
+        filters: Channels of the output.
+
+    Call arguments:
+        maps: List of tensors `(B, h, w, C)`.
+        sentence: `(B, C)`.
+
+    Returns:
+        `(B, h, w, filters)`.
+    """
+
+    def __init__(self, filters: int, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+
+    def build(self, maps_shape, sentence_shape):
+        _, height, width, _ = maps_shape[0]
+        self._grid = spatial_grid(height, width)
+        self._rows = [shape[-1] for shape in maps_shape] + [sentence_shape[-1]]
+        inputs = sum(self._rows) + GRID_CHANNELS
+        self.kernel = self.add_weight(shape=(inputs, self.filters), initializer="glorot_uniform", name="kernel")
+        self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
+
+    def call(self, maps, sentence):
+        *map_kernels, sentence_kernel, grid_kernel = self._split_kernel()
+        x = ops.matmul(self._grid, grid_kernel) + self.bias
+        x = x + ops.matmul(sentence, sentence_kernel)[:, None, None, :]
+        for feature_map, kernel in zip(maps, map_kernels, strict=True):
+            x = x + ops.matmul(feature_map, kernel)
+        return ops.relu(x)
+
+    def _split_kernel(self):
+        blocks, start = [], 0
+        for rows in [*self._rows, GRID_CHANNELS]:
+            blocks.append(self.kernel[start : start + rows])
+            start += rows
+        return blocks
+
+    def get_config(self):
+        return {**super().get_config(), "filters": self.filters}

@@ -1,0 +1,58 @@
+"""Token ids to word features."""
+
+import keras
+from keras import ops
+
+from cmpc_tf2.layers.basic_lstm import BasicLSTM
+from cmpc_tf2.layers.normalization import PACKAGE, l2_normalize
+
+PAD_ID = 0
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class TextEncoder(keras.layers.Layer):
+    """Embeds the words of left-padded expressions and runs the LSTM over them.
+
+    Source: `build_graph` in `CMPC_model.py` of CMPC-Refseg.
+
+    Differs from TF1: which positions are words is decided for each sample, where the original looks at the first one
+    of the batch. An expression of pads alone counts as `T` words with zero features, as it does there.
+
+    Args:
+        vocabulary_size: Rows of the embedding table.
+        embedding_dim: Width of a word vector.
+        units: Width of a word feature.
+
+    Call arguments:
+        token_ids: int32 `(B, T)`, 0 in front of the first word and nowhere else.
+
+    Returns:
+        Word features `(B, T, units)`, of unit norm, zero at pads; and `is_word`, bool `(B, T)`.
+    """
+
+    def __init__(self, vocabulary_size: int, embedding_dim: int, units: int, **kwargs):
+        super().__init__(**kwargs)
+        self.vocabulary_size = vocabulary_size
+        self.embedding_dim = embedding_dim
+        self.units = units
+        self.lstm = BasicLSTM(units, name="lstm")
+
+    def build(self, token_ids_shape):
+        self.embedding = self.add_weight(
+            shape=(self.vocabulary_size, self.embedding_dim), initializer="uniform", name="embedding"
+        )
+        self.lstm.build((*token_ids_shape, self.embedding_dim))
+
+    def call(self, token_ids):
+        is_word = ops.not_equal(token_ids, PAD_ID)
+        outputs = self.lstm(ops.take(self.embedding, token_ids, axis=0), is_word)
+        is_empty = ops.logical_not(ops.any(is_word, axis=1, keepdims=True))
+        return l2_normalize(outputs), ops.logical_or(is_word, is_empty)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "vocabulary_size": self.vocabulary_size,
+            "embedding_dim": self.embedding_dim,
+            "units": self.units,
+        }

@@ -1,0 +1,136 @@
+"""Pictures and sentences in, masks out."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from scipy.special import expit
+
+from cmpc_tf2.data.image_ops import fit_image, resize_and_crop, subtract_mean
+from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.models.cmpc import CMPC
+
+
+class TwoStageModel:
+    """A model ready for inference: pictures are encoded once, expressions decoded against them.
+
+    Args:
+        model: A CMPC model. Its batch norms are folded into a copy of the encoder.
+    """
+
+    def __init__(self, model: CMPC):
+        self.config = model.config
+        size, words = model.config.image_size, model.config.max_words
+        encoder = model.inference_encoder()
+        decoder = model.expression_decoder
+        feature_specs = {
+            name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for name, tensor in encoder.output.items()
+        }
+        self._encode = tf.function(
+            lambda image: encoder(image, training=False),
+            input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)],
+        )
+        self._decode = tf.function(
+            lambda features, token_ids: decoder({**features, "token_ids": token_ids}, training=False)["mask_logits"],
+            input_signature=[feature_specs, tf.TensorSpec((None, words), tf.int32)],
+        )
+
+    def encode(self, images: np.ndarray) -> dict[str, tf.Tensor]:
+        """Features of pictures.
+
+        Args:
+            images: uint8 RGB `(B, S, S, 3)`, already fitted to the model's size (`fit_image`).
+
+        Returns:
+            Tensors with batch size B, for `decode`.
+        """
+        return self._encode(tf.constant(subtract_mean(images)))
+
+    def decode(self, features: dict[str, tf.Tensor], token_ids: np.ndarray) -> np.ndarray:
+        """Mask logits of expressions.
+
+        Args:
+            features: From `encode`; of one picture, which then serves all expressions, or of one per expression.
+            token_ids: int `(B, T)`.
+
+        Returns:
+            float32 `(B, S, S)`.
+        """
+        return self._decode(features, tf.constant(token_ids, tf.int32)).numpy()[..., 0]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model sees for one expression.
+
+    Attributes:
+        mask: bool `(h, w)`: probability of at least one half.
+        probabilities: float32 `(h, w)`.
+    """
+
+    mask: np.ndarray
+    probabilities: np.ndarray
+
+
+class Predictor:
+    """Segments pictures of any size by referring expressions.
+
+    ```python
+    predictor = Predictor(load_model("cmpc_unc.keras"))
+    predictor.set_image(rgb)
+    prediction = predictor.predict("man in the red shirt")
+    ```
+
+    Args:
+        model: A CMPC model.
+        vocabulary: The words by token id; needed if the model file holds none.
+
+    Raises:
+        InputError: There is no vocabulary, or it does not fit the model.
+    """
+
+    def __init__(self, model: CMPC, vocabulary: Vocabulary | list[str] | None = None):
+        words = vocabulary if vocabulary is not None else model.vocabulary
+        if words is None:
+            raise InputError("the model holds no vocabulary; give the one it was trained with (--vocabulary FILE)")
+        self.vocabulary = words if isinstance(words, Vocabulary) else Vocabulary(words)
+        if len(self.vocabulary) != model.config.vocabulary_size:
+            raise InputError(
+                f"the vocabulary has {len(self.vocabulary)} words, but the model has {model.config.vocabulary_size}; "
+                "give the one it was trained with"
+            )
+        self._model = TwoStageModel(model)
+        self._features = None
+        self._size = (0, 0)
+
+    def set_image(self, image: np.ndarray):
+        """Encodes a picture; the following `predict` calls are about it.
+
+        Args:
+            image: uint8 RGB `(h, w, 3)`, any size.
+
+        Raises:
+            InputError: It has another shape or type.
+        """
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise InputError(f"image: expected uint8 (h, w, 3), found {image.dtype} {image.shape}")
+        self._size = image.shape[:2]
+        self._features = self._model.encode(fit_image(image, self._model.config.image_size)[None])
+
+    def predict(self, expression: str) -> Prediction:
+        """Segments what an expression refers to, in the picture last set.
+
+        Raises:
+            InputError: The expression has no words, or no picture was set.
+        """
+        if self._features is None:
+            raise InputError("call set_image before predict")
+        token_ids = self.vocabulary.encode(expression, self._model.config.max_words)
+        if not token_ids.any():
+            raise InputError(f"expression {expression!r}: has no words")
+        logits = self._model.decode(self._features, token_ids[None])[0]
+        # Beyond the picture's edge the nearest value goes on: a mask may touch the border.
+        probabilities = resize_and_crop(expit(logits), *self._size, border="edge").astype(np.float32)
+        return Prediction(probabilities >= 0.5, probabilities)

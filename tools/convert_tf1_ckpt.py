@@ -1,0 +1,353 @@
+"""Converts TensorFlow 1 checkpoints of CMPC to Keras models, and back.
+
+Every variable of the checkpoint must have a place in the model and the other way round: a name too many, too few or
+of another shape stops the conversion before anything is written.
+"""
+
+import argparse
+import collections
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from cmpc_tf2.cli import run_command  # noqa: E402
+from cmpc_tf2.config import LEVELS, MUTAN_HEADS, OUTPUT_STRIDE, BackboneConfig, ModelConfig  # noqa: E402
+from cmpc_tf2.errors import InputError  # noqa: E402
+
+logger = logging.getLogger("convert_tf1_ckpt")
+
+
+class TF1Checkpoint:
+    """A TensorFlow 1 Saver checkpoint, format V2, opened for reading.
+
+    Args:
+        prefix: Path without `.index`.
+
+    Attributes:
+        shapes: Shape per variable name.
+
+    Raises:
+        InputError: A file is missing, damaged or cut off.
+    """
+
+    def __init__(self, prefix: str):
+        import tensorflow as tf
+
+        self.prefix = prefix
+        index = Path(f"{prefix}.index")
+        if not index.is_file():
+            raise InputError(f"{index}: no such file; {_prefix_hint(prefix)}")
+        shards = sorted(index.parent.glob(f"{index.stem}.data-*-of-*"))
+        if not shards:
+            raise InputError(f"{prefix}.data-00000-of-00001: no such file; a checkpoint is .index and .data together")
+        self._tf_errors = tf.errors.OpError
+        try:
+            self._reader = tf.train.load_checkpoint(prefix)
+            self.shapes = {name: tuple(s) for name, s in self._reader.get_variable_to_shape_map().items()}
+            self.dtypes = {name: t.as_numpy_dtype for name, t in self._reader.get_variable_to_dtype_map().items()}
+        except (self._tf_errors, RuntimeError, ValueError) as error:
+            raise InputError(f"{index}: not a readable TensorFlow checkpoint index: {_first_line(error)}") from error
+        self._check_size(shards)
+
+    def _check_size(self, shards: list[Path]):
+        """Compares the data files' size with what the index lists, so that a cut-off copy is found before any work."""
+        if object in self.dtypes.values():  # Strings have no fixed size.
+            return
+        expected = sum(_count(shape) * dtype().itemsize for shape, dtype in self._sized())
+        actual = sum(shard.stat().st_size for shard in shards)
+        if actual < expected:
+            raise InputError(
+                f"{shards[0]}: cut off: {actual} bytes where {self.prefix}.index lists {expected}; copy it again"
+            )
+
+    def _sized(self):
+        return ((shape, self.dtypes[name]) for name, shape in self.shapes.items())
+
+    def read(self, name: str):
+        """The value of a variable as a NumPy array."""
+        try:
+            return self._reader.get_tensor(name)
+        except (self._tf_errors, RuntimeError) as error:
+            raise InputError(f"{self.prefix}: cannot read variable {name}: {_first_line(error)}") from error
+
+
+def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | BackboneConfig:
+    """Reads off the variables' names and shapes which model this is and how large.
+
+    Raises:
+        InputError: It is not an image model or backbone of CMPC.
+    """
+    shapes = checkpoint.shapes
+    if any(name.startswith("text_objseg/tg_") for name in shapes):
+        raise InputError(f"{checkpoint.prefix}: this is CMPC-V, the video model; expected the image model or a backbone")
+    if not any(re.fullmatch(r"text_objseg/(words_parse_[12]|vis_trans_c[345]_head\d)/DW", name) for name in shapes):
+        if "conv1/weights" in shapes and not any(name.startswith("text_objseg/") for name in shapes):
+            return _infer_backbone(shapes)
+        examples = ", ".join(sorted(shapes)[:3])
+        raise InputError(
+            f"{checkpoint.prefix}: not a checkpoint of CMPC or of its backbone: none of its {len(shapes)} variables "
+            f"is CMPC's (it has {examples}, ...)"
+        )
+
+    default = ModelConfig()
+
+    def size(names, axis, fallback):
+        """The most frequent size along `axis` among variables that should agree, so that one bad shape stands out."""
+        found = [shapes[name][axis] for name in names if len(shapes.get(name, ())) > axis]
+        return collections.Counter(found).most_common(1)[0][0] if found else fallback
+
+    scope = "text_objseg"
+    peepholes = [f"{scope}/rnn/conv_lstm_cell/W_c{gate}" for gate in "ifo"]
+    return ModelConfig(
+        image_size=size(peepholes, 0, default.grid_size) * OUTPUT_STRIDE,
+        vocabulary_size=size([f"{scope}/Variable"], 0, default.vocabulary_size),
+        embedding_dim=size([f"{scope}/Variable"], 1, default.embedding_dim),
+        feature_dim=size([f"{scope}/{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim),
+        fusion_dim=size([f"{scope}/fusion_{level}/biases" for level in LEVELS], 0, default.fusion_dim),
+        word_parser_dim=size([f"{scope}/words_parse_1/biases"], 0, default.word_parser_dim),
+        backbone=_infer_backbone(shapes),
+    )
+
+
+def _infer_backbone(shapes: dict) -> BackboneConfig:
+    depths = []
+    for stage, default in zip((2, 3, 4, 5), BackboneConfig().depths, strict=True):
+        blocks = {m[1] for name in shapes if (m := re.match(rf"res{stage}([a-z]\d*)_branch", name))}
+        # 2a 2b 2c, but 3a 3b1 3b2: the last name tells the count, even if one in between is missing.
+        counts = [int(b[1:]) + 1 if len(b) > 1 else ord(b) - ord("a") + 1 for b in blocks]
+        depths.append(max(counts, default=default))
+    stem = shapes.get("conv1/weights", ())
+    return BackboneConfig(width=stem[3] if len(stem) == 4 else BackboneConfig().width, depths=tuple(depths))
+
+
+def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dict:
+    """Converts a TensorFlow 1 checkpoint to a `.keras` file.
+
+    Args:
+        prefix: The checkpoint's path without `.index`: of CMPC-I after training or for evaluation, or of a bare
+            backbone (`deeplab_resnet_init.ckpt`).
+        output: The `.keras` file to write.
+        vocabulary_file: The vocabulary to put into it, one word per line.
+
+    Returns:
+        The report: see `docs` in the README.
+
+    Raises:
+        InputError: With the complete list of what does not fit. Nothing is written.
+    """
+    import numpy as np
+    from tf1_name_map import IGNORED_IN_BACKBONE, IGNORED_IN_CMPC, STEP, backbone_pairs, cmpc_pairs
+
+    from cmpc_tf2.checkpoints import save_model
+    from cmpc_tf2.data.text import Vocabulary
+    from cmpc_tf2.models.backbone import DeepLabResNet
+    from cmpc_tf2.models.cmpc import CMPC
+
+    checkpoint = TF1Checkpoint(prefix)
+    config = infer_config(checkpoint)
+    is_backbone = isinstance(config, BackboneConfig)
+    if is_backbone:
+        pairs, ignored_patterns = backbone_pairs(config), IGNORED_IN_BACKBONE
+        if vocabulary_file:
+            raise InputError("--vocabulary: a bare backbone has no vocabulary")
+        model = DeepLabResNet(config, name="backbone")
+    else:
+        pairs, ignored_patterns = cmpc_pairs(config), IGNORED_IN_CMPC
+        words = None
+        if vocabulary_file:
+            words = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
+        model = CMPC(config, vocabulary=words, name="cmpc")
+    variables = {variable.path: variable for variable in model.variables}
+
+    known = {pair.tf1 for pair in pairs}
+    ignored, unexpected = [], []
+    for name in sorted(set(checkpoint.shapes) - known):
+        reason = _why_ignored(name, known, ignored_patterns)
+        (unexpected.append(name) if reason is None else ignored.append({"tf1": name, "why": reason}))
+    missing = [pair.tf1 for pair in pairs if pair.tf1 not in checkpoint.shapes]
+    misshapen = [
+        (pair.tf1, checkpoint.shapes[pair.tf1], expected)
+        for pair in pairs
+        if pair.tf1 in checkpoint.shapes
+        and checkpoint.shapes[pair.tf1] != (expected := tf1_shape(pair, variables[pair.keras].shape))
+    ]
+    not_float = [name for name in known & set(checkpoint.dtypes) if checkpoint.dtypes[name] is not np.float32]
+    _raise_if_any(prefix, missing, unexpected, misshapen, not_float)
+
+    for path, group in _by_weight(pairs).items():
+        variable = variables[path]
+        if group[0].head is None:
+            value = checkpoint.read(group[0].tf1).reshape(variable.shape)
+        else:
+            blocks = [checkpoint.read(pair.tf1) for pair in group]
+            value = np.concatenate(blocks, axis=-1).reshape(variable.shape)
+        variable.assign(value)
+
+    save_model(model, output)
+    return {
+        "model": "backbone" if is_backbone else "cmpc",
+        "config": config.to_dict(),
+        "converted": [
+            {"tf1": pair.tf1, "keras": pair.keras, "shape": list(checkpoint.shapes[pair.tf1])} for pair in pairs
+        ],
+        "ignored": ignored,
+        "missing": [],
+        "unexpected": [],
+        "step": int(checkpoint.read(STEP)) if STEP in checkpoint.shapes else None,
+    }
+
+
+def convert_back(model_file: str, prefix: str) -> int:
+    """Writes the weights of a `.keras` file as a TensorFlow 1 checkpoint that the original's evaluation restores.
+
+    Args:
+        model_file: A CMPC-I model, or a bare backbone.
+        prefix: Where to write `<prefix>.index` and `<prefix>.data-00000-of-00001`.
+
+    Returns:
+        The number of variables written.
+
+    Raises:
+        InputError: The model cannot be loaded, or the folder of `prefix` does not exist.
+    """
+    import numpy as np
+    import tensorflow as tf
+    from tf1_name_map import backbone_pairs, cmpc_pairs
+
+    from cmpc_tf2.checkpoints import load_any
+
+    target = Path(prefix)
+    if not target.parent.is_dir():
+        raise InputError(f"{target.parent}: no such folder; create it first")
+    model = load_any(model_file)
+    is_backbone = isinstance(model.config, BackboneConfig)
+    pairs = backbone_pairs(model.config) if is_backbone else cmpc_pairs(model.config)
+    variables = {variable.path: variable for variable in model.variables}
+    tensors = []
+    for pair in pairs:
+        value = np.asarray(variables[pair.keras])
+        if pair.head is not None:
+            value = np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
+        tensors.append(np.ascontiguousarray(value).reshape(tf1_shape(pair, variables[pair.keras].shape)))
+
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        tf.raw_ops.SaveV2(
+            prefix=str(folder / target.name),
+            tensor_names=[pair.tf1 for pair in pairs],
+            shape_and_slices=[""] * len(pairs),
+            tensors=tensors,
+        )
+        for suffix in (".data-00000-of-00001", ".index"):  # The index last: without it there is no checkpoint.
+            os.replace(folder / f"{target.name}{suffix}", f"{prefix}{suffix}")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return len(pairs)
+
+
+def tf1_shape(pair, keras_shape: tuple) -> tuple:
+    """The shape that a Keras weight, or one head's block of it, has in TensorFlow 1.
+
+    There every layer is a convolution; here the 1x1 ones are dense, without the two leading ones.
+    """
+    shape = tuple(keras_shape)
+    if pair.head is not None:
+        shape = (*shape[:-1], shape[-1] // MUTAN_HEADS)
+    is_convolution = pair.tf1.endswith("/DW") or pair.tf1.endswith("conv_lstm_cell/kernel")
+    return (1, 1, *shape) if is_convolution and len(shape) == 2 else shape
+
+
+def _by_weight(pairs) -> dict:
+    groups = collections.defaultdict(list)
+    for pair in pairs:
+        groups[pair.keras].append(pair)
+    return groups
+
+
+def _why_ignored(name: str, known: set, patterns) -> str | None:
+    for pattern, reason in patterns:
+        match = re.fullmatch(pattern, name)
+        if match and match.groupdict().get("base", None) in (None, *known):
+            return reason
+    return None
+
+
+def _raise_if_any(prefix: str, missing, unexpected, misshapen, not_float):
+    problems = [f"missing: {name}" for name in missing]
+    problems += [f"unexpected: {name}" for name in unexpected]
+    problems += [
+        f"wrong shape: {name} is {list(found)}, expected {list(expected)}" for name, found, expected in misshapen
+    ]
+    problems += [f"wrong type: {name} is not float32" for name in sorted(not_float)]
+    if problems:
+        counts = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misshapen)} of another shape"
+        raise InputError("\n  ".join([f"{prefix}: does not fit the model ({counts}); nothing was written", *problems]))
+
+
+def _prefix_hint(prefix: str) -> str:
+    if re.search(r"\.(index|meta|data-\d+-of-\d+)$", prefix):
+        return "give the prefix alone, without .index, .meta or .data"
+    found = sorted(p.with_suffix("").name for p in Path(prefix).parent.glob("*.index"))
+    return f"that folder has {', '.join(found)}" if found else "expected a TensorFlow 1 checkpoint, format V2, by prefix"
+
+
+def _count(shape) -> int:
+    total = 1
+    for side in shape:
+        total *= side
+    return total
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    direction = parser.add_mutually_exclusive_group(required=True)
+    direction.add_argument("--checkpoint", metavar="PREFIX", help="TensorFlow 1 checkpoint, path without .index")
+    direction.add_argument("--to-tf1", action="store_true", help="convert --model back to a TensorFlow 1 checkpoint")
+    parser.add_argument("--model", metavar="FILE.keras", help="with --to-tf1: the Keras model")
+    parser.add_argument("--output", required=True, help="FILE.keras to write; with --to-tf1, the PREFIX to write")
+    parser.add_argument("--vocabulary", metavar="FILE", help="vocabulary to store in the model, one word per line")
+    parser.add_argument("--report", metavar="FILE.json", help="write what became of every variable")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    if arguments.to_tf1 != bool(arguments.model):
+        parser.error("--model goes with --to-tf1, and --to-tf1 needs it")
+    if arguments.to_tf1 and (arguments.vocabulary or arguments.report):
+        parser.error("--vocabulary and --report go with --checkpoint")
+    return run_command(_run, arguments)
+
+
+def _run(arguments: argparse.Namespace):
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if arguments.to_tf1:
+        count = convert_back(arguments.model, arguments.output)
+        print(f"{arguments.output}: {count} variables")
+        return
+    report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary)
+    if arguments.report:
+        Path(arguments.report).write_text(json.dumps(report, indent=1) + "\n")
+    step = "" if report["step"] is None else f", step {report['step']}"
+    print(
+        f"{arguments.output}: {report['model']}{step}, {len(report['converted'])} variables converted, "
+        f"{len(report['ignored'])} ignored"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

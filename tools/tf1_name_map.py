@@ -1,0 +1,135 @@
+"""Which TensorFlow 1 variable is which Keras weight. Names only; the converter does the work.
+
+Left: names in the checkpoints of CMPC-Refseg (commit 094639b). Right: `Variable.path` of our models.
+"""
+
+import dataclasses
+import re
+
+from cmpc_tf2.config import LEVELS, MUTAN_HEADS, BackboneConfig, ModelConfig
+from cmpc_tf2.models.backbone import bottleneck_names, convolution_and_norm
+
+SCOPE = "text_objseg"
+STEP = f"{SCOPE}/Variable_1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One TensorFlow 1 variable and its place in the Keras model.
+
+    Attributes:
+        tf1: Name of the variable.
+        keras: Path of the weight.
+        head: If the weight holds several variables side by side (the heads of MUTAN), the index of this one's block
+            of columns.
+    """
+
+    tf1: str
+    keras: str
+    head: int | None = None
+
+
+# Variables that are read past: a pattern for the whole name, and why.
+IGNORED_IN_CMPC = (
+    (re.escape(STEP), "the training step; reported as `step`"),
+    (rf"{SCOPE}/beta[12]_power", "Adam's running power, not a weight"),
+    (rf"{SCOPE}/(?P<base>.+)/Adam(_1)?", "Adam slot, not a weight"),
+)
+IGNORED_IN_BACKBONE = ((r"fc1_voc12_c[0-3]/(weights|biases)", "DeepLab's own classifier, which CMPC does not use"),)
+
+# Layers with a kernel and biases: (TF1 scope, Keras layer), per level or exchange.
+_PER_LEVEL = (
+    ("{level}_lateral", "lateral_{level}"),
+    ("words_trans_{level}", "relation_graph_{level}/word_projection"),
+    ("spa_graph_trans2_{level}", "relation_graph_{level}/cell_projection"),
+    ("gconv_update_spa_graph_{level}", "relation_graph_{level}/convolution/update"),
+    ("fusion_{level}", "fusion_{level}"),
+    ("score_{level}", "score_{level}"),
+)
+_PER_LEVEL_HEAD = (
+    ("vis_trans_{level}_head{number}", "mutan_visual_{level}/projection"),
+    ("lang_trans_{level}_head{number}", "mutan_{level}/projection"),
+)
+_PER_LEVEL_NORM = (
+    ("gconv_feat_ln_spa_graph_{level}", "relation_graph_{level}/convolution/message_norm"),
+    ("gconv_update_ln_spa_graph_{level}", "relation_graph_{level}/convolution/update_norm"),
+)
+_PER_EXCHANGE = (
+    ("spa_graph_key_{tag}gv_f1", "{exchange}/key"),
+    ("lang_query_{tag}gv_f1", "{exchange}/query"),
+    ("gv_lang_{tag}gv_f1", "{exchange}/context"),
+    ("trans_feat_{tag}_f1", "{exchange}/transform_{first}"),
+    ("lang_feat_{tag}_f1", "{exchange}/gate_{first}"),
+    ("trans_feat_{tag}_f2", "{exchange}/transform_{second}"),
+    ("lang_feat_{tag}_f2", "{exchange}/gate_{second}"),
+)
+_CONV_LSTM = (
+    ("kernel", "kernel"),
+    ("W_ci", "peephole_i"),
+    ("W_cf", "peephole_f"),
+    ("W_co", "peephole_o"),
+)
+_CONV_LSTM_NORMS = (
+    ("LayerNorm", "norm_j"),
+    ("LayerNorm_1", "norm_i"),
+    ("LayerNorm_2", "norm_f"),
+    ("LayerNorm_3", "norm_o"),
+    ("LayerNorm_4", "norm_c"),
+)
+
+
+def backbone_pairs(config: BackboneConfig) -> list[Pair]:
+    """The variables of a backbone; also those of a bare `deeplab_resnet_init.ckpt`."""
+    suffixes = ["conv1"]
+    for stage, depth in zip((2, 3, 4, 5), config.depths, strict=True):
+        for index, name in enumerate(bottleneck_names(stage, depth)):
+            branches = ["2a", "2b", "2c"] if index else ["1", "2a", "2b", "2c"]
+            suffixes += [f"{name}_branch{branch}" for branch in branches]
+    pairs = []
+    for suffix in suffixes:
+        convolution, norm = convolution_and_norm(suffix)
+        pairs.append(Pair(f"{convolution}/weights", f"{convolution}/kernel"))
+        pairs += [Pair(f"{norm}/{p}", f"{norm}/{p}") for p in ("beta", "gamma", "moving_mean", "moving_variance")]
+    return pairs
+
+
+def cmpc_pairs(config: ModelConfig) -> list[Pair]:
+    """The 735 variables of CMPC-I (fewer with a smaller backbone)."""
+    lstm = f"{SCOPE}/RNN/multi_rnn_cell/cell_0/basic_lstm_cell"
+    pairs = backbone_pairs(config.backbone)
+    pairs += [
+        Pair(f"{SCOPE}/Variable", "text_encoder/embedding"),
+        Pair(f"{lstm}/kernel", "text_encoder/lstm/kernel"),
+        Pair(f"{lstm}/bias", "text_encoder/lstm/bias"),
+    ]
+    pairs += _layer("words_parse_1", "word_parser/hidden") + _layer("words_parse_2", "word_parser/types")
+    for level in LEVELS:
+        for tf1, keras in _PER_LEVEL:
+            pairs += _layer(tf1.format(level=level), keras.format(level=level))
+        for tf1, keras in _PER_LEVEL_NORM:
+            pairs += _norm(tf1.format(level=level), keras.format(level=level))
+        for tf1, keras in _PER_LEVEL_HEAD:
+            for head in range(MUTAN_HEADS):
+                pairs += _layer(tf1.format(level=level, number=head + 1), keras.format(level=level), head)
+        first, second = (other for other in LEVELS if other != level)
+        for tag, round_number in ((level, 1), (f"{level}_2", 2)):
+            exchange = f"exchange_{level}_round{round_number}"
+            for tf1, keras in _PER_EXCHANGE:
+                keras = keras.format(exchange=exchange, first=first, second=second)
+                pairs += _layer(tf1.format(tag=tag), keras)
+    for tf1, keras in _CONV_LSTM:
+        pairs.append(Pair(f"{SCOPE}/rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}"))
+    for tf1, keras in _CONV_LSTM_NORMS:
+        pairs += _norm(f"rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}")
+    return pairs + _layer("score", "score")
+
+
+def _layer(tf1: str, keras: str, head: int | None = None) -> list[Pair]:
+    return [
+        Pair(f"{SCOPE}/{tf1}/DW", f"{keras}/kernel", head),
+        Pair(f"{SCOPE}/{tf1}/biases", f"{keras}/bias", head),
+    ]
+
+
+def _norm(tf1: str, keras: str) -> list[Pair]:
+    return [Pair(f"{SCOPE}/{tf1}/{p}", f"{keras}/{p}") for p in ("beta", "gamma")]
