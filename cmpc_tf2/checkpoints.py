@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import replacing
+from cmpc_tf2.files import replacing, require_folder
 from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.cmpc import CMPC
 
@@ -43,11 +43,20 @@ def save_model(model: keras.Model, path: str | os.PathLike):
     Raises:
         InputError: `path` does not end in `.keras`, or its folder does not exist.
     """
-    path = Path(path)
-    if path.suffix != ".keras":
-        raise InputError(f"{path}: expected a name that ends in .keras")
+    require_model_path(path)
     with replacing(path) as partial:
         model.save(partial)
+
+
+def require_model_path(path: str | os.PathLike):
+    """Checks that a model can be written to `path`, before any work is done for it.
+
+    Raises:
+        InputError: It does not end in `.keras`, or its folder does not exist.
+    """
+    if Path(path).suffix != ".keras":
+        raise InputError(f"{path}: expected a name that ends in .keras")
+    require_folder(path)
 
 
 def _load(path, kind, expectation: str):
@@ -61,6 +70,8 @@ def _load(path, kind, expectation: str):
         raise InputError(
             f"{path}: expected a .keras file; TensorFlow 1 checkpoints are converted with tools/convert_tf1_ckpt.py"
         )
+    if not zipfile.is_zipfile(path):
+        raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again")
     try:
         model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:

@@ -50,6 +50,10 @@ class BackboneConfig:
         """Channels behind stage 2, 3, 4 or 5."""
         return self.width * 2 ** (stage - 2) * 4
 
+    def to_dict(self) -> dict:
+        """The sizes as JSON-ready data; `BackboneConfig(**data)` restores them."""
+        return {"width": self.width, "depths": list(self.depths)}
+
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
@@ -96,9 +100,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict:
         """The sizes as JSON-ready data; `ModelConfig(**data)` restores them."""
-        data = dataclasses.asdict(self)
-        data["backbone"]["depths"] = list(self.backbone.depths)
-        return data
+        return {**dataclasses.asdict(self), "backbone": self.backbone.to_dict()}
 
 
 def _is_positive(value) -> bool:
@@ -108,6 +110,4 @@ def _is_positive(value) -> bool:
 def _require_positive(config, name: str):
     value = getattr(config, name)
     if not _is_positive(value):
-        raise InputError(
-            f"{type(config).__name__}.{name}: expected a whole number above 0; received {value!r}"
-        )
+        raise InputError(f"{type(config).__name__}.{name}: expected a whole number above 0; received {value!r}")

@@ -1,0 +1,114 @@
+"""Models and checkpoints shared by the tests: each is built once."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import pytest
+from original import FULL_SCORE_BIAS, GOLDEN, TINY_SCORE_BIAS, checkpoint_values, write_checkpoint
+
+from cmpc_tf2.config import BackboneConfig, ModelConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+# Every width is another number, so that swapped axes do not fit.
+SMALL = ModelConfig(
+    image_size=32,
+    vocabulary_size=12,
+    embedding_dim=6,
+    feature_dim=10,
+    fusion_dim=14,
+    word_parser_dim=9,
+    backbone=BackboneConfig(width=4, depths=(1, 2, 2, 1)),
+)
+WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "blue", "circle", "square", "left", "of", "man"]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real images, sentences and vocabularies, which are not part of this repository."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real sample data is not here")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_golden() -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDEN / "image_tiny.npz"))
+
+
+@pytest.fixture(scope="session")
+def full_golden() -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDEN / "image_full.npz"))
+
+
+@pytest.fixture(scope="session")
+def tiny_values() -> dict[str, np.ndarray]:
+    """Variables of the training checkpoint behind `image_tiny.npz`."""
+    return checkpoint_values("image_tiny_train", TINY_SCORE_BIAS)
+
+
+@pytest.fixture(scope="session")
+def tiny_prefix(tiny_values, tmp_path_factory) -> str:
+    prefix = str(tmp_path_factory.mktemp("tiny") / "unc_iter_8.tfmodel")
+    write_checkpoint(prefix, tiny_values)
+    return prefix
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_prefix, tmp_path_factory):
+    return _convert_and_load(tiny_prefix, tmp_path_factory.mktemp("tiny") / "tiny.keras")
+
+
+@pytest.fixture(scope="session")
+def full_prefix(tmp_path_factory) -> str:
+    """A full-size training checkpoint: 118.7 M weights with their Adam slots, 1.08 GB."""
+    prefix = str(tmp_path_factory.mktemp("full") / "unc_iter_700000.tfmodel")
+    write_checkpoint(prefix, checkpoint_values("image_full_train", FULL_SCORE_BIAS))
+    return prefix
+
+
+@pytest.fixture(scope="session")
+def full_model_file(full_prefix, tmp_path_factory) -> Path:
+    from convert_tf1_ckpt import convert
+
+    path = tmp_path_factory.mktemp("full") / "full.keras"
+    convert(full_prefix, str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """A small model with random weights and a vocabulary."""
+    import keras
+
+    from cmpc_tf2.models.cmpc import CMPC
+
+    keras.utils.set_random_seed(1)
+    return CMPC(SMALL, vocabulary=WORDS, name="cmpc")
+
+
+@pytest.fixture(scope="session")
+def small_model_file(small_model, tmp_path_factory) -> Path:
+    from cmpc_tf2.checkpoints import save_model
+
+    path = tmp_path_factory.mktemp("small") / "small.keras"
+    save_model(small_model, path)
+    return path
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def _convert_and_load(prefix: str, path: Path):
+    from convert_tf1_ckpt import convert
+
+    from cmpc_tf2.checkpoints import load_model
+
+    convert(prefix, str(path))
+    return load_model(path)

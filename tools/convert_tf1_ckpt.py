@@ -6,8 +6,7 @@ of another shape stops the conversion before anything is written.
 
 import argparse
 import collections
-import json
-import logging
+import math
 import os
 import re
 import shutil
@@ -22,8 +21,7 @@ if str(ROOT) not in sys.path:
 from cmpc_tf2.cli import run_command  # noqa: E402
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, OUTPUT_STRIDE, BackboneConfig, ModelConfig  # noqa: E402
 from cmpc_tf2.errors import InputError  # noqa: E402
-
-logger = logging.getLogger("convert_tf1_ckpt")
+from cmpc_tf2.files import require_folder, write_json  # noqa: E402
 
 
 class TF1Checkpoint:
@@ -60,17 +58,17 @@ class TF1Checkpoint:
 
     def _check_size(self, shards: list[Path]):
         """Compares the data files' size with what the index lists, so that a cut-off copy is found before any work."""
-        if object in self.dtypes.values():  # Strings have no fixed size.
+        import numpy as np
+
+        types = {name: np.dtype(dtype) for name, dtype in self.dtypes.items()}
+        if any(dtype.hasobject for dtype in types.values()):  # Strings have no fixed size.
             return
-        expected = sum(_count(shape) * dtype().itemsize for shape, dtype in self._sized())
+        expected = sum(math.prod(shape) * types[name].itemsize for name, shape in self.shapes.items())
         actual = sum(shard.stat().st_size for shard in shards)
         if actual < expected:
             raise InputError(
                 f"{shards[0]}: cut off: {actual} bytes where {self.prefix}.index lists {expected}; copy it again"
             )
-
-    def _sized(self):
-        return ((shape, self.dtypes[name]) for name, shape in self.shapes.items())
 
     def read(self, name: str):
         """The value of a variable as a NumPy array."""
@@ -88,7 +86,7 @@ def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | BackboneConfig:
     """
     shapes = checkpoint.shapes
     if any(name.startswith("text_objseg/tg_") for name in shapes):
-        raise InputError(f"{checkpoint.prefix}: this is CMPC-V, the video model; expected the image model or a backbone")
+        raise InputError(f"{checkpoint.prefix}: this is the video model, CMPC-V; expected CMPC-I or a backbone")
     if not any(re.fullmatch(r"text_objseg/(words_parse_[12]|vis_trans_c[345]_head\d)/DW", name) for name in shapes):
         if "conv1/weights" in shapes and not any(name.startswith("text_objseg/") for name in shapes):
             return _infer_backbone(shapes)
@@ -107,11 +105,13 @@ def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | BackboneConfig:
 
     scope = "text_objseg"
     peepholes = [f"{scope}/rnn/conv_lstm_cell/W_c{gate}" for gate in "ifo"]
+    feature_dim = size([f"{scope}/{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim)
+    lstm_inputs = size([f"{scope}/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"], 0, 0)
     return ModelConfig(
         image_size=size(peepholes, 0, default.grid_size) * OUTPUT_STRIDE,
         vocabulary_size=size([f"{scope}/Variable"], 0, default.vocabulary_size),
-        embedding_dim=size([f"{scope}/Variable"], 1, default.embedding_dim),
-        feature_dim=size([f"{scope}/{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim),
+        embedding_dim=size([f"{scope}/Variable"], 1, max(1, lstm_inputs - feature_dim)),
+        feature_dim=feature_dim,
         fusion_dim=size([f"{scope}/fusion_{level}/biases" for level in LEVELS], 0, default.fusion_dim),
         word_parser_dim=size([f"{scope}/words_parse_1/biases"], 0, default.word_parser_dim),
         backbone=_infer_backbone(shapes),
@@ -139,7 +139,8 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
         vocabulary_file: The vocabulary to put into it, one word per line.
 
     Returns:
-        The report: see `docs` in the README.
+        The report, ready for JSON: `model`, `config`, `converted`, `ignored` with reasons, `missing` and
+        `unexpected` (empty, or there would be no report), `step`.
 
     Raises:
         InputError: With the complete list of what does not fit. Nothing is written.
@@ -147,11 +148,12 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
     import numpy as np
     from tf1_name_map import IGNORED_IN_BACKBONE, IGNORED_IN_CMPC, STEP, backbone_pairs, cmpc_pairs
 
-    from cmpc_tf2.checkpoints import save_model
+    from cmpc_tf2.checkpoints import require_model_path, save_model
     from cmpc_tf2.data.text import Vocabulary
     from cmpc_tf2.models.backbone import DeepLabResNet
     from cmpc_tf2.models.cmpc import CMPC
 
+    require_model_path(output)
     checkpoint = TF1Checkpoint(prefix)
     config = infer_config(checkpoint)
     is_backbone = isinstance(config, BackboneConfig)
@@ -226,8 +228,7 @@ def convert_back(model_file: str, prefix: str) -> int:
     from cmpc_tf2.checkpoints import load_any
 
     target = Path(prefix)
-    if not target.parent.is_dir():
-        raise InputError(f"{target.parent}: no such folder; create it first")
+    require_folder(target)
     model = load_any(model_file)
     is_backbone = isinstance(model.config, BackboneConfig)
     pairs = backbone_pairs(model.config) if is_backbone else cmpc_pairs(model.config)
@@ -297,14 +298,7 @@ def _prefix_hint(prefix: str) -> str:
     if re.search(r"\.(index|meta|data-\d+-of-\d+)$", prefix):
         return "give the prefix alone, without .index, .meta or .data"
     found = sorted(p.with_suffix("").name for p in Path(prefix).parent.glob("*.index"))
-    return f"that folder has {', '.join(found)}" if found else "expected a TensorFlow 1 checkpoint, format V2, by prefix"
-
-
-def _count(shape) -> int:
-    total = 1
-    for side in shape:
-        total *= side
-    return total
+    return f"that folder has {', '.join(found)}" if found else "expected a TensorFlow 1 checkpoint (format V2)"
 
 
 def _first_line(error: Exception) -> str:
@@ -339,9 +333,11 @@ def _run(arguments: argparse.Namespace):
         count = convert_back(arguments.model, arguments.output)
         print(f"{arguments.output}: {count} variables")
         return
+    if arguments.report:
+        require_folder(arguments.report)
     report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary)
     if arguments.report:
-        Path(arguments.report).write_text(json.dumps(report, indent=1) + "\n")
+        write_json(arguments.report, report)
     step = "" if report["step"] is None else f", step {report['step']}"
     print(
         f"{arguments.output}: {report['model']}{step}, {len(report['converted'])} variables converted, "

@@ -10,6 +10,14 @@ from cmpc_tf2.layers.normalization import PACKAGE
 BATCH_NORM_EPSILON = 1e-3
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class FixedBatchNormalization(layers.BatchNormalization):
+    """Batch normalisation by the moving statistics, whatever `training` says; gamma and beta can be trained."""
+
+    def call(self, inputs, training=None, mask=None):
+        return super().call(inputs, training=False, mask=mask)
+
+
 def bottleneck_names(stage: int, depth: int) -> list[str]:
     """Caffe's names of the bottlenecks of one stage: `2a 2b 2c`, `3a 3b1 3b2 3b3`, ..."""
     if stage in (3, 4):
@@ -51,7 +59,7 @@ class DeepLabResNet(keras.Model):
                 name=convolution,
             )(x)
             if not folded:
-                x = layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, name=norm)(x, training=False)
+                x = FixedBatchNormalization(epsilon=BATCH_NORM_EPSILON, name=norm)(x)
             return layers.ReLU(name=f"{convolution}_relu")(x) if relu else x
 
         def bottleneck(x, name, filters, strides, dilation, project):
@@ -85,8 +93,7 @@ class DeepLabResNet(keras.Model):
         self.folded = folded
 
     def get_config(self):
-        backbone = {"width": self.config.width, "depths": list(self.config.depths)}
-        return {"config": backbone, "folded": self.folded, "name": self.name}
+        return {"config": self.config.to_dict(), "folded": self.folded, "name": self.name}
 
 
 def convolution_and_norm(suffix: str) -> tuple[str, str]:

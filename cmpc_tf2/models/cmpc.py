@@ -108,9 +108,9 @@ def build_expression_decoder(config: ModelConfig) -> keras.Model:
     }
     token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
 
-    words, is_word = TextEncoder(
-        config.vocabulary_size, config.embedding_dim, config.feature_dim, name="text_encoder"
-    )(token_ids)
+    words, is_word = TextEncoder(config.vocabulary_size, config.embedding_dim, config.feature_dim, name="text_encoder")(
+        token_ids
+    )
     type_probs = WordParser(config.word_parser_dim, len(config.word_types), name="word_parser")(words)
     index = config.word_types.index
 

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from cmpc_tf2.data.batches import Sample, batch_path, check_batches, list_batches, read_batch, write_batch
+from cmpc_tf2.errors import InputError
+
+KEYS = {"text_batch", "im_batch", "mask_batch", "sent_batch"}
+
+
+@pytest.fixture
+def sample(rng):
+    token_ids = np.array([0] * 18 + [4, 5])
+    image = rng.integers(0, 256, size=(5, 7, 3), dtype=np.uint8)
+    return Sample(token_ids, image, image[..., 0] > 100, "the café")
+
+
+@pytest.fixture
+def arrays(sample):
+    """A batch as the original writes it."""
+    return {
+        "text_batch": sample.token_ids,
+        "im_batch": sample.image,
+        "mask_batch": sample.mask,
+        "sent_batch": [sample.expression],
+    }
+
+
+def test_format_on_disk_is_the_originals(sample, tmp_path):
+    write_batch(tmp_path / "a.npz", sample)
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
+        assert set(stored.files) == KEYS
+        assert stored["text_batch"].dtype == np.int64 and stored["text_batch"].shape == (20,)
+        assert stored["im_batch"].dtype == np.uint8 and stored["im_batch"].shape == (5, 7, 3)
+        assert stored["mask_batch"].dtype == bool and stored["mask_batch"].shape == (5, 7)
+        assert stored["sent_batch"].shape == (1,) and stored["sent_batch"][0] == "the café"
+
+
+def test_reads_what_the_original_wrote(arrays, sample, tmp_path):
+    for name, expressions in (("unicode", ["the café"]), ("bytes", [b"the cafe"])):
+        np.savez(tmp_path / f"{name}.npz", **{**arrays, "sent_batch": expressions})
+        read = read_batch(tmp_path / f"{name}.npz")
+        np.testing.assert_array_equal(read.image, sample.image)
+        np.testing.assert_array_equal(read.mask, sample.mask)
+        assert read.token_ids.tolist() == sample.token_ids.tolist()
+        assert read.expression.startswith("the caf")
+
+
+def test_write_then_read_is_identity_and_leaves_nothing_else(sample, tmp_path):
+    write_batch(tmp_path / "a.npz", sample)
+    first = (tmp_path / "a.npz").read_bytes()
+    write_batch(tmp_path / "a.npz", read_batch(tmp_path / "a.npz"))
+    assert (tmp_path / "a.npz").read_bytes() == first
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def assert_unreadable(path, words):
+    with pytest.raises(InputError) as failure:
+        read_batch(path)
+    assert str(path) in str(failure.value) and words in str(failure.value)
+
+
+def test_bad_files_are_named(arrays, tmp_path):
+    path = tmp_path / "bad.npz"
+    assert_unreadable(path, "no such batch")
+    np.savez(path, **arrays)
+    whole = path.read_bytes()
+    for length in (0, 10, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert_unreadable(path, "not a readable .npz file")
+    damaged = bytearray(whole)
+    damaged[whole.index(arrays["im_batch"].tobytes())] ^= 0xFF
+    path.write_bytes(damaged)
+    assert_unreadable(path, "not a readable .npz file")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(path)
+    assert_unreadable(path, "not a readable .npz file")
+
+
+def test_foreign_contents_are_named(arrays, tmp_path):
+    path = tmp_path / "bad.npz"
+    np.savez(path, x=np.zeros(3))
+    assert_unreadable(path, "no im_batch, mask_batch, sent_batch, text_batch")
+    for key, value in {
+        "text_batch": np.zeros((2, 20), int),
+        "im_batch": np.zeros((5, 7, 3)),
+        "mask_batch": np.zeros((7, 5), bool),
+        "sent_batch": np.array(["a", "b"]),
+    }.items():
+        np.savez(path, **{**arrays, key: value})
+        assert_unreadable(path, f"{key}: expected")
+
+
+def test_pickled_objects_are_never_loaded(arrays, tmp_path):
+    path = tmp_path / "bad.npz"
+    np.savez(path, **{**arrays, "sent_batch": np.array([{"a": 1}], dtype=object)})
+    assert_unreadable(path, "holds pickled objects, which are never loaded")
+
+
+def test_list_batches_in_numeric_order_without_gaps(sample, tmp_path):
+    with pytest.raises(InputError, match=r"no batches of unc val; make them with `python build_batches.py -d unc"):
+        list_batches(tmp_path, "unc", "val")
+    paths = [batch_path(tmp_path, "unc", "val", n) for n in range(11)]
+    paths[0].parent.mkdir(parents=True)
+    for path in paths:
+        write_batch(path, sample)
+    (paths[0].parent / "notes.npz").write_text("not counted")
+    assert list_batches(tmp_path, "unc", "val") == paths
+    paths[3].unlink()
+    with pytest.raises(InputError, match="batches 0 to 10 expected, missing: 3"):
+        list_batches(tmp_path, "unc", "val")
+
+
+def test_check_batches_names_the_first_bad_file(sample, tmp_path):
+    good, cut, foreign = (tmp_path / name for name in ("good.npz", "cut.npz", "foreign.npz"))
+    write_batch(good, sample)
+    cut.write_bytes(good.read_bytes()[:-30])
+    np.savez(foreign, x=np.zeros(3))
+    check_batches([good])
+    with pytest.raises(InputError, match=r"cut.npz: not a readable"):
+        check_batches([good, cut])
+    with pytest.raises(InputError, match=r"foreign.npz: not a batch"):
+        check_batches([good, foreign])

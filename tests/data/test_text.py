@@ -1,0 +1,91 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from original import GOLDEN
+
+from cmpc_tf2.data.text import Vocabulary, tokenize
+from cmpc_tf2.errors import InputError
+
+VOCABULARY = Vocabulary(["<pad>", "<unk>", "man", ",", "left", "man"])
+
+
+@pytest.fixture(scope="module")
+def vocabularies(shared_data):
+    return {
+        "gref": Vocabulary.from_file(shared_data / "vocab" / "vocabulary_Gref.txt", size=12112),
+        "referit": Vocabulary.from_file(shared_data / "vocab" / "vocabulary_referit.txt", size=8803),
+    }
+
+
+def test_tricky_sentences(vocabularies):
+    cases = json.loads((GOLDEN / "tokens_special.json").read_text())
+    assert len(cases) == 38
+    for case in cases:
+        for name, vocabulary in vocabularies.items():
+            if case["error"]:
+                with pytest.raises(InputError, match="has no words"):
+                    vocabulary.encode(case["sentence"])
+            else:
+                assert vocabulary.encode(case["sentence"]).tolist() == case[name], case["sentence"]
+
+
+def assert_equal_ids(sentences, vocabulary, expected):
+    assert len(sentences) == len(expected)
+    np.testing.assert_array_equal([vocabulary.encode(s) for s in sentences], expected)
+
+
+@pytest.mark.parametrize("split", ["val", "testA", "testB"])
+def test_all_refcoco_sentences(split, vocabularies, shared_data):
+    items = json.loads((shared_data / "refcoco_unc" / "splits" / f"{split}.json").read_text())["items"]
+    expected = np.load(GOLDEN / "tokens.npz")[f"refcoco_{split}"]
+    assert_equal_ids([item["text"] for item in items], vocabularies["gref"], expected)
+
+
+def test_referit_sentences(vocabularies, shared_data):
+    queries = json.loads((shared_data / "referit" / "referit_query_test.json").read_text())
+    sentences = [sentence for key in sorted(queries) for sentence in queries[key]][:10000]
+    assert_equal_ids(sentences, vocabularies["referit"], np.load(GOLDEN / "tokens.npz")["referit_test"])
+
+
+def test_a2d_sentences(vocabularies, shared_data):
+    with (shared_data / "a2d_sentences" / "a2d_annotation.txt").open(newline="") as file:
+        sentences = [row["query"] for row in csv.DictReader(file)]
+    assert_equal_ids(sentences, vocabularies["gref"], np.load(GOLDEN / "tokens.npz")["a2d"])
+
+
+def test_separators_are_tokens():
+    assert tokenize("man, left") == ["man", ", ", "left"]
+    assert tokenize(" Man,left. ") == ["man", ",", "left"]
+    assert tokenize("café") == ["caf", "é"]
+    assert tokenize(".") == []
+
+
+def test_encode_pads_left_truncates_and_takes_the_last_of_equal_words():
+    assert VOCABULARY.encode("man,left", 5).tolist() == [0, 0, 5, 3, 4]
+    assert VOCABULARY.encode("left man nobody", 2).tolist() == [4, 5]
+    assert VOCABULARY.encode("nobody", 2).tolist() == [0, 1]
+    assert VOCABULARY.encode("left").dtype == np.int64
+
+
+@pytest.mark.parametrize("expression", ["", "   ", "\n"])
+def test_expression_without_tokens(expression):
+    with pytest.raises(InputError, match="has no words"):
+        VOCABULARY.encode(expression)
+
+
+def test_vocabulary_file_errors(tmp_path):
+    path = tmp_path / "words.txt"
+    with pytest.raises(InputError, match=r"words.txt: no such vocabulary; data/README.md"):
+        Vocabulary.from_file(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match=r"words.txt: expected UTF-8"):
+        Vocabulary.from_file(path)
+    path.write_text("man\n<pad>\n")
+    with pytest.raises(InputError, match=r"words\.txt: vocabulary: expected '<pad>' on the first line"):
+        Vocabulary.from_file(path)
+    path.write_text("<pad>\n<unk>\n\nman\n")
+    assert Vocabulary.from_file(path, size=4).ids["man"] == 3
+    with pytest.raises(InputError, match="4 words, but the model has 5"):
+        Vocabulary.from_file(path, size=5)

@@ -1,0 +1,172 @@
+"""The whole model against the original's numbers, alone and in batches."""
+
+import keras
+import numpy as np
+import pytest
+from conftest import SMALL
+
+from cmpc_tf2.checkpoints import load_model, save_model
+from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.models.cmpc import CMPC
+
+OUTPUTS = {"mask_logits": "up", "mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
+SAMPLES = range(4)
+
+
+@pytest.fixture(scope="module")
+def tiny_inputs(tiny_golden):
+    return {
+        "image": subtract_mean(np.stack([tiny_golden[f"{k}/image"] for k in SAMPLES])),
+        "token_ids": np.stack([tiny_golden[f"{k}/words"] for k in SAMPLES]),
+    }
+
+
+@pytest.fixture(scope="module")
+def small_inputs():
+    rng = np.random.default_rng(5)
+    token_ids = rng.integers(1, SMALL.vocabulary_size, size=(4, SMALL.max_words))
+    for row, words in enumerate((1, 20, 7, 3)):
+        token_ids[row, : SMALL.max_words - words] = 0
+    side = SMALL.image_size
+    image = rng.integers(0, 256, size=(4, side, side, 3), dtype=np.uint8)
+    return {"image": subtract_mean(image), "token_ids": token_ids.astype("int32")}
+
+
+def take(inputs, index):
+    return {name: value[index] for name, value in inputs.items()}
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_tiny_golden_alone(sample, tiny_model, tiny_inputs, tiny_golden):
+    out = tiny_model(take(tiny_inputs, slice(sample, sample + 1)))
+    for ours, theirs in OUTPUTS.items():
+        np.testing.assert_allclose(out[ours][0], tiny_golden[f"{sample}/{theirs}"], rtol=0, atol=1e-5)
+
+
+def test_tiny_golden_in_one_batch(tiny_model, tiny_inputs, tiny_golden):
+    out = tiny_model(tiny_inputs)
+    for sample in SAMPLES:
+        for ours, theirs in OUTPUTS.items():
+            np.testing.assert_allclose(out[ours][sample], tiny_golden[f"{sample}/{theirs}"], rtol=0, atol=1e-5)
+
+
+def test_tiny_golden_stage_by_stage(tiny_model, tiny_inputs, tiny_golden):
+    """Every stage within 1e-5 of the golden's largest value, alone and as part of a batch."""
+    encoder, decoder = tiny_model.image_encoder, tiny_model.expression_decoder
+    backbone = encoder.get_layer("backbone")
+    layers = {
+        "words_feat": "text_encoder",
+        "words_parse": "word_parser",
+        "necessary_lang": "necessary_feature",
+        "convlstm": "conv_lstm",
+        "pred": "score",
+    }
+    for level in ("c3", "c4", "c5"):
+        layers |= {f"mutan_{level}": f"mutan_{level}", f"graph_{level}": f"relation_graph_{level}"}
+        layers |= {f"fusion_{level}": f"fusion_{level}"}
+        layers |= {f"exchange_{level}": f"exchange_{level}_round1", f"exchange_{level}_2": f"exchange_{level}_round2"}
+    stages = {golden: decoder.get_layer(name).output for golden, name in layers.items()}
+    stages["words_feat"] = stages["words_feat"][0]
+    probe = keras.Model(decoder.inputs, stages)
+
+    for batch in (slice(0, 1), slice(0, 4)):
+        inputs = take(tiny_inputs, batch)
+        taps = backbone(inputs["image"])
+        features = encoder(inputs["image"])
+        token_ids = keras.ops.convert_to_tensor(inputs["token_ids"])
+        found = probe([features.get(tensor.name, token_ids) for tensor in decoder.inputs])
+        found |= {f"backbone_{level}": tap for level, tap in taps.items()}
+        for name, value in found.items():
+            value, expected = np.asarray(value[0]), tiny_golden[f"0/{name}"]
+            if name.startswith("words"):
+                value = value[-expected.shape[1] :]  # The golden has the valid words only.
+            error = np.abs(value.reshape(expected.shape) - expected).max()
+            assert error <= 1e-5 * np.abs(expected).max(), f"{name} off by {error}"
+        assert len(found) == 3 + len(layers)
+
+
+def test_full_golden(full_model_file, full_golden):
+    model = load_model(full_model_file)
+    image = subtract_mean(full_golden["0/image"])[None]
+    token_ids = full_golden["0/words"][None]
+    out = model({"image": image, "token_ids": token_ids})
+    # Output pixels at multiples of 8 are the coarse logits themselves.
+    for ours, theirs in {**OUTPUTS, "mask_logits": "pred"}.items():
+        np.testing.assert_allclose(out[ours][0, ::8, ::8], full_golden[f"0/{theirs}"], rtol=0, atol=2e-4)
+    # The folded encoder, which inference uses, is held to the same.
+    features = model.inference_encoder()(image)
+    out = model.expression_decoder({**features, "token_ids": keras.ops.convert_to_tensor(token_ids)})
+    np.testing.assert_allclose(out["mask_logits"][0, ::8, ::8], full_golden["0/pred"], rtol=0, atol=2e-4)
+
+
+def test_a_batch_gives_what_each_sample_gives_alone(small_model, small_inputs):
+    together = small_model(small_inputs)
+    for sample in range(4):
+        alone = small_model(take(small_inputs, slice(sample, sample + 1)))
+        for name in OUTPUTS:
+            np.testing.assert_allclose(together[name][sample], alone[name][0], atol=1e-6)
+
+
+def test_samples_do_not_see_each_other(small_model, small_inputs):
+    """Other neighbours, same output: nothing is pooled or normalised over the batch."""
+    first = small_model(small_inputs)["mask_logits"][0]
+    changed = {name: value.copy() for name, value in small_inputs.items()}
+    changed["image"][1:] *= 0.5
+    changed["token_ids"][1:] = changed["token_ids"][:1]
+    np.testing.assert_allclose(small_model(changed)["mask_logits"][0], first, atol=1e-6)
+
+
+def test_one_encoded_image_serves_many_expressions(small_model, small_inputs):
+    features = small_model.image_encoder(small_inputs["image"][:1])
+    token_ids = keras.ops.convert_to_tensor(small_inputs["token_ids"])
+    together = small_model.expression_decoder({**features, "token_ids": token_ids})["mask_logits"]
+    for sample in range(4):
+        inputs = {"image": small_inputs["image"][:1], "token_ids": small_inputs["token_ids"][sample : sample + 1]}
+        np.testing.assert_allclose(together[sample], small_model(inputs)["mask_logits"][0], atol=1e-6)
+
+
+def test_an_expression_of_pads_alone_gives_numbers_and_spoils_no_neighbour(small_model, small_inputs):
+    with_empty = {name: value.copy() for name, value in small_inputs.items()}
+    with_empty["token_ids"][1] = 0
+    out = small_model(with_empty)
+    for name in OUTPUTS:
+        assert np.isfinite(out[name]).all()
+        np.testing.assert_allclose(out[name][0], small_model(small_inputs)[name][0], atol=1e-6)
+
+
+def test_a_trained_weight_changes_the_output(small_model, small_inputs):
+    """Every weight takes part, except those that cancel in exact arithmetic."""
+    import tensorflow as tf
+
+    with tf.GradientTape() as tape:
+        out = small_model(small_inputs)
+        loss = sum(tf.reduce_sum(tf.sin(7.0 * value)) for value in out.values())
+    gradients = tape.gradient(loss, small_model.trainable_variables)
+    for gradient, variable in zip(gradients, small_model.trainable_variables, strict=True):
+        assert gradient is not None, variable.path
+        if "/key/bias" not in variable.path:  # The softmax over cells cancels it.
+            assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.path
+
+
+def test_save_then_load_is_identity(small_model, small_inputs, tmp_path):
+    path = tmp_path / "model.keras"
+    save_model(small_model, path)
+    loaded = load_model(path)
+    assert isinstance(loaded, CMPC)
+    assert loaded.config == small_model.config
+    assert loaded.vocabulary == small_model.vocabulary
+    expected = small_model(small_inputs)
+    for name, value in loaded(small_inputs).items():
+        np.testing.assert_array_equal(value, expected[name])
+    assert [p.name for p in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_weight_paths_are_unique(small_model):
+    paths = [variable.path for variable in small_model.variables]
+    assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize("level", ["c3", "c4", "c5"])
+def test_layer_names_that_others_rely_on(small_model, level):
+    for name in (f"mutan_{level}", f"relation_graph_{level}", f"fusion_{level}", f"score_{level}"):
+        assert small_model.expression_decoder.get_layer(name).name == name

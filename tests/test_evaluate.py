@@ -1,0 +1,206 @@
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from conftest import SMALL, WORDS
+from data.refer import POLYGON
+from original import GOLDEN
+
+from cmpc_tf2.cli import main
+from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
+from cmpc_tf2.data.batches import Sample, batch_path, write_batch
+from cmpc_tf2.data.image_ops import read_image
+from cmpc_tf2.data.text import Vocabulary
+
+EXPRESSIONS = ["the red circle", "left of the blue square", "man", "red man", "the man", "blue", "left circle"]
+
+
+@pytest.fixture
+def split(tmp_path):
+    """Seven samples on three pictures; returns the command's arguments."""
+    rng = np.random.default_rng(4)
+    vocabulary = Vocabulary(WORDS)
+    images = [rng.integers(0, 256, size=(*size, 3), dtype=np.uint8) for size in ((40, 60), (50, 30), (32, 32))]
+    path = batch_path(tmp_path, "unc", "val", 0)
+    path.parent.mkdir(parents=True)
+    for index, expression in enumerate(EXPRESSIONS):
+        image = images[index // 3]
+        mask = rasterize(POLYGON, *image.shape[:2])
+        token_ids = vocabulary.encode(expression)
+        write_batch(batch_path(tmp_path, "unc", "val", index), Sample(token_ids, image, mask, expression))
+    return ["-d", "unc", "-t", "val", "--batch-root", str(tmp_path)]
+
+
+def evaluate(model_file, split, tmp_path, *more):
+    report = tmp_path / "report.json"
+    assert main(["evaluate", "--model", str(model_file), *split, "--report", str(report), *more]) == 0
+    return json.loads(report.read_text())
+
+
+def test_original_run_at_full_size(full_model_file, shared_data, tmp_path):
+    """The original's `test()` with DenseCRF on 50 samples: each score within 0.002."""
+    mini, golden = shared_data / "refer_mini", json.loads((GOLDEN / "eval_unc_val.json").read_text())
+    vocabulary = Vocabulary.from_file(shared_data / "vocab" / "vocabulary_Gref.txt")
+    annotations = json.loads((mini / "refcoco" / "instances.json").read_text())["annotations"]
+    segmentations = {annotation["id"]: annotation["segmentation"] for annotation in annotations}
+    samples = []
+    for ref in sorted(read_plain_pickle(mini / "refcoco" / "refs(unc).p"), key=lambda ref: ref["ref_id"]):
+        name = f"images/mscoco/images/train2014/COCO_train2014_{ref['image_id']:012d}.jpg"
+        image = read_image(mini / name)
+        mask = rasterize(segmentations[ref["ann_id"]], *image.shape[:2])
+        samples += [Sample(vocabulary.encode(s["sent"]), image, mask, s["sent"]) for s in ref["sentences"]]
+    batch_path(tmp_path, "unc", "val", 0).parent.mkdir(parents=True)
+    for index, sample in enumerate(samples + samples[:3]):
+        write_batch(batch_path(tmp_path, "unc", "val", index), sample)
+
+    dcrf = ["-c"] if importlib.util.find_spec("pydensecrf") else []
+    report = evaluate(full_model_file, ["-d", "unc", "-t", "val", "--batch-root", str(tmp_path)], tmp_path, *dcrf)
+    assert report["samples"] == 50
+    for name, prefix in (("plain", ""), ("dcrf", "dcrf_"))[: 2 if dcrf else 1]:
+        expected = np.array(golden[name], float)[:, :2]
+        overall, mean = expected[:, 0].sum() / expected[:, 1].sum(), (expected[:, 0] / expected[:, 1]).mean()
+        assert f"overall IoU = {overall:.6f}; mean IoU = {mean:.6f}" in golden["report"]
+        assert report[name]["overall_iou"] == pytest.approx(overall, abs=0.002)
+        assert report[name]["mean_iou"] == pytest.approx(mean, abs=0.002)
+        found = np.array([[r[f"{prefix}intersection"], r[f"{prefix}union"]] for r in report["per_sample"]])
+        ious = found[:, 0] / found[:, 1]
+        # DenseCRF amplifies rounding: a pixel on the edge can take a patch with it.
+        np.testing.assert_allclose(ious, expected[:, 0] / expected[:, 1], atol=0.005 if prefix else 0.0005)
+
+
+def test_batch_size_changes_no_number(small_model_file, split, tmp_path):
+    reports = [evaluate(small_model_file, split, tmp_path, "-bs", size) for size in ("1", "2", "3", "100")]
+    assert all(report == reports[0] for report in reports)
+    assert reports[0]["samples"] == 7
+    assert [record["index"] for record in reports[0]["per_sample"]] == list(range(7))
+
+
+def test_scores_follow_from_the_records(small_model_file, split, tmp_path, capsys):
+    report = evaluate(small_model_file, split, tmp_path)
+    pairs = np.array([[r["intersection"], r["union"]] for r in report["per_sample"]], float)
+    assert report["plain"]["overall_iou"] == pytest.approx(pairs[:, 0].sum() / pairs[:, 1].sum())
+    assert report["plain"]["mean_iou"] == pytest.approx((pairs[:, 0] / pairs[:, 1]).mean())
+    assert report["dcrf"] is None
+    assert report["dataset"] == "unc" and report["split"] == "val" and report["skipped"] == []
+    assert "rim included" in report["protocol"]
+    assert f"overall IoU = {report['plain']['overall_iou']:f}" in capsys.readouterr().out
+
+
+def test_an_image_is_encoded_once(small_model, split, tmp_path):
+    from cmpc_tf2.data.batches import list_batches
+    from cmpc_tf2.evaluate import evaluate as evaluate_paths
+    from cmpc_tf2.predictor import TwoStageModel
+
+    class Counting(TwoStageModel):
+        encoded = 0
+
+        def encode(self, images):
+            self.encoded += len(images)
+            return super().encode(images)
+
+    model = Counting(small_model)
+    evaluate_paths(model, list_batches(tmp_path, "unc", "val"), batch_size=2)
+    assert model.encoded == 3
+
+
+class FixedLogits:
+    """Stands for a model: always the same logits."""
+
+    config = SMALL
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def encode(self, images):
+        return {"visual": images}
+
+    def decode(self, features, token_ids):
+        return np.repeat(self.logits[None], len(token_ids), axis=0)
+
+
+def write_split(tmp_path, mask):
+    image = np.zeros((*mask.shape, 3), np.uint8)
+    path = batch_path(tmp_path, "unc", "val", 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_batch(path, Sample(Vocabulary(WORDS).encode("man"), image, mask, "man"))
+    return [path]
+
+
+def test_the_interpolated_rim_counts_unless_exact_masks_are_asked_for(tmp_path):
+    """A 16 x 16 block of the 32 x 32 prediction, at twice the size: 32 x 32 exactly, and a rim of one pixel."""
+    from cmpc_tf2.evaluate import evaluate as evaluate_paths
+
+    logits = np.full((32, 32), -1.0, np.float32)
+    logits[8:24, 8:24] = 1
+    mask = np.zeros((64, 64), bool)
+    mask[16:48, 16:48] = True
+    paths = write_split(tmp_path, mask)
+    record = evaluate_paths(FixedLogits(logits), paths)["per_sample"][0]
+    assert (record["intersection"], record["union"]) == (32 * 32, 34 * 34)
+    record = evaluate_paths(FixedLogits(logits), paths, exact_masks=True)["per_sample"][0]
+    assert (record["intersection"], record["union"]) == (32 * 32, 32 * 32)
+
+
+def test_the_threshold_is_on_logits(tmp_path):
+    from cmpc_tf2.evaluate import evaluate as evaluate_paths
+
+    paths = write_split(tmp_path, np.ones((32, 32), bool))
+    for logit, pixels in ((0.0, 0), (1e-10, 0), (2e-9, 1024)):
+        logits = np.full((32, 32), logit, np.float32)
+        assert evaluate_paths(FixedLogits(logits), paths)["per_sample"][0]["intersection"] == pixels
+
+
+def test_empty_truth_and_empty_prediction(tmp_path):
+    from cmpc_tf2.evaluate import evaluate as evaluate_paths
+
+    paths = write_split(tmp_path, np.zeros((32, 32), bool))
+    result = evaluate_paths(FixedLogits(np.full((32, 32), -1.0, np.float32)), paths)
+    assert result["per_sample"][0]["union"] == 0
+    assert result["plain"]["mean_iou"] == 1
+
+
+def test_an_expression_without_words_is_reported(small_model_file, split, tmp_path):
+    path = batch_path(tmp_path, "unc", "val", 1)
+    image = np.zeros((40, 60, 3), np.uint8)
+    write_batch(path, Sample(np.zeros(20, np.int64), image, image[..., 0] > 0, ""))
+    report = evaluate(small_model_file, split, tmp_path)
+    assert report["samples"] == 6
+    assert report["skipped"] == [{"index": 1, "reason": "the expression has no words"}]
+    assert 1 not in [record["index"] for record in report["per_sample"]]
+
+
+def test_overlays(small_model_file, split, tmp_path):
+    evaluate(small_model_file, split, tmp_path, "--overlays", str(tmp_path / "drawn"))
+    assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == [f"{n}.png" for n in range(7)]
+    assert read_image(tmp_path / "drawn" / "3.png").shape == (50, 30, 3)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (["-t", "testA"], "no batches of unc testA; make them with"),
+        (["-d", "flickr"], "unknown dataset 'flickr'"),
+        (["-bs", "0"], "-bs: expected a whole number above 0"),
+        (["--report", "nowhere/r.json"], "the folder nowhere does not exist"),
+        (["--model", "none.keras"], "none.keras: no such model file"),
+    ],
+)
+def test_wrong_arguments_get_one_line(change, words, small_model_file, split, capsys):
+    assert main(["evaluate", "--model", str(small_model_file), *split, *change]) == 1
+    error = capsys.readouterr().err
+    assert "error: " in error and words in error
+
+
+def test_bad_batches_stop_it_before_and_during_the_run(small_model_file, split, tmp_path, capsys):
+    path = batch_path(tmp_path, "unc", "val", 6)
+    whole = path.read_bytes()
+    arguments = ["evaluate", "--model", str(small_model_file), *split, "--report", str(tmp_path / "r.json")]
+    path.write_bytes(whole[:100])
+    assert main([*arguments[:2], "none.keras", *arguments[3:]]) == 1  # Found before the model is even looked for.
+    assert f"{path}: not a readable .npz file" in capsys.readouterr().err
+    image = np.zeros((4, 4, 3), np.uint8)
+    write_batch(path, Sample(np.full(20, SMALL.vocabulary_size), image, image[..., 0] > 0, "x"))
+    assert main(arguments) == 1
+    assert f"{path}: token ids do not fit the model" in capsys.readouterr().err
+    assert not (tmp_path / "r.json").exists()

@@ -1,0 +1,137 @@
+import numpy as np
+import pytest
+from conftest import SMALL, WORDS
+from PIL import Image
+
+import cmpc_tf2
+from cmpc_tf2.cli import main
+from cmpc_tf2.data.image_ops import read_image, subtract_mean
+from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.models.cmpc import CMPC
+
+
+@pytest.fixture(scope="module")
+def predictor(small_model):
+    return cmpc_tf2.Predictor(small_model)
+
+
+@pytest.fixture
+def picture(tmp_path, rng):
+    path = tmp_path / "picture.jpg"
+    Image.fromarray(rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture
+def arguments(small_model_file, picture, tmp_path):
+    return [
+        "predict", "--model", str(small_model_file), "--image", str(picture),
+        "--output", str(tmp_path / "out.png"),
+    ]  # fmt: skip
+
+
+def test_square_picture_of_the_models_size_gives_the_models_probabilities(small_model, predictor, rng):
+    image = rng.integers(0, 256, size=(32, 32, 3), dtype=np.uint8)
+    token_ids = Vocabulary(WORDS).encode("red circle")[None].astype("int32")
+    logits = np.asarray(small_model({"image": subtract_mean(image)[None], "token_ids": token_ids})["mask_logits"])
+    predictor.set_image(image)
+    prediction = predictor.predict("red circle")
+    np.testing.assert_allclose(prediction.probabilities, 1 / (1 + np.exp(-logits[0, :, :, 0])), atol=1e-5)
+    np.testing.assert_array_equal(prediction.mask, prediction.probabilities >= 0.5)
+
+
+@pytest.mark.parametrize("size", [(45, 70), (200, 31), (1, 1), (3, 500)])
+def test_any_size(size, predictor, rng):
+    predictor.set_image(rng.integers(0, 256, size=(*size, 3), dtype=np.uint8))
+    prediction = predictor.predict("man")
+    assert prediction.mask.shape == prediction.probabilities.shape == size
+    assert prediction.mask.dtype == bool and prediction.probabilities.dtype == np.float32
+    assert 0 <= prediction.probabilities.min() <= prediction.probabilities.max() <= 1
+
+
+def test_the_picture_is_encoded_once(small_model, rng, monkeypatch):
+    predictor = cmpc_tf2.Predictor(small_model)
+    calls = []
+    encode = predictor._model.encode
+    monkeypatch.setattr(predictor._model, "encode", lambda images: calls.append(1) or encode(images))
+    predictor.set_image(rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8))
+    first = predictor.predict("man").probabilities
+    predictor.predict("red circle")
+    np.testing.assert_array_equal(predictor.predict("man").probabilities, first)
+    assert len(calls) == 1
+
+
+def test_wrong_use_is_named(small_model, rng):
+    predictor = cmpc_tf2.Predictor(small_model)
+    with pytest.raises(InputError, match="set_image before predict"):
+        predictor.predict("man")
+    for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(InputError, match=r"expected uint8 \(h, w, 3\)"):
+            predictor.set_image(image)
+    predictor.set_image(np.zeros((4, 4, 3), np.uint8))
+    for expression in ("", " ", "."):
+        with pytest.raises(InputError, match="has no words"):
+            predictor.predict(expression)
+    with pytest.raises(InputError, match="vocabulary has 2 words, but the model has 12"):
+        cmpc_tf2.Predictor(small_model, ["<pad>", "<unk>"])
+    with pytest.raises(InputError, match="holds no vocabulary"):
+        cmpc_tf2.Predictor(CMPC(SMALL))
+
+
+def test_command_writes_overlay_and_masks(arguments, predictor, picture, tmp_path, capsys):
+    masks = tmp_path / "mask.png"
+    more = ["--expression", "red circle", "--expression", "the man", "--mask", str(masks)]
+    assert main([*arguments, *more]) == 0
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["mask_1.png", "mask_2.png", "out.png"]
+    assert read_image(tmp_path / "out.png").shape == (45, 70, 3)
+    predictor.set_image(read_image(picture))
+    for number, expression in ((1, "red circle"), (2, "the man")):
+        mask = read_image(tmp_path / f"mask_{number}.png")[..., 0]
+        np.testing.assert_array_equal(mask, predictor.predict(expression).mask * 255)
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("red circle: ") and out[0].endswith("% of the picture")
+    assert out[2] == str(tmp_path / "out.png")
+
+
+def test_command_turns_the_picture_upright(arguments, picture, tmp_path):
+    image = Image.open(picture)
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(picture, exif=exif)
+    assert main([*arguments, "--expression", "man"]) == 0
+    assert read_image(tmp_path / "out.png").shape == (70, 45, 3)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (["--expression", ""], "expression '': has no words"),
+        (["--expression", "."], "expression '.': has no words"),
+        (["--image", "none.jpg"], "none.jpg: no such image"),
+        (["--image", __file__], "test_predict.py: not a readable image"),
+        (["--model", __file__], "expected a .keras file"),
+        (["--output", "nowhere/out.png"], "the folder nowhere does not exist"),
+        (["--output", "out.docx"], "out.docx: cannot write that kind of image"),
+        (["--vocabulary", "none.txt"], "none.txt: no such vocabulary"),
+    ],
+)
+def test_wrong_arguments_get_one_line(change, words, arguments, tmp_path, capsys):
+    assert main([*arguments, "--expression", "man", *change]) == 1
+    error = capsys.readouterr().err
+    assert "error: " in error and words in error
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_damaged_model_files_are_named(arguments, small_model_file, tmp_path, capsys):
+    import keras
+
+    whole = small_model_file.read_bytes()
+    for name, content in (("cut", whole[: len(whole) // 2]), ("foreign", b"hello"), ("empty", b"")):
+        path = tmp_path / f"{name}.keras"
+        path.write_bytes(content)
+        assert main([*arguments, "--expression", "man", "--model", str(path)]) == 1
+        assert f"{path}: not a .keras file, or cut off" in capsys.readouterr().err
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
+    assert main([*arguments, "--expression", "man", "--model", str(tmp_path / "other.keras")]) == 1
+    assert "other.keras: expected a CMPC model, found a Sequential" in capsys.readouterr().err

@@ -1,0 +1,137 @@
+"""Rules of the house that a machine can check."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = {"tensorflow", "keras"}
+# Whatever these load has to load no TensorFlow: the commands answer `--help` with them.
+LIGHT = [
+    "build_batches.py",
+    "cmpc_tf2/__init__.py",
+    "cmpc_tf2/cli.py",
+    "cmpc_tf2/config.py",
+    "cmpc_tf2/crf.py",
+    "cmpc_tf2/errors.py",
+    "cmpc_tf2/files.py",
+    "cmpc_tf2/metrics.py",
+    "cmpc_tf2/overlays.py",
+    *(f"cmpc_tf2/data/{name}.py" for name in ("annotations", "batches", "builder", "datasets", "image_ops", "text")),
+]
+
+
+def imports(path: Path, nested: bool = True) -> set[str]:
+    """Modules that a file imports; without `nested`, only those that importing it loads."""
+    tree = ast.parse(path.read_text())
+    nodes = ast.walk(tree) if nested else tree.body
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module)
+    return found
+
+
+def sources(*folders: str) -> list[Path]:
+    files = [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert files
+    return files
+
+
+def test_models_and_layers_use_keras_alone():
+    for path in sources("cmpc_tf2/models", "cmpc_tf2/layers"):
+        for module in imports(path):
+            allowed = ("keras", "numpy", "math", "cmpc_tf2.config", "cmpc_tf2.layers", "cmpc_tf2.models")
+            assert module.startswith(allowed), f"{path}: {module}"
+
+
+def test_layers_do_not_import_models():
+    for path in sources("cmpc_tf2/layers"):
+        assert not any(module.startswith("cmpc_tf2.models") for module in imports(path)), path
+
+
+def test_data_imports_no_model_and_no_command():
+    for path in sources("cmpc_tf2/data"):
+        for module in imports(path):
+            if module.startswith("cmpc_tf2"):
+                assert module.startswith(("cmpc_tf2.data", "cmpc_tf2.config", "cmpc_tf2.errors", "cmpc_tf2.files")), (
+                    path
+                )
+
+
+def test_nothing_imports_the_tools():
+    for path in sources("cmpc_tf2"):
+        assert not imports(path) & {"tools", "convert_tf1_ckpt", "tf1_name_map"}, path
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_files_import_nothing_heavy(name):
+    for module in imports(ROOT / name, nested=False):
+        assert module.split(".")[0] not in HEAVY, module
+        if module.startswith("cmpc_tf2."):
+            assert f"{module.replace('.', '/')}.py" in LIGHT, module
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["build_batches.py"],
+        ["tools/convert_tf1_ckpt.py"],
+        ["-m", "cmpc_tf2"],
+        ["-m", "cmpc_tf2", "evaluate"],
+        ["-m", "cmpc_tf2", "predict"],
+        ["-m", "cmpc_tf2", "demo"],
+    ],
+)
+def test_help_loads_no_tensorflow(command):
+    probe = "import sys, runpy; sys.argv = sys.argv[1:]; "
+    probe += "import atexit; atexit.register(lambda: print('LOADED', 'tensorflow' in sys.modules)); "
+    if command[0] == "-m":
+        probe += f"runpy.run_module('{command[1]}', run_name='__main__', alter_sys=False)"
+        arguments = ["cmpc", *command[2:], "--help"]
+    else:
+        probe += "runpy.run_path(sys.argv[0], run_name='__main__')"
+        arguments = [command[0], "--help"]
+    result = subprocess.run([sys.executable, "-c", probe, *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("usage: ")
+    assert result.stdout.endswith("LOADED False\n")
+
+
+def test_the_readme_shows_every_command():
+    """Commands in the README parse: their options exist."""
+    import shlex
+
+    import convert_tf1_ckpt
+
+    import build_batches
+    from cmpc_tf2 import cli
+
+    parsers = {
+        "build_batches.py": build_batches.build_parser(),
+        "tools/convert_tf1_ckpt.py": convert_tf1_ckpt.build_parser(),
+        "cmpc_tf2": cli.build_parser(),
+    }
+    seen = set()
+    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True) if line.startswith("python ") else []
+        if words[1:2] == ["-m"]:
+            words = words[1:]
+        if len(words) > 1 and words[1] in parsers and "--help" not in words:
+            parsers[words[1]].parse_args(words[2:])
+            seen.add(words[1] if words[1] != "cmpc_tf2" else words[2])
+    assert seen == {"build_batches.py", "tools/convert_tf1_ckpt.py", "evaluate", "predict", "demo"}
+
+
+def test_versions_agree():
+    import cmpc_tf2
+
+    assert f"## {cmpc_tf2.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+    assert f"version: {cmpc_tf2.__version__}" in (ROOT / "CITATION.cff").read_text()

@@ -1,0 +1,225 @@
+import json
+
+import convert_tf1_ckpt
+import keras
+import numpy as np
+import pytest
+from convert_tf1_ckpt import TF1Checkpoint, convert, convert_back, main, tf1_shape
+from original import read_manifest, write_checkpoint
+from tf1_name_map import backbone_pairs, cmpc_pairs
+
+from cmpc_tf2.checkpoints import load_backbone, load_model
+from cmpc_tf2.config import ModelConfig
+from cmpc_tf2.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def small_values(small_model):
+    """The TensorFlow 1 variables of a small evaluation checkpoint, random."""
+    rng = np.random.default_rng(2)
+    shapes = {v.path: v.shape for v in small_model.variables}
+    pairs = cmpc_pairs(small_model.config)
+    return {pair.tf1: rng.normal(size=tf1_shape(pair, shapes[pair.keras])).astype("float32") for pair in pairs}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(values):
+        write_checkpoint(tmp_path / "ckpt", values)
+        return str(tmp_path / "ckpt")
+
+    return write
+
+
+def assert_refused(prefix, tmp_path, *expected):
+    """The conversion fails with these words, in the command too, and leaves nothing behind."""
+    output = tmp_path / "out.keras"
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InputError) as failure:
+        convert(prefix, str(output))
+    for words in (prefix, *expected):
+        assert words in str(failure.value)
+    assert main(["--checkpoint", prefix, "--output", str(output)]) == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_full_size_shapes_are_the_originals():
+    """Every variable of the released checkpoints' graph has a place, of the same shape, without building the model."""
+    manifest = read_manifest("image_full_eval")
+    assert sorted(pair.tf1 for pair in cmpc_pairs(ModelConfig())) == sorted(manifest)
+    assert len(backbone_pairs(ModelConfig().backbone)) == 520
+
+
+def test_training_checkpoint_is_reported_completely(tiny_prefix, tiny_values, tmp_path, capsys):
+    arguments = ["--checkpoint", tiny_prefix, "--output", str(tmp_path / "m.keras")]
+    assert main([*arguments, "--report", str(tmp_path / "r.json")]) == 0
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["model"] == "cmpc"
+    assert report["config"]["image_size"] == 64
+    assert report["config"]["feature_dim"] == 32
+    assert report["missing"] == report["unexpected"] == []
+    assert report["step"] == 0
+    assert len(report["converted"]) == 735
+    assert all(entry["why"] for entry in report["ignored"])
+    names = [entry["tf1"] for entry in report["converted"] + report["ignored"]]
+    assert sorted(names) == sorted(tiny_values)
+    assert all(tuple(entry["shape"]) == tiny_values[entry["tf1"]].shape for entry in report["converted"])
+    assert "735 variables converted, 433 ignored" in capsys.readouterr().out
+
+
+def test_round_trip_keeps_every_byte(tiny_prefix, tiny_values, tmp_path):
+    convert(tiny_prefix, str(tmp_path / "m.keras"))
+    assert convert_back(str(tmp_path / "m.keras"), str(tmp_path / "back")) == 735
+    back = TF1Checkpoint(str(tmp_path / "back"))
+    assert set(back.shapes) == set(read_manifest("image_full_eval"))
+    for name in back.shapes:
+        value = back.read(name)
+        assert value.shape == tiny_values[name].shape
+        assert value.tobytes() == tiny_values[name].tobytes(), name
+
+
+def test_full_size_round_trip_keeps_every_byte(full_prefix, full_model_file, tmp_path):
+    convert_back(str(full_model_file), str(tmp_path / "back"))
+    original, back = TF1Checkpoint(full_prefix), TF1Checkpoint(str(tmp_path / "back"))
+    assert len(back.shapes) == 735
+    for name in back.shapes:
+        assert back.read(name).tobytes() == original.read(name).tobytes(), name
+
+
+def test_step_is_reported(small_values, write, tmp_path):
+    prefix = write({**small_values, "text_objseg/Variable_1": np.float32(700000)})
+    assert convert(prefix, str(tmp_path / "m.keras"))["step"] == 700000
+
+
+def test_vocabulary_goes_into_the_model(small_model, small_values, write, tmp_path):
+    vocabulary = tmp_path / "words.txt"
+    vocabulary.write_text("\n".join(small_model.vocabulary) + "\n")
+    convert(write(small_values), str(tmp_path / "m.keras"), str(vocabulary))
+    assert load_model(tmp_path / "m.keras").vocabulary == small_model.vocabulary
+    vocabulary.write_text("<pad>\n<unk>\n")
+    with pytest.raises(InputError, match="2 words, but the model has 12"):
+        convert(str(tmp_path / "ckpt"), str(tmp_path / "m.keras"), str(vocabulary))
+
+
+def test_backbone_both_ways(small_model, small_values, write, tmp_path):
+    names = [pair.tf1 for pair in backbone_pairs(small_model.config.backbone)]
+    values = {name: small_values[name] for name in names}
+    classifier = {"fc1_voc12_c0/weights": np.zeros((3, 3, 128, 21), "float32")}
+    report = convert(write({**values, **classifier}), str(tmp_path / "b.keras"))
+    assert report["model"] == "backbone"
+    assert [entry["tf1"] for entry in report["ignored"]] == list(classifier)
+    backbone = load_backbone(tmp_path / "b.keras")
+    assert backbone.config == small_model.config.backbone
+    np.testing.assert_array_equal(backbone.get_layer("res2a_branch2b").kernel, values["res2a_branch2b/weights"])
+    assert main(["--to-tf1", "--model", str(tmp_path / "b.keras"), "--output", str(tmp_path / "back")]) == 0
+    back = TF1Checkpoint(str(tmp_path / "back"))
+    assert all(back.read(name).tobytes() == value.tobytes() for name, value in values.items())
+
+
+def test_every_misfit_is_listed(small_values, write, tmp_path):
+    values = dict(small_values)
+    del values["text_objseg/score/DW"], values["res4a_branch1/weights"], values["text_objseg/Variable"]
+    values["text_objseg/c4_lateral/biases"] = np.zeros(11, "float32")
+    values["text_objseg/fusion_c5/DW"] = values["text_objseg/fusion_c5/DW"][0, 0]
+    values["text_objseg/score_c3/biases"] = values["text_objseg/score_c3/biases"].astype("float64")
+    values["text_objseg/novelty"] = np.zeros(3, "float32")
+    values["text_objseg/text_objseg/novelty/Adam"] = np.zeros(3, "float32")
+    assert_refused(
+        write(values),
+        tmp_path,
+        "3 missing, 2 unexpected, 2 of another shape",
+        "missing: text_objseg/score/DW",
+        "missing: text_objseg/Variable",
+        "missing: res4a_branch1/weights",
+        "unexpected: text_objseg/novelty",
+        "unexpected: text_objseg/text_objseg/novelty/Adam",
+        "wrong shape: text_objseg/c4_lateral/biases is [11], expected [10]",
+        "wrong shape: text_objseg/fusion_c5/DW",
+        "wrong type: text_objseg/score_c3/biases is not float32",
+    )
+
+
+def test_video_model_is_named(small_values, write, tmp_path):
+    values = {**small_values, "text_objseg/tg_vtrans_c5/DW": np.zeros((1, 1, 10, 10), "float32")}
+    assert_refused(write(values), tmp_path, "this is the video model, CMPC-V")
+
+
+def test_prefix_without_index(tmp_path):
+    assert_refused(str(tmp_path / "nothing"), tmp_path, "nothing.index: no such file")
+
+
+def test_prefix_with_a_suffix_or_a_neighbour(small_values, write, tmp_path):
+    prefix = write(small_values)
+    with pytest.raises(InputError, match="give the prefix alone"):
+        TF1Checkpoint(f"{prefix}.index")
+    with pytest.raises(InputError, match="that folder has ckpt"):
+        TF1Checkpoint(str(tmp_path / "other"))
+
+
+def test_truncated_data(small_values, write, tmp_path):
+    prefix = write(small_values)
+    data = tmp_path / "ckpt.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-1])
+    assert_refused(prefix, tmp_path, "cut off")
+    data.unlink()
+    assert_refused(prefix, tmp_path, "no such file")
+
+
+def test_damaged_data(small_values, write, tmp_path):
+    prefix = write(small_values)
+    data = tmp_path / "ckpt.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    data.write_bytes(content)
+    assert_refused(prefix, tmp_path, "cannot read variable")
+
+
+def test_damaged_index(small_values, write, tmp_path):
+    prefix = write(small_values)
+    (tmp_path / "ckpt.index").write_bytes(b"not an index")
+    assert_refused(prefix, tmp_path, "not a readable TensorFlow checkpoint index")
+
+
+def test_checkpoints_of_other_models(shared_data, tmp_path):
+    prefixes = [str(p.with_suffix("")) for p in sorted((shared_data / "tf1_checkpoints").glob("*/*.index"))]
+    assert len(prefixes) == 8
+    for prefix in prefixes:
+        assert_refused(prefix, tmp_path, "not a checkpoint of CMPC or of its backbone")
+
+
+def test_output_is_checked_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(convert_tf1_ckpt, "TF1Checkpoint", None)
+    with pytest.raises(InputError, match=r"ends in \.keras"):
+        convert("x", str(tmp_path / "model.h5"))
+    with pytest.raises(InputError, match="does not exist"):
+        convert("x", str(tmp_path / "nowhere" / "model.keras"))
+
+
+def test_a_failed_write_leaves_the_old_file(small_values, write, tmp_path, monkeypatch):
+    output = tmp_path / "m.keras"
+    output.write_text("old")
+
+    def fail(self, path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(keras.Model, "save", fail)
+    assert main(["--checkpoint", write(small_values), "--output", str(output)]) == 1
+    assert output.read_text() == "old"
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--output", "x"],
+        ["--checkpoint", "a", "--to-tf1", "--output", "x"],
+        ["--to-tf1", "--output", "x"],
+        ["--checkpoint", "a", "--model", "b", "--output", "x"],
+        ["--to-tf1", "--model", "b", "--output", "x", "--report", "r"],
+    ],
+)
+def test_usage_errors_exit_with_2(arguments):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
