@@ -7,9 +7,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 import pytest
-from original import FULL_SCORE_BIAS, GOLDEN, TINY_SCORE_BIAS, checkpoint_values, write_checkpoint
 
 from cmpc_tf2.config import BackboneConfig, ModelConfig
+from original import FULL_SCORE_BIAS, GOLDEN, TINY_SCORE_BIAS, checkpoint_values, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -106,9 +106,8 @@ def rng() -> np.random.Generator:
 
 
 def _convert_and_load(prefix: str, path: Path):
-    from convert_tf1_ckpt import convert
-
     from cmpc_tf2.checkpoints import load_model
+    from convert_tf1_ckpt import convert
 
     convert(prefix, str(path))
     return load_model(path)

@@ -3,15 +3,15 @@ import json
 
 import numpy as np
 import pytest
-from conftest import SMALL, WORDS
-from data.refer import POLYGON
-from original import GOLDEN
 
 from cmpc_tf2.cli import main
 from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import read_image
 from cmpc_tf2.data.text import Vocabulary
+from conftest import SMALL, WORDS
+from data.refer import POLYGON
+from original import GOLDEN
 
 EXPRESSIONS = ["the red circle", "left of the blue square", "man", "red man", "the man", "blue", "left circle"]
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from conftest import SMALL, WORDS
 from PIL import Image
 
 import cmpc_tf2
@@ -9,6 +8,7 @@ from cmpc_tf2.data.image_ops import read_image, subtract_mean
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.cmpc import CMPC
+from conftest import SMALL, WORDS
 
 
 @pytest.fixture(scope="module")

@@ -108,9 +108,8 @@ def test_the_readme_shows_every_command():
     """Commands in the README parse: their options exist."""
     import shlex
 
-    import convert_tf1_ckpt
-
     import build_batches
+    import convert_tf1_ckpt
     from cmpc_tf2 import cli
 
     parsers = {

@@ -146,12 +146,12 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
         InputError: With the complete list of what does not fit. Nothing is written.
     """
     import numpy as np
-    from tf1_name_map import IGNORED_IN_BACKBONE, IGNORED_IN_CMPC, STEP, backbone_pairs, cmpc_pairs
 
     from cmpc_tf2.checkpoints import require_model_path, save_model
     from cmpc_tf2.data.text import Vocabulary
     from cmpc_tf2.models.backbone import DeepLabResNet
     from cmpc_tf2.models.cmpc import CMPC
+    from tf1_name_map import IGNORED_IN_BACKBONE, IGNORED_IN_CMPC, STEP, backbone_pairs, cmpc_pairs
 
     require_model_path(output)
     checkpoint = TF1Checkpoint(prefix)
@@ -223,9 +223,9 @@ def convert_back(model_file: str, prefix: str) -> int:
     """
     import numpy as np
     import tensorflow as tf
-    from tf1_name_map import backbone_pairs, cmpc_pairs
 
     from cmpc_tf2.checkpoints import load_any
+    from tf1_name_map import backbone_pairs, cmpc_pairs
 
     target = Path(prefix)
     require_folder(target)

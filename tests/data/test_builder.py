@@ -5,13 +5,13 @@ import zipfile
 
 import numpy as np
 import pytest
-from data.refer import POLYGON, make_refer
-from original import GOLDEN
 
 import build_batches
 from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import batch_path, list_batches, read_batch
 from cmpc_tf2.errors import InputError
+from data.refer import POLYGON, make_refer
+from original import GOLDEN
 
 TRAIN_SAMPLES = GOLDEN.parents[1].parent / "shared" / "golden" / "build_unc_train_samples.npz"
 

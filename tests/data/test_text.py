@@ -3,10 +3,10 @@ import json
 
 import numpy as np
 import pytest
-from original import GOLDEN
 
 from cmpc_tf2.data.text import Vocabulary, tokenize
 from cmpc_tf2.errors import InputError
+from original import GOLDEN
 
 VOCABULARY = Vocabulary(["<pad>", "<unk>", "man", ",", "left", "man"])
 

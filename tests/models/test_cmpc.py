@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-from conftest import SMALL
 
 from cmpc_tf2.checkpoints import load_model, save_model
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.models.cmpc import CMPC
+from conftest import SMALL
 
 OUTPUTS = {"mask_logits": "up", "mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
 SAMPLES = range(4)

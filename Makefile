@@ -1,0 +1,48 @@
+# Everything below sets itself up in .venv from a fresh clone; nothing outside the repository is touched.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup test test-all lint format demo clean
+
+help:
+	@echo "make test      tests and lint (about 4 minutes on 2 cores)"
+	@echo "make test-all  the slow tests too"
+	@echo "make demo      convert and run a small random checkpoint, offline"
+	@echo "make format    format the code"
+
+setup: $(VENV)/.ready
+
+# DenseCRF is compiled, and only -c needs it: without a C++ compiler everything else still works.
+# Its sdist ships C++ code generated for older Pythons: Cython 3 writes it anew, which Python 3.13 needs.
+$(VENV)/.ready: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "Python 3.10 to 3.13 is needed: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	grep -v '^pydensecrf2' requirements.txt > $(VENV)/requirements.txt
+	$(BIN)/python -m pip install --quiet -r $(VENV)/requirements.txt 'pytest>=8' 'ruff>=0.9'
+	$(BIN)/python -m pip install --quiet 'cython>=3' setuptools wheel
+	CYTHON_FORCE_REGEN=1 $(BIN)/python -m pip install --quiet --no-build-isolation 'pydensecrf2>=1.1' \
+	  || echo "pydensecrf2 was not built (is there a C++ compiler?): -c will not work, everything else does"
+	touch $@
+
+test: setup lint
+	$(BIN)/python -m pytest
+
+test-all: setup lint
+	$(BIN)/python -m pytest -m ""
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: setup
+	$(BIN)/python -m cmpc_tf2 demo
+
+clean:
+	rm -rf $(VENV) demo_output
