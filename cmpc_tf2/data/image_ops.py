@@ -84,7 +84,7 @@ def resize_and_pad(image: np.ndarray, height: int, width: int) -> np.ndarray:
     Differs from TF1: a side never becomes shorter than one pixel; the original fails there.
 
     Args:
-        image: `(h, w)` or `(h, w, C)`; integers are scaled to 0..1 by their range, floats are kept.
+        image: `(h, w)` or `(h, w, C)`; uint8 is scaled to 0..1, floats are kept.
         height: Rows of the result.
         width: Columns of the result.
 
@@ -136,9 +136,7 @@ def fit_image(image: np.ndarray, size: int) -> np.ndarray:
     Returns:
         uint8 `(size, size, 3)`.
     """
-    from skimage.util import img_as_ubyte
-
-    return img_as_ubyte(resize_and_pad(image, size, size))
+    return np.rint(resize_and_pad(image, size, size) * 255).astype(np.uint8)
 
 
 def subtract_mean(image: np.ndarray) -> np.ndarray:
@@ -154,10 +152,33 @@ def subtract_mean(image: np.ndarray) -> np.ndarray:
 
 
 def _resize(image: np.ndarray, height: int, width: int, border: str = "constant") -> np.ndarray:
-    from skimage.transform import resize
-    from skimage.util import img_as_float64
+    """scikit-image 0.13's `resize`, axis by axis instead of pixel by pixel: the same sums in the same order.
 
-    image = img_as_float64(image)
+    Like it, clips to the range of the input, except for zeros that come from outside the image.
+    """
+    image = image / 255 if image.dtype == np.uint8 else image.astype(np.float64)
     if image.shape[:2] == (height, width):
         return image
-    return resize(image, (height, width), order=1, mode=border, anti_aliasing=False)
+    per_row = (-1, *[1] * (image.ndim - 1))
+    per_column = (1, -1, *[1] * (image.ndim - 2))
+    padded = np.pad(image, [(1, 1), (1, 1), *[(0, 0)] * (image.ndim - 2)], mode=border)
+
+    column, weight = _source_positions(image.shape[1], width)
+    weight = weight.reshape(per_column)
+    lines = (1 - weight) * padded[:, column] + weight * padded[:, column + 1]
+    row, weight = _source_positions(image.shape[0], height)
+    weight = weight.reshape(per_row)
+    resized = (1 - weight) * lines[row] + weight * lines[row + 1]
+
+    low, high = image.min(), image.max()
+    if low <= 0 <= high:
+        return resized.clip(low, high)
+    return np.where(resized == 0, 0, resized.clip(low, high))
+
+
+def _source_positions(source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each output position the lower of its two neighbours, counted in an input padded by one, and the share of
+    the upper one."""
+    position = (np.arange(target) + 0.5) * (source / target) - 0.5
+    lower = np.floor(position)
+    return lower.astype(np.intp) + 1, position - lower

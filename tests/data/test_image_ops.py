@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from cmpc_tf2.data.image_ops import (
+    _resize,
     fit_image,
     read_image,
     require_image_suffix,
@@ -26,6 +27,19 @@ def test_resampling_by_hand():
     resized = resize_and_crop(np.repeat(line, 2, axis=0), 4, 4)
     np.testing.assert_allclose(resized[1], [0, 1, 3, 3])
     np.testing.assert_allclose(resize_and_crop(np.repeat(line, 2, axis=0), 4, 4, "edge")[1], [0, 1, 3, 4])
+
+
+@pytest.mark.parametrize("border", ["constant", "edge"])
+@pytest.mark.parametrize(
+    "source, target", [((48, 64), (24, 32)), ((30, 17), (41, 23)), ((5, 9), (5, 40)), ((1, 1), (3, 2))]
+)
+@pytest.mark.parametrize("floor", [0.0, 0.3])
+def test_resampling_equals_scikit_image(source, target, border, floor, rng):
+    from skimage.transform import resize
+
+    image = floor + (1 - floor) * rng.random((*source, 3))
+    expected = resize(image, target, order=1, mode=border, anti_aliasing=False)
+    np.testing.assert_allclose(_resize(image, *target, border), expected, rtol=0, atol=1e-12)
 
 
 def test_rounding_is_half_to_even():
