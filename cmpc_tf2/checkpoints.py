@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import replacing, require_folder
+from cmpc_tf2.files import replacing, require_writable
 from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.cmpc import CMPC
 
@@ -56,7 +56,7 @@ def require_model_path(path: str | os.PathLike):
     """
     if Path(path).suffix != ".keras":
         raise InputError(f"{path}: expected a name that ends in .keras")
-    require_folder(path)
+    require_writable(path)
 
 
 def _load(path, kind, expectation: str):

@@ -8,20 +8,25 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.data.datasets import dataset_names
+from cmpc_tf2.errors import InputError, UsageError
 
 
 def run_command(command: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
     """Runs a command and turns a user's mistake into one line on standard error.
 
     Returns:
-        The exit status: what the command returns (None is 0), or 1 if it could not do its work.
+        The exit status: what the command returns (None is 0), 1 if it could not do its work, 2 for an option with an
+        impossible value.
     """
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # The commands need it, whatever Keras is set to otherwise.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     try:
         return command(arguments) or 0
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2 if isinstance(error, UsageError) else 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
@@ -38,11 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="score a split")
     evaluate.set_defaults(module="cmpc_tf2.evaluate")
     evaluate.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
-    evaluate.add_argument("-d", "--dataset", required=True, help="unc, unc+ or Gref (refcoco, refcoco+, refcocog)")
+    evaluate.add_argument("-d", "--dataset", required=True, help=dataset_names())
     evaluate.add_argument("-t", "--split", required=True, help="val, testA, testB, ...")
     evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
     evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
-    evaluate.add_argument("-bs", "--batch-size", type=int, default=4, help="samples per step (changes no number)")
+    evaluate.add_argument("-bs", "--batch-size", type=int, default=4, help="expressions decoded together")
     evaluate.add_argument(
         "--exact-masks",
         action="store_true",
@@ -73,5 +78,4 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     """Runs `python -m cmpc_tf2`; the command's module is loaded only after its arguments were understood."""
     arguments = build_parser().parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     return run_command(lambda options: importlib.import_module(options.module).run(options), arguments)

@@ -8,6 +8,10 @@ import enum
 
 from cmpc_tf2.errors import InputError
 
+# Name under which Keras registers our classes.
+PACKAGE = "cmpc"
+# Token id in front of the first word.
+PAD_ID = 0
 # Sides of the picture are divided by this to give the grid of cells: stride 2 three times, then dilation.
 OUTPUT_STRIDE = 8
 # MUTAN's rank: the number of products that are summed.

@@ -31,8 +31,8 @@ def refine_mask(probabilities: np.ndarray, image: np.ndarray) -> np.ndarray:
 
     Source: `test` in `trainval_model.py` of CMPC-Refseg.
 
-    Differs from TF1: a probability of exactly 0 or 1 is moved to the nearest float32 beside it, where the original
-    gets an infinite energy. Finite energies are not touched. Tested by `tests/test_crf.py`.
+    Differs from TF1: a probability of exactly 0 or 1 is moved to the nearest float32 that gives a finite energy, where
+    the original gets an infinite one. Finite energies are not touched. Tested by `tests/test_crf.py`.
 
     Args:
         probabilities: float32 `(h, w)` in [0, 1], of the foreground.
@@ -48,7 +48,7 @@ def refine_mask(probabilities: np.ndarray, image: np.ndarray) -> np.ndarray:
     height, width = probabilities.shape
     foreground = np.asarray(probabilities, np.float32)
     background = np.maximum(1 - foreground, np.float32(2**-24))
-    foreground = np.maximum(foreground, np.finfo(np.float32).tiny)
+    foreground = np.maximum(foreground, np.finfo(np.float32).smallest_subnormal)
     unary = -np.log(np.stack([background, foreground])).reshape(2, -1)
 
     crf = densecrf.DenseCRF2D(width, height, 2)

@@ -39,7 +39,8 @@ CONFIG = ModelConfig(
 def run(arguments: argparse.Namespace):
     """The `demo` command."""
     folder = arguments.output
-    if not (ROOT / "tools").is_dir():
+    converter = ROOT / "tools" / "convert_tf1_ckpt.py"
+    if not converter.is_file():
         raise InputError("the demo uses tools/convert_tf1_ckpt.py: run it from a checkout of the repository")
     os.makedirs(folder, exist_ok=True)
 
@@ -50,7 +51,6 @@ def run(arguments: argparse.Namespace):
     (folder / "vocabulary.txt").write_text("\n".join(VOCABULARY) + "\n")
     write_image(folder / "picture.png", draw_picture())
 
-    converter = ROOT / "tools" / "convert_tf1_ckpt.py"
     checkpoint = folder / "tf1" / "unc_iter_0.tfmodel"
     os.makedirs(checkpoint.parent, exist_ok=True)
     call(converter, "--to-tf1", "--model", folder / "random.keras", "--output", checkpoint)
@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace):
     for old, new in zip(random_model.variables, load_model(model_file).variables, strict=True):
         if not np.array_equal(old, new):
             raise InputError(f"{model_file}: {new.path} differs from the model that the checkpoint was written from")
-    logger.info("All %d weights came back unchanged.", len(random_model.variables))
+    logger.info("Every weight came back unchanged.")
 
     expressions = [word for expression in EXPRESSIONS for word in ("--expression", expression)]
     files = ["--image", folder / "picture.png", "--output", folder / "overlay.png"]

@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""What a user can mend."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
     The message names the file or setting, what was expected, what was found and how to mend it. Commands print it as
     one line and exit with 1.
     """
+
+
+class UsageError(InputError):
+    """An option has a value that it cannot have. Commands exit with 2."""

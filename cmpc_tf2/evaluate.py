@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import expit
@@ -14,11 +15,13 @@ from cmpc_tf2.crf import load_densecrf, refine_mask
 from cmpc_tf2.data.batches import Sample, check_batches, list_batches, read_batch
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.image_ops import fit_image, resize_and_crop, write_image
-from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import progress, require_folder, write_json
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.files import progress, require_writable, write_json
 from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
 from cmpc_tf2.overlays import draw_masks
-from cmpc_tf2.predictor import TwoStageModel
+
+if TYPE_CHECKING:
+    from cmpc_tf2.predictor import TwoStageModel
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +30,7 @@ SCORE_THRESHOLD = 1e-9
 
 
 def evaluate(
-    model: TwoStageModel,
+    model: "TwoStageModel",
     paths: list[Path],
     dcrf: bool = False,
     exact_masks: bool = False,
@@ -50,7 +53,7 @@ def evaluate(
         dcrf: Score masks refined by DenseCRF too.
         exact_masks: Leave out the rim: an interpolated value counts from one half on. Not comparable with published
             numbers.
-        batch_size: Samples per step. Does not change any number.
+        batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         overlays: Folder for a picture per sample: prediction filled, ground truth outlined in white.
 
     Returns:
@@ -89,34 +92,36 @@ def evaluate(
 
 
 def _predictions(
-    model: TwoStageModel, paths: list[Path], batch_size: int, skipped: list
+    model: "TwoStageModel", paths: list[Path], batch_size: int, skipped: list
 ) -> Iterator[tuple[int, Sample, np.ndarray, np.ndarray]]:
-    """Yields index, sample, fitted picture and logits for each sample; equal neighbouring pictures are encoded once."""
-    last_image = last_fitted = last_features = None
-    samples = _read_samples(model, paths, skipped)
-    while window := list(itertools.islice(samples, batch_size)):
-        images, fitted, owners = [], [], []
-        for _, sample in window:
-            if not images or not np.array_equal(images[-1], sample.image):
-                images.append(sample.image)
-            owners.append(len(images) - 1)
-        is_known = last_image is not None and np.array_equal(last_image, images[0])
-        fitted = [last_fitted] if is_known else []
-        fitted += [fit_image(image, model.config.image_size) for image in images[len(fitted) :]]
-        features = [last_features] if is_known else []
-        if len(features) < len(images):
-            encoded = model.encode(np.stack(fitted[len(features) :]))
-            count = len(images) - len(features)
-            features += [{name: x[i : i + 1] for name, x in encoded.items()} for i in range(count)]
-        for owner, group in itertools.groupby(zip(owners, window, strict=True), key=lambda pair: pair[0]):
-            members = [member for _, member in group]
-            logits = model.decode(features[owner], np.stack([sample.token_ids for _, sample in members]))
+    """Yields index, sample, fitted picture and logits for each sample.
+
+    Neighbouring samples of equal pictures share the encoding.
+    """
+    for image, samples in _by_image(_read_samples(model, paths, skipped)):
+        fitted = fit_image(image, model.config.image_size)
+        features = model.encode(fitted[None])
+        while members := list(itertools.islice(samples, batch_size)):
+            logits = model.decode(features, np.stack([sample.token_ids for _, sample in members]))
             for (index, sample), sample_logits in zip(members, logits, strict=True):
-                yield index, sample, fitted[owner], sample_logits
-        last_image, last_fitted, last_features = images[-1], fitted[-1], features[-1]
+                yield index, sample, fitted, sample_logits
 
 
-def _read_samples(model: TwoStageModel, paths: list[Path], skipped: list) -> Iterator[tuple[int, Sample]]:
+def _by_image(samples: Iterator[tuple[int, Sample]]) -> Iterator[tuple[np.ndarray, Iterator[tuple[int, Sample]]]]:
+    """Groups neighbouring samples of equal pictures: the picture, and its samples."""
+    last, number = None, 0
+
+    def image_number(indexed):
+        nonlocal last, number
+        if last is None or not np.array_equal(last, indexed[1].image):
+            last, number = indexed[1].image, number + 1
+        return number
+
+    for _, group in itertools.groupby(samples, key=image_number):
+        yield last, group
+
+
+def _read_samples(model: "TwoStageModel", paths: list[Path], skipped: list) -> Iterator[tuple[int, Sample]]:
     config = model.config
     for index, path in enumerate(progress(paths, len(paths), "evaluate")):
         sample = read_batch(path)
@@ -145,17 +150,19 @@ def format_scores(title: str, scores: dict) -> str:
 
 def run(arguments: argparse.Namespace):
     """The `evaluate` command."""
-    from cmpc_tf2.checkpoints import load_model
-
     dataset = find_dataset(arguments.dataset, arguments.split)
     if arguments.batch_size < 1:
-        raise InputError(f"-bs: expected a whole number above 0, received {arguments.batch_size}")
+        raise UsageError(f"-bs: expected a whole number above 0, received {arguments.batch_size}")
     if arguments.dcrf:
         load_densecrf()
     if arguments.report:
-        require_folder(arguments.report)
+        require_writable(arguments.report)
     paths = list_batches(arguments.batch_root, dataset.name, arguments.split)
     check_batches(paths)
+
+    from cmpc_tf2.checkpoints import load_model
+    from cmpc_tf2.predictor import TwoStageModel
+
     model = TwoStageModel(load_model(arguments.model))
     if arguments.overlays:
         os.makedirs(arguments.overlays, exist_ok=True)
@@ -175,9 +182,9 @@ def run(arguments: argparse.Namespace):
         "protocol": protocol,
         **result,
     }
-    if arguments.report:
-        write_json(arguments.report, report)
     print(f"{dataset.name} {arguments.split}: {report['samples']} samples, protocol: {protocol}")
     print(format_scores("Segmentation evaluation (without DenseCRF)", report["plain"]))
     if arguments.dcrf:
         print(format_scores("Segmentation evaluation (with DenseCRF)", report["dcrf"]))
+    if arguments.report:
+        write_json(arguments.report, report)

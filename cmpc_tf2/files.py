@@ -20,27 +20,34 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     The temporary name keeps the suffix. If the block fails, it is removed and `path` is as it was.
 
     Raises:
-        InputError: The folder does not exist.
+        InputError: The folder does not exist, or cannot be written to.
     """
     path = Path(path)
-    require_folder(path)
+    require_writable(path)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = str(path)  # Not the temporary name, or, from some libraries, none.
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
 
-def require_folder(path: str | os.PathLike):
-    """Checks that the folder of an output file exists, before any work is done for it.
+def require_writable(path: str | os.PathLike):
+    """Checks that an output file can be written, before any work is done for it.
 
     Raises:
-        InputError: It does not.
+        InputError: Its folder does not exist or cannot be written to, or the name is a folder's.
     """
-    folder = Path(path).parent
-    if not folder.is_dir():
-        raise InputError(f"{path}: the folder {folder} does not exist; create it first")
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected the name of a file")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: the folder {path.parent} cannot be written to")
 
 
 def write_json(path: str | os.PathLike, data):
@@ -49,14 +56,22 @@ def write_json(path: str | os.PathLike, data):
         partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
-def progress(items: Iterable, total: int, description: str) -> Iterator:
-    """Passes `items` on, with a progress bar on a terminal and ten plain lines otherwise."""
+def progress(items: Iterable, total: int, description: str, done: int = 0) -> Iterator:
+    """Passes `items` on, with a progress bar on a terminal and ten plain lines otherwise.
+
+    Args:
+        items: What remains to be done.
+        total: Items in all.
+        description: What is being done.
+        done: Items that were done before.
+    """
     if sys.stderr.isatty():
         from tqdm import tqdm
 
-        yield from tqdm(items, total=total, desc=description)
+        yield from tqdm(items, total=total, desc=description, initial=done)
         return
-    for done, item in enumerate(items, start=1):
+    for item in items:
         yield item
-        if done == total or done * 10 // total > (done - 1) * 10 // total:
+        done += 1
+        if done * 10 // total > (done - 1) * 10 // total:
             logger.info("%s: %d of %d", description, done, total)

@@ -3,25 +3,29 @@
 import argparse
 from pathlib import Path
 
-from cmpc_tf2.checkpoints import load_model
 from cmpc_tf2.data.image_ops import read_image, require_image_suffix, write_image
 from cmpc_tf2.data.text import Vocabulary, tokenize
-from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import require_folder
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.files import require_writable
 from cmpc_tf2.overlays import draw_masks
-from cmpc_tf2.predictor import Predictor
 
 
 def run(arguments: argparse.Namespace):
     """The `predict` command: everything cheap is checked before the model is loaded."""
     for path in filter(None, (arguments.output, arguments.mask)):
-        require_folder(path)
+        require_writable(path)
         require_image_suffix(path)
+    if arguments.output == arguments.mask:
+        raise UsageError(f"--mask: {arguments.mask} is the name given to --output; give another")
     for expression in arguments.expression:
         if not tokenize(expression):
             raise InputError(f"expression {expression!r}: has no words")
     image = read_image(arguments.image, upright=True)
     vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
+
+    from cmpc_tf2.checkpoints import load_model
+    from cmpc_tf2.predictor import Predictor
+
     predictor = Predictor(load_model(arguments.model), vocabulary)
     predictor.set_image(image)
     masks = [predictor.predict(expression).mask for expression in arguments.expression]

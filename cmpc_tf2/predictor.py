@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import tensorflow as tf
 from scipy.special import expit
@@ -17,9 +18,17 @@ class TwoStageModel:
 
     Args:
         model: A CMPC model. Its batch norms are folded into a copy of the encoder.
+
+    Raises:
+        InputError: Keras runs on another backend than TensorFlow.
     """
 
     def __init__(self, model: CMPC):
+        backend = keras.backend.backend()
+        if backend != "tensorflow":
+            raise InputError(
+                f"inference runs on TensorFlow, but Keras is set to {backend}; set KERAS_BACKEND=tensorflow"
+            )
         self.config = model.config
         size, words = model.config.image_size, model.config.max_words
         encoder = model.inference_encoder()

@@ -8,31 +8,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
-from cmpc_tf2.config import BackboneConfig, ModelConfig
 from original import FULL_SCORE_BIAS, GOLDEN, TINY_SCORE_BIAS, checkpoint_values, write_checkpoint
+from small import SMALL, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
-SHARED_DATA = ROOT.parent / "shared" / "data"
-
-# Every width is another number, so that swapped axes do not fit.
-SMALL = ModelConfig(
-    image_size=32,
-    vocabulary_size=12,
-    embedding_dim=6,
-    feature_dim=10,
-    fusion_dim=14,
-    word_parser_dim=9,
-    backbone=BackboneConfig(width=4, depths=(1, 2, 2, 1)),
-)
-WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "blue", "circle", "square", "left", "of", "man"]
+# Real images, sentences, annotations and checkpoints, not part of this repository: their tests skip where it is absent.
+REAL_DATA = Path(os.environ.get("CMPC_TEST_DATA", ROOT.parent / "shared"))
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real images, sentences and vocabularies, which are not part of this repository."""
-    if not SHARED_DATA.is_dir():
-        pytest.skip("the real sample data is not here")
-    return SHARED_DATA
+    if not (REAL_DATA / "data").is_dir():
+        pytest.skip("the real sample data is not here (CMPC_TEST_DATA)")
+    return REAL_DATA / "data"
 
 
 @pytest.fixture(scope="session")

@@ -41,7 +41,7 @@ def test_certain_probabilities(picture):
 
 def test_energies_are_those_of_the_original(picture, monkeypatch):
     image, probabilities = picture
-    probabilities[0, :4] = [0, 1, 1e-30, 1 - 2**-24]
+    probabilities[0, :4] = [0, 1, 1e-42, 1 - 2**-24]
     calls = {}
 
     class Recorder:

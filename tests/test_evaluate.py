@@ -9,9 +9,9 @@ from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import read_image
 from cmpc_tf2.data.text import Vocabulary
-from conftest import SMALL, WORDS
-from data.refer import POLYGON
 from original import GOLDEN
+from refer_layout import POLYGON
+from small import SMALL, WORDS
 
 EXPRESSIONS = ["the red circle", "left of the blue square", "man", "red man", "the man", "blue", "left circle"]
 
@@ -180,8 +180,6 @@ def test_overlays(small_model_file, split, tmp_path):
     "change, words",
     [
         (["-t", "testA"], "no batches of unc testA; make them with"),
-        (["-d", "flickr"], "unknown dataset 'flickr'"),
-        (["-bs", "0"], "-bs: expected a whole number above 0"),
         (["--report", "nowhere/r.json"], "the folder nowhere does not exist"),
         (["--model", "none.keras"], "none.keras: no such model file"),
     ],
@@ -190,6 +188,24 @@ def test_wrong_arguments_get_one_line(change, words, small_model_file, split, ca
     assert main(["evaluate", "--model", str(small_model_file), *split, *change]) == 1
     error = capsys.readouterr().err
     assert "error: " in error and words in error
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (["-d", "flickr"], "unknown dataset 'flickr'; known: unc (refcoco)"),
+        (["-t", "test"], "unc has no split 'test'; it has train, val, testA, testB"),
+        (["-bs", "0"], "-bs: expected a whole number above 0"),
+    ],
+)
+def test_impossible_options_exit_with_2(change, words, small_model_file, split, capsys):
+    assert main(["evaluate", "--model", str(small_model_file), *split, *change]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_found_at_once(small_model_file, split, tmp_path, capsys):
+    assert main(["evaluate", "--model", "none.keras", *split, "--report", str(tmp_path)]) == 1
+    assert f"{tmp_path}: is a folder; expected the name of a file" in capsys.readouterr().err
 
 
 def test_bad_batches_stop_it_before_and_during_the_run(small_model_file, split, tmp_path, capsys):

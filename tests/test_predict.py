@@ -8,7 +8,7 @@ from cmpc_tf2.data.image_ops import read_image, subtract_mean
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.cmpc import CMPC
-from conftest import SMALL, WORDS
+from small import SMALL, WORDS
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,14 @@ def test_the_picture_is_encoded_once(small_model, rng, monkeypatch):
     predictor.predict("red circle")
     np.testing.assert_array_equal(predictor.predict("man").probabilities, first)
     assert len(calls) == 1
+
+
+def test_the_border_of_a_picture_is_not_darkened(small_model, predictor):
+    """Beyond the picture the probabilities go on as they are at its edge, not as zeros."""
+    predictor.set_image(np.full((96, 96, 3), 128, np.uint8))
+    probabilities = predictor.predict("man").probabilities
+    np.testing.assert_array_equal(probabilities[0], probabilities[1])
+    np.testing.assert_array_equal(probabilities[:, 0], probabilities[:, 1])
 
 
 def test_wrong_use_is_named(small_model, rng):
@@ -121,6 +129,11 @@ def test_wrong_arguments_get_one_line(change, words, arguments, tmp_path, capsys
     error = capsys.readouterr().err
     assert "error: " in error and words in error
     assert not (tmp_path / "out.png").exists()
+
+
+def test_the_mask_must_not_overwrite_the_overlay(arguments, tmp_path, capsys):
+    assert main([*arguments, "--expression", "man", "--mask", str(tmp_path / "out.png")]) == 2
+    assert "is the name given to --output" in capsys.readouterr().err
 
 
 def test_damaged_model_files_are_named(arguments, small_model_file, tmp_path, capsys):

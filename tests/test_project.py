@@ -20,7 +20,13 @@ LIGHT = [
     "cmpc_tf2/files.py",
     "cmpc_tf2/metrics.py",
     "cmpc_tf2/overlays.py",
-    *(f"cmpc_tf2/data/{name}.py" for name in ("annotations", "batches", "builder", "datasets", "image_ops", "text")),
+    "cmpc_tf2/data/annotations.py",
+    "cmpc_tf2/data/batches.py",
+    "cmpc_tf2/data/builder.py",
+    "cmpc_tf2/data/datasets.py",
+    "cmpc_tf2/data/image_ops.py",
+    "cmpc_tf2/data/shapes.py",
+    "cmpc_tf2/data/text.py",
 ]
 
 
@@ -47,8 +53,8 @@ def sources(*folders: str) -> list[Path]:
 def test_models_and_layers_use_keras_alone():
     for path in sources("cmpc_tf2/models", "cmpc_tf2/layers"):
         for module in imports(path):
-            allowed = ("keras", "numpy", "math", "cmpc_tf2.config", "cmpc_tf2.layers", "cmpc_tf2.models")
-            assert module.startswith(allowed), f"{path}: {module}"
+            is_ours = module.startswith(("cmpc_tf2.config", "cmpc_tf2.layers.", "cmpc_tf2.models."))
+            assert is_ours or module in ("keras", "numpy", "math"), f"{path}: {module}"
 
 
 def test_layers_do_not_import_models():
@@ -59,7 +65,7 @@ def test_layers_do_not_import_models():
 def test_data_imports_no_model_and_no_command():
     for path in sources("cmpc_tf2/data"):
         for module in imports(path):
-            if module.startswith("cmpc_tf2"):
+            if module.startswith("cmpc_tf2."):
                 assert module.startswith(("cmpc_tf2.data", "cmpc_tf2.config", "cmpc_tf2.errors", "cmpc_tf2.files")), (
                     path
                 )

@@ -6,6 +6,7 @@ of another shape stops the conversion before anything is written.
 
 import argparse
 import collections
+import glob
 import math
 import os
 import re
@@ -21,7 +22,7 @@ if str(ROOT) not in sys.path:
 from cmpc_tf2.cli import run_command  # noqa: E402
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, OUTPUT_STRIDE, BackboneConfig, ModelConfig  # noqa: E402
 from cmpc_tf2.errors import InputError  # noqa: E402
-from cmpc_tf2.files import require_folder, write_json  # noqa: E402
+from cmpc_tf2.files import require_writable, write_json  # noqa: E402
 
 
 class TF1Checkpoint:
@@ -44,7 +45,7 @@ class TF1Checkpoint:
         index = Path(f"{prefix}.index")
         if not index.is_file():
             raise InputError(f"{index}: no such file; {_prefix_hint(prefix)}")
-        shards = sorted(index.parent.glob(f"{index.stem}.data-*-of-*"))
+        shards = sorted(index.parent.glob(f"{glob.escape(index.stem)}.data-*-of-*"))
         if not shards:
             raise InputError(f"{prefix}.data-00000-of-00001: no such file; a checkpoint is .index and .data together")
         self._tf_errors = tf.errors.OpError
@@ -228,7 +229,7 @@ def convert_back(model_file: str, prefix: str) -> int:
     from tf1_name_map import backbone_pairs, cmpc_pairs
 
     target = Path(prefix)
-    require_folder(target)
+    require_writable(target)
     model = load_any(model_file)
     is_backbone = isinstance(model.config, BackboneConfig)
     pairs = backbone_pairs(model.config) if is_backbone else cmpc_pairs(model.config)
@@ -248,6 +249,9 @@ def convert_back(model_file: str, prefix: str) -> int:
             shape_and_slices=[""] * len(pairs),
             tensors=tensors,
         )
+    except tf.errors.OpError as error:
+        raise InputError(f"{prefix}: cannot be written: {_first_line(error)}") from error
+    else:
         for suffix in (".data-00000-of-00001", ".index"):  # The index last: without it there is no checkpoint.
             os.replace(folder / f"{target.name}{suffix}", f"{prefix}{suffix}")
     finally:
@@ -328,13 +332,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace):
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if arguments.to_tf1:
         count = convert_back(arguments.model, arguments.output)
         print(f"{arguments.output}: {count} variables")
         return
     if arguments.report:
-        require_folder(arguments.report)
+        require_writable(arguments.report)
     report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary)
     if arguments.report:
         write_json(arguments.report, report)

@@ -5,9 +5,11 @@ either side reads what the other wrote.
 """
 
 import dataclasses
+import json
 import os
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,19 @@ _TOKEN_IDS = "text_batch"
 _IMAGE = "im_batch"
 _MASK = "mask_batch"
 _EXPRESSION = "sent_batch"
+
+# What reading a damaged or foreign file raises. AttributeError and TypeError: for a .npy file under another name NumPy
+# returns a bare array, which has no `files`.
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    OSError,
+    AttributeError,
+    TypeError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -38,21 +53,47 @@ class Sample:
     expression: str
 
 
+MANIFEST = "manifest.json"
+
+
 def split_folder(root: str | os.PathLike, dataset: str, split: str) -> Path:
     """Where the batches of a split lie."""
     return Path(root) / dataset / f"{split}_batch"
 
 
+def batch_name(dataset: str, split: str, index: int) -> str:
+    """The file name of sample number `index`."""
+    return f"{dataset}_{split}_{index}.npz"
+
+
 def batch_path(root: str | os.PathLike, dataset: str, split: str, index: int) -> Path:
     """The file of sample number `index`."""
-    return split_folder(root, dataset, split) / f"{dataset}_{split}_{index}.npz"
+    return split_folder(root, dataset, split) / batch_name(dataset, split, index)
+
+
+def read_manifest(folder: Path) -> dict | None:
+    """What the builder said of a split: its sources, settings, counts and skipped samples. None if it said nothing.
+
+    Raises:
+        InputError: The manifest cannot be read.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_bytes())
+        if not isinstance(manifest["samples"], int) or not isinstance(manifest["sources"], list):
+            raise TypeError("`samples` or `sources` of another type")
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a readable manifest: {error}; build the split again") from error
+    return manifest
 
 
 def list_batches(root: str | os.PathLike, dataset: str, split: str) -> list[Path]:
     """The files of a split in order.
 
     Raises:
-        InputError: There are none, or a number is missing.
+        InputError: There are none, a number is missing, or there are not as many as the manifest says.
     """
     folder = split_folder(root, dataset, split)
     pattern = re.compile(rf"{re.escape(dataset)}_{re.escape(split)}_(\d+)\.npz")
@@ -66,21 +107,22 @@ def list_batches(root: str | os.PathLike, dataset: str, split: str) -> list[Path
     if gaps:
         missing = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
         raise InputError(f"{folder}: batches 0 to {numbers[-1]} expected, missing: {missing}; build the split again")
+    manifest = read_manifest(folder)
+    if manifest is not None and manifest["samples"] != len(numbers):
+        raise InputError(f"{folder}: {len(numbers)} batches, its {MANIFEST} says {manifest['samples']}; build it again")
     return [batch_path(root, dataset, split, number) for number in numbers]
 
 
-def write_batch(path: str | os.PathLike, sample: Sample):
-    """Writes a sample, whole or not at all."""
+def write_batch(path: str | os.PathLike, sample: Sample, compress: bool = False):
+    """Writes a sample, whole or not at all; compressed files hold the same and are read alike."""
+    arrays = {
+        _TOKEN_IDS: sample.token_ids.astype(np.int64),
+        _IMAGE: sample.image,
+        _MASK: sample.mask,
+        _EXPRESSION: np.array([sample.expression]),
+    }
     with replacing(path) as partial:
-        np.savez(
-            partial,
-            **{
-                _TOKEN_IDS: sample.token_ids.astype(np.int64),
-                _IMAGE: sample.image,
-                _MASK: sample.mask,
-                _EXPRESSION: np.array([sample.expression]),
-            },
-        )
+        (np.savez_compressed if compress else np.savez)(partial, **arrays)
 
 
 def read_batch(path: str | os.PathLike) -> Sample:
@@ -99,8 +141,7 @@ def read_batch(path: str | os.PathLike) -> Sample:
                 raise InputError(f"{path}: not a batch of this project: no {', '.join(sorted(missing))}")
             token_ids, image, mask = arrays[_TOKEN_IDS], arrays[_IMAGE], arrays[_MASK]
             expressions = arrays[_EXPRESSION]
-    except (zipfile.BadZipFile, EOFError, OSError, AttributeError, TypeError) as error:
-        # NumPy returns a bare array for a .npy file under another name: no `files`.
+    except _DAMAGED as error:
         raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
     except InputError:
         raise
@@ -134,7 +175,7 @@ def check_batches(paths: list[Path]):
         try:
             with zipfile.ZipFile(path) as archive:
                 names = set(archive.namelist())
-        except (zipfile.BadZipFile, OSError) as error:
+        except _DAMAGED as error:
             raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
         if not expected <= names:
             missing = ", ".join(sorted(name.removesuffix(".npy") for name in expected - names))

@@ -1,23 +1,49 @@
-"""References to `.npz` batches."""
+"""References to `.npz` batches: in parallel, restartable, the same bytes every time.
 
+A split is built in a hidden folder beside its place and moved there when it is complete, with a manifest. Until then a
+journal in that folder says how far the build is, so that the same command goes on where an earlier one was stopped.
+"""
+
+import concurrent.futures
+import contextlib
 import dataclasses
+import errno
+import functools
+import json
 import logging
+import multiprocessing
 import os
+import shutil
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.annotations import Reference, rasterize, read_refer
-from cmpc_tf2.data.batches import Sample, batch_path, split_folder, write_batch
-from cmpc_tf2.data.datasets import Dataset, find_dataset
+import cmpc_tf2
+from cmpc_tf2.data.annotations import Reference, read_references
+from cmpc_tf2.data.batches import (
+    MANIFEST,
+    Sample,
+    batch_name,
+    list_batches,
+    read_batch,
+    read_manifest,
+    split_folder,
+    write_batch,
+)
+from cmpc_tf2.data.datasets import Dataset, Sources, find_dataset, find_sources
 from cmpc_tf2.data.image_ops import fit_image, read_image, resize_and_pad
-from cmpc_tf2.data.text import Vocabulary
-from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import progress
+from cmpc_tf2.data.shapes import write_shapes
+from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.files import progress, write_json
 
 logger = logging.getLogger(__name__)
 
 TRAIN_SIZE = 320
+_JOURNAL = "progress.jsonl"
+_PART = "part.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,12 +54,15 @@ class BuildSettings:
         dataset: Name or alias.
         split: Name of a split. One whose name contains `train` gets pictures and masks of 320 x 320, the others keep
             the original size.
-        data_root: Holds the vocabularies, and by default `refer/` and `coco/`.
+        data_root: Holds the vocabularies, and by default everything else.
         refer_root: Holds `refcoco/` and so on.
         image_root: Holds the picture files.
         output_root: Where `<dataset>/<split>_batch/` is made.
         vocabulary: Vocabulary file, if it is elsewhere.
-        overwrite: Replace a split that is already there.
+        overwrite: Replace a split that is already there, or an unfinished build of other sources.
+        workers: Processes. The result does not depend on their number.
+        shard: Which part of how many to build, counted from 1; `merge_shards` puts the parts together.
+        compress: Write compressed `.npz` files: smaller, slower, with the same contents.
     """
 
     dataset: str
@@ -44,77 +73,364 @@ class BuildSettings:
     output_root: Path = Path(".")
     vocabulary: Path | None = None
     overwrite: bool = False
+    workers: int = 1
+    shard: tuple[int, int] = (1, 1)
+    compress: bool = False
+
+    def __post_init__(self):
+        part, parts = self.shard
+        if not 1 <= part <= parts:
+            raise UsageError(f"shard: expected a part from 1/{max(parts, 1)} on, received {part}/{parts}")
+        if self.workers < 1:
+            raise UsageError(f"--workers: expected a whole number above 0, received {self.workers}")
 
 
 @dataclasses.dataclass(frozen=True)
 class BuildResult:
-    """What became of the samples: files written, and why others were not."""
+    """What became of the samples: how many were written, and why others were not."""
 
     written: int
-    skipped: list[str]
+    skipped: list[dict]
 
 
 def build_split(settings: BuildSettings) -> BuildResult:
-    """Writes the batches of one split.
+    """Writes the batches of one split, or of one shard of it.
 
     A sample that cannot be made is named in a warning and left out; the numbers of the others have no gap.
 
-    Source: `build_coco_batches` in `build_batches.py` of CMPC-Refseg.
+    Source: `build_coco_batches` and `build_referit_batches` in `build_batches.py` of CMPC-Refseg.
 
     Raises:
-        InputError: An annotation file or the vocabulary cannot be used, or the split is already there.
+        InputError: An annotation file or the vocabulary cannot be used, the split is already there, or the disk is
+            full. What was written stays, and the same call goes on from there.
     """
     dataset = find_dataset(settings.dataset, settings.split)
-    refer_root = settings.refer_root or settings.data_root / "refer"
-    image_root = settings.image_root or settings.data_root / dataset.image_folder
-    vocabulary = Vocabulary.from_file(settings.vocabulary or settings.data_root / dataset.vocabulary_file)
-    references = read_refer(dataset, settings.split, Path(refer_root), Path(image_root))
-    if not Path(image_root).is_dir():
-        raise InputError(f"{image_root}: no such folder; it should hold the images (--image-root says where they are)")
-    _prepare_folder(dataset, settings)
+    target = split_folder(settings.output_root, dataset.name, settings.split)
+    _require_absent(target, settings.overwrite)
+    sources = _find_sources(dataset, settings)
+    if dataset.name == "shapes" and settings.refer_root is None and not sources.annotations[0].exists():
+        write_shapes(settings.data_root)
+    vocabulary = Vocabulary.from_file(sources.vocabulary)
+    references = read_references(dataset, settings.split, sources)
+    if not sources.images.is_dir():
+        raise InputError(f"{sources.images}: no such folder; it should hold the images (--image-root says where)")
 
-    written, skipped = 0, []
-    for reference in progress(references, len(references), f"{dataset.name} {settings.split}"):
-        for outcome in _samples(reference, vocabulary, "train" in settings.split):
-            if isinstance(outcome, str):
-                skipped.append(outcome)
-                logger.warning("skipped: %s", outcome)
-            else:
-                write_batch(batch_path(settings.output_root, dataset.name, settings.split, written), outcome)
-                written += 1
-    return BuildResult(written, skipped)
-
-
-def _prepare_folder(dataset: Dataset, settings: BuildSettings):
-    folder = split_folder(settings.output_root, dataset.name, settings.split)
-    existing = list(folder.glob(f"{dataset.name}_{settings.split}_*.npz"))
-    if existing and not settings.overwrite:
-        raise InputError(f"{folder}: already holds {len(existing)} batches; --overwrite replaces them")
-    for path in existing:
-        path.unlink()
-    os.makedirs(folder, exist_ok=True)
+    part, parts = settings.shard
+    first, last = (len(references) * number // parts for number in (part - 1, part))
+    head = {**_manifest_head(dataset, settings, sources), "references": len(references)}
+    folder = _part_folder(target, settings.shard)
+    journal = _Journal.open(folder, {**head, "shard": [part, parts]}, settings.overwrite)
+    if not journal.is_complete:
+        _build_part(journal, references[first:last], vocabulary, dataset, settings)
+    if parts == 1:
+        _publish(journal.folder, target, {**head, "samples": journal.written, "skipped": journal.skipped})
+    return BuildResult(journal.written, journal.skipped)
 
 
-def _samples(reference: Reference, vocabulary: Vocabulary, is_train: bool):
-    """Yields a sample, or the reason why there is none, for each expression of a reference."""
+def merge_shards(settings: BuildSettings) -> BuildResult:
+    """Puts the shards of a split together: numbers their files through and writes the manifest.
+
+    Args:
+        settings: As for `build_split`; `shard` is not looked at.
+
+    Raises:
+        InputError: A shard is missing or unfinished, or the shards were not built from the same sources.
+    """
+    dataset = find_dataset(settings.dataset, settings.split)
+    target = split_folder(settings.output_root, dataset.name, settings.split)
+    _require_absent(target, settings.overwrite)
+    found = sorted(target.parent.glob(f".{target.name}.part-*-of-*"))
+    if not found:
+        raise InputError(f"{target.parent}: no shards of {dataset.name} {settings.split}; build them with --shard")
+    parts = int(found[0].name.rsplit("-", 1)[1])
+    folders = [_part_folder(target, (part, parts)) for part in range(1, parts + 1)]
+    reports = []
+    for folder in folders:
+        if not (folder / _PART).is_file():
+            raise InputError(f"{folder}: this shard is not there or not complete; build it with --shard")
+        reports.append(json.loads((folder / _PART).read_bytes()))
+    heads = [{key: value for key, value in r.items() if key not in ("shard", "samples", "skipped")} for r in reports]
+    if any(head != heads[0] for head in heads):
+        raise InputError(f"{target.parent}: the shards were built from different sources or with different settings")
+
+    merged = target.with_name(f".{target.name}.merging")
+    os.makedirs(merged, exist_ok=True)
+    number = 0
+    for folder, report in zip(folders, reports, strict=True):
+        for index in range(report["samples"]):
+            source = folder / batch_name(dataset.name, settings.split, index)
+            destination = merged / batch_name(dataset.name, settings.split, number)
+            # A merge that was stopped has moved the first ones already.
+            if source.exists():
+                os.replace(source, destination)
+            elif not destination.exists():
+                raise InputError(f"{source}: missing; build this shard again")
+            number += 1
+    skipped = [entry for report in reports for entry in report["skipped"]]
+    _publish(merged, target, {**heads[0], "samples": number, "skipped": skipped})
+    for folder in folders:
+        shutil.rmtree(folder)
+    return BuildResult(number, skipped)
+
+
+def check_split(settings: BuildSettings) -> int:
+    """Verifies a built split against its manifest: every file is read whole, with its checksums.
+
+    Returns:
+        The number of samples.
+
+    Raises:
+        InputError: Naming what differs.
+    """
+    dataset = find_dataset(settings.dataset, settings.split)
+    target = split_folder(settings.output_root, dataset.name, settings.split)
+    manifest = read_manifest(target)
+    if manifest is None:
+        raise InputError(
+            f"{target / MANIFEST}: no such file; the split was not built by this command, or not to its end"
+        )
+    for source in manifest["sources"]:
+        path = Path(source["file"])
+        if path.exists() and path.stat().st_size != source["bytes"]:
+            raise InputError(f"{path}: {path.stat().st_size} bytes, it had {source['bytes']} when the split was built")
+    paths = list_batches(settings.output_root, dataset.name, settings.split)
+    for path in progress(paths, len(paths), "check"):
+        sample = read_batch(path)
+        if "train" in settings.split and sample.image.shape[:2] != (TRAIN_SIZE, TRAIN_SIZE):
+            raise InputError(f"{path}: {sample.image.shape[:2]}, expected {TRAIN_SIZE} x {TRAIN_SIZE}")
+    return len(paths)
+
+
+def _find_sources(dataset: Dataset, settings: BuildSettings) -> Sources:
+    roots = (settings.data_root, settings.refer_root, settings.image_root)
+    return find_sources(dataset, settings.split, *roots, settings.vocabulary)
+
+
+def _require_absent(target: Path, overwrite: bool):
+    existing = len(list(target.glob("*.npz")))
+    if existing and not overwrite:
+        raise InputError(f"{target}: already holds {existing} batches; --overwrite replaces them")
+
+
+def _part_folder(target: Path, shard: tuple[int, int]) -> Path:
+    return target.with_name(f".{target.name}.part-{shard[0]}-of-{shard[1]}")
+
+
+def _manifest_head(dataset: Dataset, settings: BuildSettings, sources: Sources) -> dict:
+    files = [*sources.annotations, sources.vocabulary]
+    return {
+        "dataset": dataset.name,
+        "split": settings.split,
+        "version": cmpc_tf2.__version__,
+        "settings": {"train_size": TRAIN_SIZE, "max_words": MAX_WORDS, "compress": settings.compress},
+        "sources": [{"file": path.as_posix(), "bytes": path.stat().st_size} for path in files],
+    }
+
+
+def _publish(folder: Path, target: Path, manifest: dict):
+    """Moves a complete folder to its place; an older split goes only then."""
+    write_json(folder / MANIFEST, manifest)
+    (folder / _PART).unlink(missing_ok=True)
+    outdated = target.with_name(f".{target.name}.outdated")
+    if target.exists():
+        shutil.rmtree(outdated, ignore_errors=True)
+        os.replace(target, outdated)
+    os.replace(folder, target)
+    shutil.rmtree(outdated, ignore_errors=True)
+
+
+class _Journal:
+    """How far the build of a part is: a line per reference, written after the reference's files are in place.
+
+    The first line says from what the part is built. A line that was cut off by a kill is dropped; its files are
+    written again, with the same bytes.
+
+    Attributes:
+        folder: The part's folder.
+        done: References that are finished.
+        written: Files that are in place.
+        skipped: Samples left out, with reasons.
+        is_complete: Every reference is done.
+    """
+
+    def __init__(self, folder: Path, head: dict):
+        self.folder = folder
+        self.head = head
+        self.done = self.written = 0
+        self.skipped: list[dict] = []
+        self.is_complete = False
+
+    @classmethod
+    def open(cls, folder: Path, head: dict, overwrite: bool) -> "_Journal":
+        """Starts a part, or takes up one that was left unfinished.
+
+        Raises:
+            InputError: The unfinished part is of other sources or settings.
+        """
+        journal = cls(folder, head)
+        found = None
+        with contextlib.suppress(FileNotFoundError):
+            found = journal._read()
+        if found is not None and found != head:
+            if not overwrite:
+                raise InputError(
+                    f"{folder}: an unfinished build from other sources or settings is there; --overwrite starts anew"
+                )
+            journal = cls(folder, head)
+            found = None
+        if found is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            os.makedirs(folder)
+            (folder / _JOURNAL).write_text(json.dumps(head) + "\n")
+        elif journal.done or journal.is_complete:
+            logger.info("%s: going on after %d references", folder, journal.done)
+        return journal
+
+    def _read(self) -> dict | None:
+        if (self.folder / _PART).exists():
+            report = json.loads((self.folder / _PART).read_bytes())
+            self.written, self.skipped, self.is_complete = report.pop("samples"), report.pop("skipped"), True
+            return report
+        lines = (self.folder / _JOURNAL).read_bytes().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith(b"\n")]
+        if not whole:
+            return None
+        (self.folder / _JOURNAL).write_bytes(b"".join(whole))
+        for line in whole[1:]:
+            entry = json.loads(line)
+            self.done += 1
+            self.written += entry["written"]
+            self.skipped += entry["skipped"]
+        return json.loads(whole[0])
+
+    def add(self, written: int, skipped: list[dict]):
+        """Notes that the next reference is finished."""
+        with (self.folder / _JOURNAL).open("a") as file:
+            file.write(json.dumps({"written": written, "skipped": skipped}) + "\n")
+        self.done += 1
+        self.written += written
+        self.skipped += skipped
+
+    def finish(self):
+        """Replaces the journal by the part's report."""
+        write_json(self.folder / _PART, {**self.head, "samples": self.written, "skipped": self.skipped})
+        (self.folder / _JOURNAL).unlink()
+        self.is_complete = True
+
+
+def _build_part(
+    journal: _Journal, references: list[Reference], vocabulary: Vocabulary, dataset: Dataset, settings: BuildSettings
+):
+    for leftover in journal.folder.glob("tmp-*"):
+        shutil.rmtree(leftover)
+    scratch = journal.folder / f"tmp-{os.getpid()}"
+    scratch.mkdir()
+    worker = _Worker(vocabulary, "train" in settings.split, settings.compress, scratch)
+    description = f"{dataset.name} {settings.split}"
+    remaining = references[journal.done :]
     try:
-        if reference.segmentation is None:
-            raise InputError("has no annotation in instances.json")
-        image = read_image(reference.image_path)
-        mask = rasterize(reference.segmentation, *image.shape[:2])
-    except InputError as error:
-        for expression in reference.expressions:
-            yield f"{reference.name} {expression!r}: {error}"
+        with _map_in_order(worker, remaining, journal.done, settings.workers) as outcomes:
+            for files, skipped in progress(outcomes, len(references), description, done=journal.done):
+                for offset, path in enumerate(files):
+                    name = batch_name(dataset.name, settings.split, journal.written + offset)
+                    os.replace(path, journal.folder / name)
+                for entry in skipped:
+                    logger.warning("skipped: %s %r: %s", entry["reference"], entry["expression"], entry["reason"])
+                journal.add(len(files), skipped)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InputError(_disk_full(journal, references)) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    journal.finish()
+
+
+def _disk_full(journal: _Journal, references: list[Reference]) -> str:
+    sizes = [path.stat().st_size for path in journal.folder.glob("*.npz")]
+    each = sum(sizes) / len(sizes) if sizes else 4 * TRAIN_SIZE * TRAIN_SIZE
+    left = sum(len(reference.expressions) for reference in references[journal.done :])
+    missing = max(0, int(left * each) - shutil.disk_usage(journal.folder).free)
+    return (
+        f"{journal.folder}: the disk is full: about {missing} bytes are missing for the {left} samples left; "
+        "make room and run the same command again, it goes on from here"
+    )
+
+
+@contextlib.contextmanager
+def _map_in_order(worker: "_Worker", references: list[Reference], first: int, workers: int) -> Iterator[Iterator]:
+    """Runs the worker over the references, in processes if there are several; the results come in order."""
+    numbered = list(enumerate(references, start=first))
+    if workers == 1:
+        yield map(worker, numbered)
         return
-    if is_train:
-        image = fit_image(image, TRAIN_SIZE)
-        mask = resize_and_pad(mask.astype(np.float64), TRAIN_SIZE, TRAIN_SIZE) > 0
-    for expression in reference.expressions:
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_exit_with_parent
+    )
+    try:
+        # Neighbouring references share pictures: in chunks they meet in one process.
+        yield pool.map(worker, numbered, chunksize=8)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _exit_with_parent():
+    """Ends a worker when the build is killed, so that nothing writes into a folder that a restart has taken up."""
+    parent = multiprocessing.parent_process()
+
+    def wait():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Worker:
+    """Makes the files of one reference under temporary names."""
+
+    vocabulary: Vocabulary
+    is_train: bool
+    compress: bool
+    scratch: Path
+
+    def __call__(self, numbered: tuple[int, Reference]) -> tuple[list[Path], list[dict]]:
+        number, reference = numbered
+        files, skipped = [], []
+        for expression, outcome in self._samples(reference):
+            if isinstance(outcome, Sample):
+                path = self.scratch / f"{number}-{len(files)}.npz"
+                write_batch(path, outcome, compress=self.compress)
+                files.append(path)
+            else:
+                skipped.append({"reference": reference.name, "expression": expression, "reason": outcome})
+        return files, skipped
+
+    def _samples(self, reference: Reference) -> Iterator[tuple[str, Sample | str]]:
+        """Each expression with its sample, or with the reason why there is none."""
         try:
-            token_ids = vocabulary.encode(expression)
-            if not token_ids.any():
-                raise InputError("has no words")
-        except InputError:
-            yield f"{reference.name} {expression!r}: the expression has no words"
-            continue
-        yield Sample(token_ids, image, mask, expression)
+            height, width, image = _read_picture(reference.image_path, self.is_train)
+            mask = reference.draw_mask(height, width)
+            if not mask.any():
+                raise InputError("its mask has no pixel inside the picture")
+        except InputError as error:
+            for expression in reference.expressions:
+                yield expression, str(error)
+            return
+        if self.is_train:
+            mask = resize_and_pad(mask, TRAIN_SIZE, TRAIN_SIZE) > 0
+        for expression in reference.expressions:
+            try:
+                token_ids = self.vocabulary.encode(expression)
+                has_words = token_ids.any()
+            except InputError:
+                has_words = False
+            yield expression, Sample(token_ids, image, mask, expression) if has_words else "has no words"
+
+
+@functools.lru_cache(maxsize=4)
+def _read_picture(path: Path, is_train: bool) -> tuple[int, int, np.ndarray]:
+    """Height and width of a picture, and its pixels as they are stored; the references of one share the work."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    return height, width, fit_image(image, TRAIN_SIZE) if is_train else image

@@ -1,9 +1,18 @@
 """Facts about each dataset, in one table."""
 
 import dataclasses
+import enum
 from pathlib import Path
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import UsageError
+
+
+class Layout(enum.Enum):
+    """How a dataset's annotations lie on disk."""
+
+    REFER = "REFER"
+    REFERIT = "ReferIt"
+    PHRASECUT = "PhraseCut"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,50 +21,135 @@ class Dataset:
 
     Attributes:
         name: Its name on the command line and in the batches' path.
-        alias: A second name that is understood.
+        aliases: Other names that are understood.
         splits: Names of its splits.
-        refer_folder: Folder under the REFER root.
-        refs_file: Python 2 pickle of references in that folder.
-        vocabulary_file: Under the data root.
-        image_folder: Under the data root.
-        image_name: Pattern of a picture's file name, given `image_id`.
+        layout: How the annotations are read.
+        annotations: Annotation files, the main one first; `{split}` stands for the split. Below the REFER root for
+            that layout, below the data root for the others.
+        images: Folder of the pictures, below the data root.
+        image_name: File name of a picture, given `image_id`.
+        masks: Folder of mask files, below the data root, for layouts that have them.
+        vocabulary: Vocabulary file, below the data root.
     """
 
     name: str
-    alias: str
+    aliases: tuple[str, ...]
     splits: tuple[str, ...]
-    refer_folder: str
-    refs_file: str
-    vocabulary_file: str = "vocabulary_Gref.txt"
-    image_folder: str = "coco/images/train2014"
+    layout: Layout
+    annotations: tuple[str, ...]
+    images: str = "coco/images/train2014"
     image_name: str = "COCO_train2014_{image_id:012d}.jpg"
+    masks: str | None = None
+    vocabulary: str = "vocabulary_Gref.txt"
 
-    def refs_path(self, refer_root: Path) -> Path:
-        return refer_root / self.refer_folder / self.refs_file
 
-    def instances_path(self, refer_root: Path) -> Path:
-        return refer_root / self.refer_folder / "instances.json"
+def _refer(name, aliases, splits, folder, split_by, **more) -> Dataset:
+    files = (f"{folder}/refs({split_by}).p", f"{folder}/instances.json")
+    return Dataset(name, aliases, splits, Layout.REFER, files, **more)
 
 
 _UNC_SPLITS = ("train", "val", "testA", "testB")
 
 DATASETS = (
-    Dataset("unc", "refcoco", _UNC_SPLITS, "refcoco", "refs(unc).p"),
-    Dataset("unc+", "refcoco+", _UNC_SPLITS, "refcoco+", "refs(unc).p"),
-    Dataset("Gref", "refcocog", ("train", "val"), "refcocog", "refs(google).p"),
+    _refer("unc", ("refcoco",), _UNC_SPLITS, "refcoco", "unc"),
+    _refer("unc+", ("refcoco+",), _UNC_SPLITS, "refcoco+", "unc"),
+    _refer("Gref", ("refcocog", "refcocog_google"), ("train", "val"), "refcocog", "google"),
+    _refer("Gref_umd", ("refcocog_umd",), ("train", "val", "test"), "refcocog", "umd"),
+    Dataset(
+        "referit",
+        ("refclef",),
+        ("train", "val", "trainval", "test"),
+        Layout.REFERIT,
+        ("referit_query_{split}.json",),
+        images="referit/images",
+        image_name="{image_id}.jpg",
+        masks="referit/mask",
+        vocabulary="vocabulary_referit.txt",
+    ),
+    Dataset(
+        "phrasecut",
+        (),
+        ("train", "val", "test", "miniv"),
+        Layout.PHRASECUT,
+        ("phrasecut/refer_{split}.json",),
+        images="phrasecut/images",
+        image_name="{image_id}.jpg",
+    ),
+    _refer(
+        "shapes",
+        (),
+        _UNC_SPLITS,
+        "shapes",
+        "shapes",
+        images="shapes/images",
+        image_name="shapes_{image_id:06d}.png",
+        vocabulary="vocabulary_shapes.txt",
+    ),
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """The files one split of a dataset is made from.
+
+    Attributes:
+        annotations: Annotation files, the main one first.
+        images: Folder of the pictures.
+        masks: Folder of mask files, if the layout has them.
+        vocabulary: Vocabulary file.
+    """
+
+    annotations: tuple[Path, ...]
+    images: Path
+    masks: Path | None
+    vocabulary: Path
 
 
 def find_dataset(name: str, split: str) -> Dataset:
     """The dataset of that name or alias.
 
     Raises:
-        InputError: There is no such dataset, or it has no such split.
+        UsageError: There is no such dataset, or it has no such split.
     """
     for dataset in DATASETS:
-        if name in (dataset.name, dataset.alias):
+        if name == dataset.name or name in dataset.aliases:
             if split not in dataset.splits:
-                raise InputError(f"{dataset.name} has no split {split!r}; it has {', '.join(dataset.splits)}")
+                raise UsageError(f"{dataset.name} has no split {split!r}; it has {', '.join(dataset.splits)}")
             return dataset
-    known = ", ".join(f"{dataset.name} ({dataset.alias})" for dataset in DATASETS)
-    raise InputError(f"unknown dataset {name!r}; known: {known}")
+    raise UsageError(f"unknown dataset {name!r}; known: {dataset_names()}")
+
+
+def dataset_names() -> str:
+    """All names with their aliases, for help and messages."""
+    return ", ".join(
+        f"{dataset.name} ({', '.join(dataset.aliases)})" if dataset.aliases else dataset.name for dataset in DATASETS
+    )
+
+
+def find_sources(
+    dataset: Dataset,
+    split: str,
+    data_root: Path,
+    refer_root: Path | None = None,
+    image_root: Path | None = None,
+    vocabulary: Path | None = None,
+) -> Sources:
+    """Where the files of a split are looked for. Nothing is checked.
+
+    Args:
+        dataset: Which dataset.
+        split: Which split.
+        data_root: Holds vocabularies and, unless said otherwise, everything else.
+        refer_root: Holds `refcoco/` and so on; `<data_root>/refer` if None.
+        image_root: Holds the picture files themselves; the dataset's folder below the data root if None.
+        vocabulary: Vocabulary file; the dataset's below the data root if None.
+    """
+    root = data_root
+    if dataset.layout is Layout.REFER:
+        root = refer_root or data_root / "refer"
+    return Sources(
+        annotations=tuple(root / name.format(split=split) for name in dataset.annotations),
+        images=image_root or data_root / dataset.images,
+        masks=data_root / dataset.masks if dataset.masks else None,
+        vocabulary=vocabulary or data_root / dataset.vocabulary,
+    )

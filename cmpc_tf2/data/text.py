@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.config import PAD_ID
 from cmpc_tf2.errors import InputError
 
 PAD = "<pad>"
@@ -90,4 +91,4 @@ class Vocabulary:
         """
         unknown = self.ids[UNKNOWN]
         ids = [self.ids.get(token, unknown) for token in tokenize(expression)][:max_words]
-        return np.array([self.ids[PAD]] * (max_words - len(ids)) + ids, dtype=np.int64)
+        return np.array([PAD_ID] * (max_words - len(ids)) + ids, dtype=np.int64)

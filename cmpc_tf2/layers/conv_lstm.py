@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from cmpc_tf2.layers.normalization import PACKAGE, GlobalLayerNormalization
+from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.normalization import GlobalLayerNormalization
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

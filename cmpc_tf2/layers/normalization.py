@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-PACKAGE = "cmpc"
+from cmpc_tf2.config import PACKAGE
 
 
 def l2_normalize(x, axis=-1):

@@ -4,8 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from cmpc_tf2.config import BackboneConfig
-from cmpc_tf2.layers.normalization import PACKAGE
+from cmpc_tf2.config import PACKAGE, BackboneConfig
 
 BATCH_NORM_EPSILON = 1e-3
 

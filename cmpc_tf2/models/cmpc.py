@@ -3,9 +3,9 @@
 import keras
 from keras import layers
 
-from cmpc_tf2.config import LEVELS, MUTAN_HEADS, ModelConfig, WordType
+from cmpc_tf2.config import LEVELS, MUTAN_HEADS, PACKAGE, ModelConfig, WordType
 from cmpc_tf2.layers.conv_lstm import PeepholeConvLSTM
-from cmpc_tf2.layers.normalization import PACKAGE, L2Normalize
+from cmpc_tf2.layers.normalization import L2Normalize
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
 from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
 from cmpc_tf2.models.exchange import TextGuidedExchange

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cmpc_tf2.layers.normalization import PACKAGE
+from cmpc_tf2.config import PACKAGE
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS, spatial_grid
 
 
@@ -41,7 +41,7 @@ class LevelFusion(keras.layers.Layer):
 
     def call(self, maps, sentence):
         *map_kernels, sentence_kernel, grid_kernel = self._split_kernel()
-        x = ops.matmul(self._grid, grid_kernel) + self.bias
+        x = ops.matmul(ops.cast(self._grid, self.compute_dtype), grid_kernel) + self.bias
         x = x + ops.matmul(sentence, sentence_kernel)[:, None, None, :]
         for feature_map, kernel in zip(maps, map_kernels, strict=True):
             x = x + ops.matmul(feature_map, kernel)

@@ -9,7 +9,8 @@ import math
 import keras
 from keras import layers, ops
 
-from cmpc_tf2.layers.normalization import PACKAGE, l2_normalize
+from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.normalization import l2_normalize
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS, spatial_grid
 
 

@@ -5,7 +5,8 @@ import math
 import keras
 from keras import layers, ops
 
-from cmpc_tf2.layers.normalization import PACKAGE, GlobalLayerNormalization, l2_normalize
+from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.normalization import GlobalLayerNormalization, l2_normalize
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -49,7 +50,7 @@ class RelationGraph(keras.layers.Layer):
 
     Neither A nor `m W_m` is ever formed: both products are reassociated, which is exact and some forty times cheaper.
 
-    Source: `build_spa_graph` in `CMPC_model.py` of CMPC-Refseg; section 3.2 of the paper.
+    Source: `build_spa_graph` in `CMPC_model.py` of CMPC-Refseg.
 
     Differs from TF1: pads are masked in each sample; see `TextEncoder`.
 

@@ -3,10 +3,9 @@
 import keras
 from keras import ops
 
+from cmpc_tf2.config import PACKAGE, PAD_ID
 from cmpc_tf2.layers.basic_lstm import BasicLSTM
-from cmpc_tf2.layers.normalization import PACKAGE, l2_normalize
-
-PAD_ID = 0
+from cmpc_tf2.layers.normalization import l2_normalize
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

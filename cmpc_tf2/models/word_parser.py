@@ -3,14 +3,15 @@
 import keras
 from keras import layers, ops
 
-from cmpc_tf2.layers.normalization import PACKAGE, l2_normalize
+from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.normalization import l2_normalize
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class WordParser(keras.layers.Layer):
     """Classifies every word into word types: a two-layer perceptron with a softmax.
 
-    Source: `build_lang_parser` in `CMPC_model.py` of CMPC-Refseg; section 3.1 of the paper.
+    Source: `build_lang_parser` in `CMPC_model.py` of CMPC-Refseg.
 
     Args:
         hidden_dim: Hidden units.

@@ -10,8 +10,8 @@ import build_batches
 from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import batch_path, list_batches, read_batch
 from cmpc_tf2.errors import InputError
-from data.refer import POLYGON, make_refer
 from original import GOLDEN
+from refer_layout import POLYGON, make_refer
 
 TRAIN_SAMPLES = GOLDEN.parents[1].parent / "shared" / "golden" / "build_unc_train_samples.npz"
 
@@ -126,11 +126,11 @@ def test_bad_samples_are_skipped_named_and_counted(tmp_path, capsys):
     assert printed.out == "3 batches written, 6 samples skipped\n"
     assert "error: 6 samples skipped; --skip-errors accepts that" in printed.err
     for reason in (
-        "ref 1 '': the expression has no words",
-        "ref 1 ' . ': the expression has no words",
+        "ref 1 '': has no words",
+        "ref 1 ' . ': has no words",
         f"ref 2 'man': {image}: no such image",
         "000000000003.jpg: not a readable image",
-        "ref 4 'man': has no annotation in instances.json",
+        "ref 4 'man': annotation 104 is not in instances.json",
         "ref 5 'man': has an empty segmentation",
     ):
         assert reason in printed.err
@@ -150,9 +150,7 @@ def test_an_existing_split_is_kept(tmp_path, capsys):
 @pytest.mark.parametrize(
     "change, words",
     [
-        (["-d", "coco"], "unknown dataset 'coco'; known: unc (refcoco)"),
-        (["-t", "test"], "unc has no split 'test'; it has train, val, testA, testB"),
-        (["-t", "testA"], "no reference has the split 'testA'"),
+        (["-t", "testA"], "refs(unc).p: holds nothing of the split 'testA'"),
         (["-d", "unc+"], "refs(unc).p: no such file; data/README.md"),
         (["--vocabulary", "nowhere.txt"], "nowhere.txt: no such vocabulary"),
         (["--image-root", "nowhere"], "nowhere: no such folder"),
@@ -164,6 +162,20 @@ def test_wrong_arguments_get_one_line(change, words, tmp_path, capsys):
     error = capsys.readouterr().err
     assert error.startswith("error: ") and words in error and error.count("\n") == 1
     assert not list(tmp_path.glob("unc*"))
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (["-d", "coco"], "unknown dataset 'coco'; known: unc (refcoco)"),
+        (["-t", "test"], "unc has no split 'test'; it has train, val, testA, testB"),
+        (["--workers", "0"], "--workers: expected a whole number above 0"),
+    ],
+)
+def test_impossible_options_exit_with_2(change, words, tmp_path, capsys):
+    arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": ["man"]}])
+    assert build_batches.main(["-d", "unc", "-t", "val", *arguments, *change]) == 2
+    assert words in capsys.readouterr().err
 
 
 class Evil:
@@ -196,7 +208,10 @@ def test_annotation_files_of_another_form(tmp_path, capsys):
     refs = tmp_path / "refer" / "refcoco" / "refs(unc).p"
     instances = refs.with_name("instances.json")
     whole = instances.read_text()
-    for content in ("[1, 2", "{}", '{"annotations": [{"id": 1}]}'):
+    instances.write_text("[1, 2")
+    assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
+    assert f"{instances}: not readable JSON, perhaps cut off" in capsys.readouterr().err
+    for content in ("{}", '{"annotations": [{"id": 1}]}'):
         instances.write_text(content)
         assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
         assert f"{instances}: not a COCO instances file" in capsys.readouterr().err
@@ -204,7 +219,7 @@ def test_annotation_files_of_another_form(tmp_path, capsys):
     for content in ([1], {"a": 1}, [{"split": "val"}]):
         refs.write_bytes(pickle.dumps(content, protocol=2))
         assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
-        assert f"{refs}: not a list of REFER references" in capsys.readouterr().err
+        assert f"{refs}: not annotations in the form of REFER" in capsys.readouterr().err
 
 
 def test_rasterize_all_forms():

@@ -42,6 +42,14 @@ def test_resampling_equals_scikit_image(source, target, border, floor, rng):
     np.testing.assert_allclose(_resize(image, *target, border), expected, rtol=0, atol=1e-12)
 
 
+def test_pictures_are_padded_as_if_black_went_on():
+    np.testing.assert_allclose(resize_and_pad(np.array([[0.0, 4.0]] * 2), 4, 4)[1], [0, 1, 3, 3])
+
+
+def test_a_side_keeps_at_least_a_pixel():
+    assert resize_and_pad(np.ones((1, 1000)), 320, 320).any()
+
+
 def test_rounding_is_half_to_even():
     # 5 * (20 / 8) = 12.5 rounds to 12: 4 rows above, 4 below.
     padded = resize_and_pad(np.ones((5, 8)), 20, 20)

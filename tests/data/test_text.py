@@ -31,6 +31,24 @@ def test_tricky_sentences(vocabularies):
                 assert vocabulary.encode(case["sentence"]).tolist() == case[name], case["sentence"]
 
 
+def test_tricky_sentences_split_as_in_the_original():
+    """Without the vocabularies: as many tokens as ids, and the same id for the same token everywhere."""
+    cases = json.loads((GOLDEN / "tokens_special.json").read_text())
+    for name in ("gref", "referit"):
+        ids: dict[str, int] = {}
+        for case in cases:
+            if case["error"]:
+                with pytest.raises(InputError, match="has no words"):
+                    tokenize(case["sentence"])
+                continue
+            tokens = tokenize(case["sentence"])[:20]
+            found = case[name][20 - len(tokens) :]
+            assert not any(case[name][: 20 - len(tokens)]) and all(found), case["sentence"]
+            for token, token_id in zip(tokens, found, strict=True):
+                assert ids.setdefault(token, token_id) == token_id, token
+        assert len(ids) > 80 and len({i for i in ids.values() if i != 3}) > 50
+
+
 def assert_equal_ids(sentences, vocabulary, expected):
     assert len(sentences) == len(expected)
     np.testing.assert_array_equal([vocabulary.encode(s) for s in sentences], expected)
@@ -67,6 +85,8 @@ def test_encode_pads_left_truncates_and_takes_the_last_of_equal_words():
     assert VOCABULARY.encode("left man nobody", 2).tolist() == [4, 5]
     assert VOCABULARY.encode("nobody", 2).tolist() == [0, 1]
     assert VOCABULARY.encode("left").dtype == np.int64
+    repeated = Vocabulary(["<pad>", "<unk>", "man", "<pad>"])
+    assert repeated.encode("man", 3).tolist() == [0, 0, 2]
 
 
 @pytest.mark.parametrize("expression", ["", "   ", "\n"])

@@ -43,8 +43,8 @@ def assert_refused(prefix, tmp_path, *expected):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_full_size_shapes_are_the_originals():
-    """Every variable of the released checkpoints' graph has a place, of the same shape, without building the model."""
+def test_names_are_the_originals():
+    """Every variable of the released checkpoints' graph has a place."""
     manifest = read_manifest("image_full_eval")
     assert sorted(pair.tf1 for pair in cmpc_pairs(ModelConfig())) == sorted(manifest)
     assert len(backbone_pairs(ModelConfig().backbone)) == 520
@@ -185,6 +185,23 @@ def test_checkpoints_of_other_models(shared_data, tmp_path):
     assert len(prefixes) == 8
     for prefix in prefixes:
         assert_refused(prefix, tmp_path, "not a checkpoint of CMPC or of its backbone")
+
+
+def test_prefix_with_wildcards(small_values, tmp_path):
+    write_checkpoint(tmp_path / "unc[1]*", small_values)
+    convert(str(tmp_path / "unc[1]*"), str(tmp_path / "m.keras"))
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(small_model_file, tmp_path, monkeypatch):
+    import tensorflow as tf
+
+    def fail(prefix, **_):
+        raise tf.errors.OutOfRangeError(None, None, "disk full\nmore")
+
+    monkeypatch.setattr(tf.raw_ops, "SaveV2", fail)
+    with pytest.raises(InputError, match="back: cannot be written: disk full"):
+        convert_back(str(small_model_file), str(tmp_path / "back"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_output_is_checked_before_any_work(tmp_path, monkeypatch):

@@ -1,0 +1,105 @@
+"""`.npz` batches as a `tf.data` stream for training."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from cmpc_tf2.data.batches import read_batch
+from cmpc_tf2.data.image_ops import BGR_MEAN
+from cmpc_tf2.data.text import MAX_WORDS
+from cmpc_tf2.errors import InputError
+
+
+def training_dataset(
+    paths: list[Path],
+    batch_size: int,
+    seed: int = 0,
+    start_step: int = 0,
+    shuffle: bool = True,
+    cache: bool = False,
+    deterministic: bool = True,
+    input_context: tf.distribute.InputContext | None = None,
+    image_size: int = 320,
+) -> tf.data.Dataset:
+    """An endless stream of training batches.
+
+    Every epoch is a fresh permutation of all files; it follows from the seed and the epoch's number alone. Epochs
+    follow each other without a seam: every batch is full, and no sample is left out.
+
+    Args:
+        paths: The split's files.
+        batch_size: Samples per step, over all replicas.
+        seed: Of the permutations.
+        start_step: Steps already taken, to go on where an earlier run stopped.
+        shuffle: False keeps the files' order.
+        cache: Keep decoded samples in memory (about 0.4 MB each).
+        deterministic: False lets samples overtake each other, which is faster when the disk is slow.
+        input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: this worker then gets its
+            share of every global batch.
+        image_size: Side of the images in the files.
+
+    Returns:
+        A dataset of `({"image": float32 (b, S, S, 3) BGR minus mean, "token_ids": int32 (b, T)}, float32 mask
+        (b, S, S, 1))`, where b is the batch size, or a worker's share of it.
+
+    Raises:
+        InputError: There are no files, or the batch size does not divide among the workers.
+        tf.errors.InvalidArgumentError: While iterating, with the name of a file that cannot be used.
+    """
+    workers = input_context.num_input_pipelines if input_context else 1
+    if not paths:
+        raise InputError("no files to train on")
+    if batch_size < 1 or batch_size % workers:
+        raise InputError(f"batch size: expected a multiple of the {workers} workers above 0, received {batch_size}")
+    names = tf.constant([str(path) for path in paths])
+    order = _order(len(paths), seed, start_step * batch_size, shuffle)
+    if input_context:
+        order = order.shard(workers, input_context.input_pipeline_id)
+
+    def read(index):
+        image, mask, token_ids = tf.numpy_function(
+            _read, [names[index], image_size], (tf.uint8, tf.bool, tf.int32), stateful=False
+        )
+        image.set_shape((image_size, image_size, 3))
+        mask.set_shape((image_size, image_size))
+        token_ids.set_shape((MAX_WORDS,))
+        return image, mask, token_ids
+
+    def prepare(image, mask, token_ids):
+        image = tf.cast(tf.reverse(image, axis=[-1]), tf.float32) - BGR_MEAN
+        return {"image": image, "token_ids": token_ids}, tf.cast(mask[..., None], tf.float32)
+
+    if cache:
+        samples = tf.data.Dataset.range(len(paths)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        samples = samples.cache()
+    dataset = order.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+    dataset = dataset.batch(batch_size // workers, drop_remainder=True)
+    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+
+
+def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Dataset:
+    """Indices of samples, epoch after epoch, from the `consumed`-th on."""
+
+    def epoch(number):
+        indices = tf.range(count, dtype=tf.int64)
+        if shuffle:
+            indices = tf.random.experimental.stateless_shuffle(indices, seed=tf.stack([seed, number]))
+        return tf.data.Dataset.from_tensor_slices(indices)
+
+    epochs = tf.data.Dataset.range(consumed // count, np.iinfo(np.int64).max)
+    return epochs.flat_map(epoch).skip(consumed % count)
+
+
+def _read(path: bytes, image_size: int):
+    path = path.decode()
+    try:
+        sample = read_batch(path)
+        if sample.image.shape[:2] != (image_size, image_size) or sample.token_ids.shape != (MAX_WORDS,):
+            raise InputError(f"{path}: not of a train split: {sample.image.shape}, {sample.token_ids.shape}")
+    except InputError as error:
+        raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
+    return sample.image, sample.mask, sample.token_ids.astype(np.int32)

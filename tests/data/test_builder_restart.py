@@ -1,0 +1,249 @@
+"""Builds that are stopped, shared out, checked, or run out of room: always the same bytes."""
+
+import errno
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import build_batches
+from cmpc_tf2.data import builder
+from cmpc_tf2.data.batches import list_batches, read_batch, split_folder
+from refer_layout import make_refer
+
+ROOT = Path(__file__).resolve().parents[2]
+REFERENCES = [
+    {"ref_id": number, "split": "train", "sentences": ["red man", "left", ""][: 1 + number % 3]}
+    for number in range(1, 41)
+]
+
+
+@pytest.fixture(scope="module")
+def arguments(tmp_path_factory):
+    """40 references with 80 sentences, of which 13 have no words, and 3 a picture that is missing.
+
+    The folder to build in has to follow.
+    """
+    root = tmp_path_factory.mktemp("source")
+    *rest, _ = make_refer(root, REFERENCES)
+    (root / "images" / "COCO_train2014_000000000017.jpg").unlink()
+    return ["-d", "unc", "-t", "train", "--skip-errors", *rest]
+
+
+@pytest.fixture(scope="module")
+def whole(arguments, tmp_path_factory):
+    """The split built in one go: name to bytes."""
+    root = tmp_path_factory.mktemp("whole")
+    assert build_batches.main([*arguments, str(root)]) == 0
+    return contents(root)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    folder = split_folder(root, "unc", "train")
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name}  # Nothing else is left.
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_manifest(whole):
+    manifest = json.loads(whole["manifest.json"])
+    assert manifest["samples"] == len(whole) - 1 == 65
+    assert manifest["references"] == 40
+    assert [entry["reason"] for entry in manifest["skipped"]].count("has no words") == 12
+    assert sum("no such image" in entry["reason"] for entry in manifest["skipped"]) == 3
+    assert manifest["settings"] == {"train_size": 320, "max_words": 20, "compress": False}
+    assert [Path(source["file"]).name for source in manifest["sources"]] == [
+        "refs(unc).p",
+        "instances.json",
+        "words.txt",
+    ]
+    assert all(source["bytes"] > 0 for source in manifest["sources"])
+
+
+def test_workers_change_no_byte(arguments, whole, tmp_path):
+    assert build_batches.main([*arguments, str(tmp_path), "--workers", "2"]) == 0
+    assert contents(tmp_path) == whole
+
+
+def test_shards_merge_to_the_same_bytes(arguments, whole, tmp_path, capsys):
+    for part in ("2/3", "3/3"):
+        assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
+    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 1
+    assert "part-1-of-3: this shard is not there or not complete" in capsys.readouterr().err
+    assert build_batches.main([*arguments, str(tmp_path), "--shard", "1/3"]) == 0
+    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 0
+    assert contents(tmp_path) == whole
+
+
+def test_a_merge_that_was_stopped_goes_on(arguments, whole, tmp_path, monkeypatch):
+    for part in ("1/2", "2/2"):
+        assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
+    moves, replace = [], os.replace
+
+    def stop_at_40(source, target):
+        moves.append(source)
+        if len(moves) == 40:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stop_at_40)
+    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 130
+    monkeypatch.undo()
+    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 0
+    assert contents(tmp_path) == whole
+
+
+def test_shards_of_different_sources_are_not_merged(arguments, tmp_path, capsys):
+    assert build_batches.main([*arguments, str(tmp_path), "--shard", "1/2"]) == 0
+    assert build_batches.main([*arguments, str(tmp_path), "--shard", "2/2", "--compress"]) == 0
+    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 1
+    assert "built from different sources or with different settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_killed_at_random_moments(workers, arguments, whole, tmp_path):
+    """Killed ten times, each time with more files in place, then finished."""
+    command = [sys.executable, "build_batches.py", *arguments, str(tmp_path), "--workers", workers]
+    moments = random.Random(int(workers))
+    for number in sorted(moments.randrange(55) for _ in range(10)):
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list(tmp_path.glob("unc/.*/*.npz"))) <= number:
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.005))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL  # It was still at work.
+        assert not split_folder(tmp_path, "unc", "train").exists()
+    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    assert contents(tmp_path) == whole
+
+
+def test_killed_after_every_file(arguments, whole, tmp_path, monkeypatch):
+    """Stopped in the middle of each reference in turn: between its files and its line in the journal."""
+    add = builder._Journal.add
+    for stop in range(0, 40, 3):
+
+        def stop_at(journal, written, skipped, stop=stop):
+            if journal.done == stop:
+                raise KeyboardInterrupt
+            add(journal, written, skipped)
+
+        monkeypatch.setattr(builder._Journal, "add", stop_at)
+        assert build_batches.main([*arguments, str(tmp_path)]) == 130
+        assert not split_folder(tmp_path, "unc", "train").exists()
+    monkeypatch.undo()
+    (journal,) = tmp_path.glob("unc/.*/progress.jsonl")
+    with journal.open("a") as file:
+        file.write('{"written": 1, "ski')  # Cut off in the middle of a line.
+    assert build_batches.main([*arguments, str(tmp_path)]) == 0
+    assert contents(tmp_path) == whole
+
+
+def test_an_unfinished_build_of_other_sources_is_not_taken_up(arguments, tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builder._Journal, "finish", stop)
+    assert build_batches.main([*arguments, str(tmp_path)]) == 130
+    monkeypatch.undo()
+    assert build_batches.main([*arguments, str(tmp_path), "--compress"]) == 1
+    assert "an unfinished build from other sources or settings is there; --overwrite" in capsys.readouterr().err
+    assert build_batches.main([*arguments, str(tmp_path), "--compress", "--overwrite"]) == 0
+
+
+def test_the_old_split_stays_until_the_new_one_is_complete(arguments, whole, tmp_path, monkeypatch):
+    assert build_batches.main([*arguments, str(tmp_path)]) == 0
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builder._Journal, "finish", stop)
+    assert build_batches.main([*arguments, str(tmp_path), "--overwrite"]) == 130
+    monkeypatch.undo()
+    assert len(list_batches(tmp_path, "unc", "train")) == 65
+    assert build_batches.main([*arguments, str(tmp_path), "--overwrite"]) == 0
+    assert contents(tmp_path) == whole
+
+
+def test_a_full_disk(arguments, whole, tmp_path, monkeypatch, capsys):
+    """Stops with the number of bytes missing; what was written is valid, and the build goes on from it."""
+    write, count = builder.write_batch, []
+
+    def fill_up(path, sample, compress):
+        count.append(path)
+        if len(count) > 30:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, sample, compress)
+
+    monkeypatch.setattr(builder, "write_batch", fill_up)
+    monkeypatch.setattr(builder.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
+    assert build_batches.main([*arguments, str(tmp_path)]) == 1
+    error = capsys.readouterr().err
+    assert "the disk is full: about " in error and " bytes are missing for the " in error
+    missing, left = (int(number) for number in re.search(r"about (\d+) bytes .* the (\d+) samples", error).groups())
+    assert 35 < left < 50
+    assert missing == pytest.approx(left * 410_600 - 1000, rel=0.01)
+    monkeypatch.undo()
+    (folder,) = tmp_path.glob("unc/.*")
+    valid = [read_batch(path) for path in folder.glob("*.npz")]
+    assert len(valid) >= 29
+    assert build_batches.main([*arguments, str(tmp_path)]) == 0
+    assert contents(tmp_path) == whole
+
+
+def test_compressed_files_hold_the_same(arguments, whole, tmp_path):
+    assert build_batches.main([*arguments, str(tmp_path / "packed"), "--compress"]) == 0
+    packed = list_batches(tmp_path / "packed", "unc", "train")
+    assert build_batches.main([*arguments, str(tmp_path / "plain")]) == 0
+    for one, other in zip(packed, list_batches(tmp_path / "plain", "unc", "train"), strict=True):
+        with np.load(one, allow_pickle=False) as a, np.load(other, allow_pickle=False) as b:
+            assert a.files == b.files
+            for key in a.files:
+                assert a[key].dtype == b[key].dtype
+                np.testing.assert_array_equal(a[key], b[key])
+
+
+def test_check(arguments, tmp_path, capsys):
+    check = [*arguments, str(tmp_path), "--check"]
+    assert build_batches.main(check) == 1
+    assert "manifest.json: no such file" in capsys.readouterr().err
+    assert build_batches.main(check[:-1]) == 0
+    assert build_batches.main(check) == 0
+    assert "65 batches, all as the manifest says" in capsys.readouterr().out
+    paths = list_batches(tmp_path, "unc", "train")
+    last = paths[-1].read_bytes()
+    damaged = bytearray(last)
+    damaged[len(damaged) // 2] ^= 1
+    paths[-1].write_bytes(damaged)
+    assert build_batches.main(check) == 1
+    assert f"{paths[-1]}: not a readable .npz file" in capsys.readouterr().err
+    paths[-1].unlink()
+    assert build_batches.main(check) == 1
+    assert "64 batches, its manifest.json says 65" in capsys.readouterr().err
+    paths[-1].write_bytes(last)
+    assert build_batches.main(check) == 0
+    vocabulary = Path(arguments[arguments.index("--vocabulary") + 1])
+    kept = vocabulary.read_text()
+    vocabulary.write_text(kept + "more\n")
+    assert build_batches.main(check) == 1
+    assert f"{vocabulary}: 41 bytes, it had 36 when the split was built" in capsys.readouterr().err
+    vocabulary.write_text(kept)
+
+
+def test_a_picture_is_read_once_for_neighbouring_references(tmp_path, monkeypatch):
+    arguments = make_refer(tmp_path, REFERENCES[:6])
+    refs = tmp_path / "refer" / "refcoco" / "refs(unc).p"
+    import pickle
+
+    refs.write_bytes(pickle.dumps([{**ref, "image_id": 1} for ref in pickle.loads(refs.read_bytes())], protocol=2))
+    read, calls = builder.read_image, []
+    monkeypatch.setattr(builder, "read_image", lambda path: calls.append(path) or read(path))
+    builder._read_picture.cache_clear()
+    assert build_batches.main(["-d", "unc", "-t", "train", "--skip-errors", *arguments]) == 0
+    assert len(calls) == 1

@@ -1,0 +1,55 @@
+import sys
+
+import pytest
+
+from cmpc_tf2.cli import run_command
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.files import progress, replacing, require_writable
+
+
+def test_replacing_writes_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(OSError, match=r"a\.txt"), replacing(path) as partial:
+        partial.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert path.read_text() == "old"
+    with replacing(path) as partial:
+        assert partial.suffix == ".txt" and path.read_text() == "old"
+        partial.write_text("new")
+    assert path.read_text() == "new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_outputs_are_checked_beforehand(tmp_path):
+    with pytest.raises(InputError, match="does not exist; create it first"):
+        require_writable(tmp_path / "no" / "a.txt")
+    with pytest.raises(InputError, match="is a folder"):
+        require_writable(tmp_path)
+    require_writable(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_progress_passes_everything_on(is_terminal, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
+    assert list(progress(iter("abc"), 5, "letters", done=2)) == ["a", "b", "c"]
+    assert list(progress([], 0, "nothing")) == []
+
+
+def test_exit_status(capsys):
+    def fail(error):
+        def command(_):
+            raise error
+
+        return command
+
+    assert run_command(lambda _: None, None) == 0
+    assert run_command(lambda _: 3, None) == 3
+    for error, status, words in (
+        (InputError("x.npz: bad"), 1, "error: x.npz: bad"),
+        (UsageError("-bs: bad"), 2, "error: -bs: bad"),
+        (PermissionError(13, "Permission denied", "x.npz"), 1, "error: x.npz: Permission denied"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ):
+        assert run_command(fail(error), None) == status
+        assert capsys.readouterr().err == words + "\n"
