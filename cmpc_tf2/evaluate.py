@@ -12,7 +12,7 @@ import numpy as np
 from scipy.special import expit
 
 from cmpc_tf2.crf import load_densecrf, refine_mask
-from cmpc_tf2.data.batches import Sample, check_batches, list_batches, read_batch
+from cmpc_tf2.data.batches import Sample, check_batches, group_by_image, list_batches, read_batch
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.image_ops import fit_image, resize_and_crop, write_image
 from cmpc_tf2.errors import InputError, UsageError
@@ -98,27 +98,13 @@ def _predictions(
 
     Neighbouring samples of equal pictures share the encoding.
     """
-    for image, samples in _by_image(_read_samples(model, paths, skipped)):
+    for image, samples in group_by_image(_read_samples(model, paths, skipped)):
         fitted = fit_image(image, model.config.image_size)
         features = model.encode(fitted[None])
         while members := list(itertools.islice(samples, batch_size)):
             logits = model.decode(features, np.stack([sample.token_ids for _, sample in members]))
             for (index, sample), sample_logits in zip(members, logits, strict=True):
                 yield index, sample, fitted, sample_logits
-
-
-def _by_image(samples: Iterator[tuple[int, Sample]]) -> Iterator[tuple[np.ndarray, Iterator[tuple[int, Sample]]]]:
-    """Groups neighbouring samples of equal pictures: the picture, and its samples."""
-    last, number = None, 0
-
-    def image_number(indexed):
-        nonlocal last, number
-        if last is None or not np.array_equal(last, indexed[1].image):
-            last, number = indexed[1].image, number + 1
-        return number
-
-    for _, group in itertools.groupby(samples, key=image_number):
-        yield last, group
 
 
 def _read_samples(model: "TwoStageModel", paths: list[Path], skipped: list) -> Iterator[tuple[int, Sample]]:

@@ -6,7 +6,6 @@ of another shape stops the conversion before anything is written.
 
 import argparse
 import collections
-import glob
 import math
 import os
 import re
@@ -42,10 +41,14 @@ class TF1Checkpoint:
         import tensorflow as tf
 
         self.prefix = prefix
+        if set("*?[]") & set(prefix):
+            raise InputError(
+                f"{prefix}: TensorFlow takes * ? [ ] in a prefix for wildcards; rename the files or folder"
+            )
         index = Path(f"{prefix}.index")
         if not index.is_file():
             raise InputError(f"{index}: no such file; {_prefix_hint(prefix)}")
-        shards = sorted(index.parent.glob(f"{glob.escape(index.stem)}.data-*-of-*"))
+        shards = sorted(index.parent.glob(f"{index.stem}.data-*-of-*"))
         if not shards:
             raise InputError(f"{prefix}.data-00000-of-00001: no such file; a checkpoint is .index and .data together")
         self._tf_errors = tf.errors.OpError

@@ -122,7 +122,7 @@ def _read_refer(dataset: Dataset, split: str, sources: Sources) -> list[Referenc
             name=f"ref {ref_id}",
             image_path=sources.images / dataset.image_name.format(image_id=ref["image_id"]),
             draw_mask=functools.partial(_draw_annotation, ref["ann_id"], segmentations.get(ref["ann_id"])),
-            expressions=tuple(sentence["sent"] for sentence in ref["sentences"]),
+            expressions=_strings([sentence["sent"] for sentence in ref["sentences"]]),
         )
         for ref_id, ref in sorted(refs.items())
     ]

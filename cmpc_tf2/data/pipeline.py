@@ -1,5 +1,6 @@
 """`.npz` batches as a `tf.data` stream for training."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ def training_dataset(
         seed: Of the permutations.
         start_step: Steps already taken, to go on where an earlier run stopped.
         shuffle: False keeps the files' order.
-        cache: Keep decoded samples in memory (about 0.4 MB each).
+        cache: Keep every sample in memory once it was read: 0.41 MB each.
         deterministic: False lets samples overtake each other, which is faster when the disk is slow.
         input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: this worker then gets its
             share of every global batch.
@@ -57,9 +58,11 @@ def training_dataset(
     if input_context:
         order = order.shard(workers, input_context.input_pipeline_id)
 
+    read_once = functools.cache(_read) if cache else _read
+
     def read(index):
         image, mask, token_ids = tf.numpy_function(
-            _read, [names[index], image_size], (tf.uint8, tf.bool, tf.int32), stateful=False
+            read_once, [names[index], image_size], (tf.uint8, tf.bool, tf.int32), stateful=False
         )
         image.set_shape((image_size, image_size, 3))
         mask.set_shape((image_size, image_size))
@@ -70,9 +73,6 @@ def training_dataset(
         image = tf.cast(tf.reverse(image, axis=[-1]), tf.float32) - BGR_MEAN
         return {"image": image, "token_ids": token_ids}, tf.cast(mask[..., None], tf.float32)
 
-    if cache:
-        samples = tf.data.Dataset.range(len(paths)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
-        samples = samples.cache()
     dataset = order.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
     dataset = dataset.batch(batch_size // workers, drop_remainder=True)
     dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
@@ -99,7 +99,8 @@ def _read(path: bytes, image_size: int):
     try:
         sample = read_batch(path)
         if sample.image.shape[:2] != (image_size, image_size) or sample.token_ids.shape != (MAX_WORDS,):
-            raise InputError(f"{path}: not of a train split: {sample.image.shape}, {sample.token_ids.shape}")
+            found = f"{sample.image.shape}, {sample.token_ids.shape}"
+            raise InputError(f"{path}: not of a train split of {image_size} x {image_size}: {found}")
     except InputError as error:
         raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
     return sample.image, sample.mask, sample.token_ids.astype(np.int32)

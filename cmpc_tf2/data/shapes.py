@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.text import PAD, UNKNOWN
 from cmpc_tf2.files import replacing
 
@@ -38,16 +39,16 @@ COLORS = {
     "white": (240, 240, 240),
 }
 KINDS = ("circle", "square", "triangle", "star")
-SIZES = {"small": (14, 20), "large": (30, 40)}  # Radius in pixels, from and to.
+SIZES = {"small": (16, 22), "large": (34, 44)}  # Radius in pixels, from and to.
 TEXTURES = ("plain", "striped", "dotted")
 # Axis, and the sign of target minus anchor along it.
 RELATIONS = {"left of": (0, -1), "right of": (0, 1), "above": (1, -1), "below": (1, 1)}
 # Pixels between the centres along the axis of a relation; what lies closer is neither one nor the other.
 RELATION_MARGIN = 20
-SHAPES_PER_IMAGE = (4, 7)
+SHAPES_PER_IMAGE = (3, 6)
 REFERENCES_PER_IMAGE = 3
 
-_FILLERS = ("the", "that", "is", "shape", "one")
+_FILLERS = ("the", "that", "is")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Shape:
     y: float
     radius: float
 
-    def polygon(self) -> np.ndarray:
-        """Its outline: float `(K, 2)`, x and y in pixels."""
+    def outline(self) -> list[float]:
+        """Its outline as COCO has polygons: x and y of the corners in pixels, one after the other."""
         if self.kind == "circle":
             corners, radii, start = 48, [1.0], 0.0
         elif self.kind == "square":
@@ -74,7 +75,8 @@ class Shape:
             corners, radii, start = 10, [1.0, 0.45], -np.pi / 2
         angles = start + 2 * np.pi * np.arange(corners) / corners
         radii = self.radius * np.resize(radii, corners)
-        return np.stack([self.x + radii * np.cos(angles), self.y + radii * np.sin(angles)], axis=1)
+        corners = np.stack([self.x + radii * np.cos(angles), self.y + radii * np.sin(angles)], axis=1)
+        return np.round(corners, 2).ravel().tolist()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,16 +150,25 @@ def attribute_descriptions(shape: Shape, scene: list[Shape]) -> list[Description
     return found
 
 
-def relation_descriptions(shape: Shape, scene: list[Shape]) -> list[Description]:
-    """Ways to tell a shape only by where it lies relative to another one."""
+def relation_descriptions(shape: Shape, scene: list[Shape], anchors: dict[Shape, list[Description]]):
+    """Ways to tell a shape only by where it lies relative to another one.
+
+    Args:
+        shape: The shape.
+        scene: All shapes.
+        anchors: For each shape, ways to tell it by its attributes (`attribute_descriptions`).
+
+    Returns:
+        A list of descriptions.
+    """
     halves = [
         Description(shape.kind, attributes)
         for attributes in ((), (("color", shape.color),), (("size", shape.size),), (("texture", shape.texture),))
     ]
     halves = [half for half in halves if len(half.candidates(scene)) > 1]
     found = []
-    for anchor_shape in scene:
-        for half, anchor in itertools.product(halves, attribute_descriptions(anchor_shape, scene)[:2]):
+    for anchor_shape, tellings in anchors.items():
+        for half, anchor in itertools.product(halves, tellings[:2]):
             if anchor_shape in half.candidates(scene):
                 continue
             for relation, (axis, sign) in RELATIONS.items():
@@ -185,25 +196,21 @@ def vocabulary() -> list[str]:
 
 
 def paint(scene: list[Shape], height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """The picture of a scene on a soft grey gradient: uint8 RGB `(height, width, 3)`."""
-    import cv2
+    """The picture of a scene on a soft grey gradient: uint8 RGB `(height, width, 3)`.
 
-    y, x = np.mgrid[:height, :width]
+    Shapes are painted with the rasteriser that ground truth is drawn with: to the pixel the same.
+    """
+    y, x = np.ogrid[:height, :width]
     slope = rng.uniform(-25, 25, size=2)
     background = rng.uniform(90, 130) + slope[0] * x / width + slope[1] * y / height
-    image = np.repeat(background[..., None], 3, axis=2).astype(np.uint8)
+    image = np.repeat(background.astype(np.uint8)[..., None], 3, axis=2)
+    patterns = {"striped": (x + y) % 10 < 4, "dotted": ((x % 9) - 4) ** 2 + ((y % 9) - 4) ** 2 < 7}
     for shape in scene:
-        mask = np.zeros((height, width), np.uint8)
-        cv2.fillPoly(mask, [np.rint(shape.polygon()).astype(np.int32)], 1)
+        mask = rasterize([shape.outline()], height, width)
         color = np.array(COLORS[shape.color])
-        image[mask == 1] = color
-        if shape.texture == "striped":
-            pattern = (x + y) % 10 < 4
-        elif shape.texture == "dotted":
-            pattern = ((x % 9) - 4) ** 2 + ((y % 9) - 4) ** 2 < 7
-        else:
-            continue
-        image[(mask == 1) & pattern] = color // 3
+        image[mask] = color
+        if shape.texture != "plain":
+            image[mask & patterns[shape.texture]] = color // 3
     return image
 
 
@@ -224,13 +231,14 @@ def compose(image_id: int, split: str, seed: int) -> ShapesPicture:
     rng = np.random.default_rng([seed, image_id])
     wants_attributes, wants_relations = split != "testB", split != "testA"
     while True:
-        height, width = (int(side) for side in rng.choice([200, 240, 280, 320], size=2))
+        height, width = (int(side) for side in rng.choice([240, 280, 320], size=2))
         scene = draw_scene(rng, height, width)
+        by_attributes = {shape: attribute_descriptions(shape, scene) for shape in scene}
         references = []
         for index in rng.permutation(len(scene)):
             shape = scene[index]
-            found = attribute_descriptions(shape, scene) if wants_attributes else []
-            related = relation_descriptions(shape, scene) if wants_relations else []
+            found = by_attributes[shape] if wants_attributes else []
+            related = relation_descriptions(shape, scene, by_attributes) if wants_relations else []
             chosen = [options[rng.integers(len(options))] for options in (found, related) if options]
             if chosen:
                 references.append((shape, [(description, phrase(description, rng)) for description in chosen]))
@@ -273,8 +281,7 @@ def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int =
         infos.append({"id": image_id, "file_name": name, "height": picture.height, "width": picture.width})
         for shape, expressions in picture.references:
             annotation_id = len(annotations)
-            polygon = [round(float(value), 2) for value in shape.polygon().ravel()]
-            annotations.append({"id": annotation_id, "image_id": image_id, "segmentation": [polygon]})
+            annotations.append({"id": annotation_id, "image_id": image_id, "segmentation": [shape.outline()]})
             sentences = []
             for _, expression in expressions:
                 sentences.append({"sent_id": sentence_id, "sent": expression, "tokens": expression.split()})

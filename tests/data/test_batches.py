@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from cmpc_tf2.data.batches import Sample, batch_path, check_batches, list_batches, read_batch, write_batch
+from cmpc_tf2.data.batches import (
+    Sample,
+    batch_path,
+    check_batches,
+    group_by_image,
+    list_batches,
+    read_batch,
+    write_batch,
+)
 from cmpc_tf2.errors import InputError
 
 KEYS = {"text_batch", "im_batch", "mask_batch", "sent_batch"}
@@ -120,3 +128,31 @@ def test_check_batches_names_the_first_bad_file(sample, tmp_path):
         check_batches([good, cut])
     with pytest.raises(InputError, match=r"foreign.npz: not a batch"):
         check_batches([good, foreign])
+
+
+def test_group_by_image(sample):
+    other = Sample(sample.token_ids, 255 - sample.image, sample.mask, "other")
+    copy = Sample(sample.token_ids, sample.image.copy(), sample.mask, "copy")
+    samples = [sample, copy, other, sample]
+    groups = [(image, [number for number, _ in group]) for image, group in group_by_image(enumerate(samples))]
+    assert [numbers for _, numbers in groups] == [[0, 1], [2], [3]]
+    for (image, _), expected in zip(groups, (sample, other, sample), strict=True):
+        np.testing.assert_array_equal(image, expected.image)
+
+
+def test_fuzzed_files_never_end_in_another_error(arrays, tmp_path, rng):
+    """Any byte may be wrong: the file is read, or refused by name."""
+    path = tmp_path / "bad.npz"
+    for save in (np.savez, np.savez_compressed):
+        save(path, **arrays)
+        whole = path.read_bytes()
+        for _ in range(300):
+            damaged = bytearray(whole)
+            for position in rng.integers(0, len(whole), size=3):
+                damaged[position] = rng.integers(256)
+            path.write_bytes(damaged)
+            for read in (read_batch, lambda p: check_batches([p])):
+                try:
+                    read(path)
+                except InputError as error:
+                    assert str(path) in str(error)

@@ -1,0 +1,132 @@
+import collections
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmpc_tf2.data.batches import Sample, write_batch
+from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.data.pipeline import training_dataset
+from cmpc_tf2.errors import InputError
+
+COUNT = 10
+SIDE = 16
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Ten samples; the last token tells which is which."""
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(COUNT):
+        image = rng.integers(0, 256, size=(SIDE, SIDE, 3), dtype=np.uint8)
+        made.append(Sample(np.array([0] * 18 + [5, number + 1]), image, image[..., 0] > 100, "red man"))
+    return made
+
+
+@pytest.fixture(scope="module")
+def paths(samples, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("batches")
+    made = [folder / f"unc_train_{number}.npz" for number in range(COUNT)]
+    for path, sample in zip(made, samples, strict=True):
+        write_batch(path, sample)
+    return made
+
+
+def numbers(dataset, steps: int) -> list[list[int]]:
+    """Which samples are in each of the first batches."""
+    return [(inputs["token_ids"][:, -1].numpy() - 1).tolist() for inputs, _ in dataset.take(steps)]
+
+
+def test_contents(paths, samples):
+    dataset = training_dataset(paths, 4, image_size=SIDE)
+    inputs, mask = next(iter(dataset))
+    assert inputs["image"].dtype == tf.float32 and inputs["image"].shape == (4, SIDE, SIDE, 3)
+    assert inputs["token_ids"].dtype == tf.int32 and inputs["token_ids"].shape == (4, 20)
+    assert mask.dtype == tf.float32 and mask.shape == (4, SIDE, SIDE, 1)
+    assert dataset.element_spec[0]["image"].shape == (4, SIDE, SIDE, 3)  # Fixed, also for XLA.
+    for row in range(4):
+        sample = samples[int(inputs["token_ids"][row, -1]) - 1]
+        np.testing.assert_allclose(inputs["image"][row], subtract_mean(sample.image), rtol=1e-6)
+        np.testing.assert_array_equal(mask[row, ..., 0], sample.mask)
+        np.testing.assert_array_equal(inputs["token_ids"][row], sample.token_ids)
+
+
+def test_every_epoch_is_another_permutation_of_all_files(paths):
+    epochs = np.reshape(numbers(training_dataset(paths, 5, image_size=SIDE), 6), (3, COUNT)).tolist()
+    assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2] != list(range(COUNT))
+
+
+def test_batches_go_over_the_end_of_an_epoch(paths):
+    stream = numbers(training_dataset(paths, 4, image_size=SIDE), 10)
+    assert collections.Counter(itertools.chain.from_iterable(stream)) == dict.fromkeys(range(COUNT), 4)
+
+
+def test_the_order_follows_from_the_seed(paths):
+    one, same, other = (numbers(training_dataset(paths, 4, seed=s, image_size=SIDE), 8) for s in (1, 1, 2))
+    assert one == same != other
+    in_order = training_dataset(paths, 4, shuffle=False, image_size=SIDE)
+    assert numbers(in_order, 3) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
+
+
+@pytest.mark.parametrize("start", [1, 2, 5, 7, 23])
+def test_it_goes_on_where_it_stopped(start, paths):
+    whole = numbers(training_dataset(paths, 4, seed=3, image_size=SIDE), 30)
+    assert numbers(training_dataset(paths, 4, seed=3, start_step=start, image_size=SIDE), 5) == whole[start : start + 5]
+
+
+def test_workers_share_every_global_batch(paths):
+    whole = numbers(training_dataset(paths, 4, image_size=SIDE), 8)
+    shares = [
+        numbers(training_dataset(paths, 4, image_size=SIDE, input_context=tf.distribute.InputContext(2, worker)), 8)
+        for worker in range(2)
+    ]
+    assert all(len(batch) == 2 for share in shares for batch in share)
+    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
+
+
+def test_under_a_distribution_strategy(paths):
+    strategy = tf.distribute.get_strategy()
+    distributed = strategy.distribute_datasets_from_function(
+        lambda context: training_dataset(paths, 4, image_size=SIDE, input_context=context)
+    )
+    inputs, _ = next(iter(distributed))
+    assert inputs["image"].shape == (4, SIDE, SIDE, 3)
+
+
+def test_cached_samples_are_read_once(paths, tmp_path):
+    copies = [tmp_path / path.name for path in paths]
+    for path, copy in zip(paths, copies, strict=True):
+        copy.write_bytes(path.read_bytes())
+    stream = iter(training_dataset(copies, COUNT, cache=True, image_size=SIDE))
+    next(stream)
+    for copy in copies:
+        copy.unlink()
+    first = next(stream)[0]["token_ids"].numpy()
+    assert sorted(first[:, -1]) == list(range(1, COUNT + 1))
+    next(stream)
+
+
+@pytest.mark.parametrize("content, words", [(b"not an npz", "not a readable .npz file"), (None, "no such batch")])
+def test_a_bad_file_names_itself(content, words, paths, tmp_path):
+    bad = tmp_path / "unc_train_10.npz"
+    if content:
+        bad.write_bytes(content)
+    with pytest.raises(tf.errors.InvalidArgumentError) as failure:
+        numbers(training_dataset([*paths, bad], 11, image_size=SIDE), 1)
+    assert f"{bad}: {words}" in str(failure.value)
+
+
+def test_files_of_another_size_are_named(paths):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"unc_train_\d.npz: not of a train split of 320 x 320"):
+        numbers(training_dataset(paths, 2), 1)
+
+
+def test_wrong_arguments():
+    with pytest.raises(InputError, match="no files"):
+        training_dataset([], 1)
+    for batch_size, workers in ((0, 1), (3, 2)):
+        with pytest.raises(InputError, match=f"a multiple of the {workers} workers"):
+            training_dataset(["a"], batch_size, input_context=tf.distribute.InputContext(workers, 0))
