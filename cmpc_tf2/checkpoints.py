@@ -61,6 +61,8 @@ def require_model_path(path: str | os.PathLike):
 
 def _load(path, kind, expectation: str):
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a .keras file")
     if not path.is_file():
         raise InputError(
             f"{path}: no such model file; "
@@ -70,12 +72,16 @@ def _load(path, kind, expectation: str):
         raise InputError(
             f"{path}: expected a .keras file; TensorFlow 1 checkpoints are converted with tools/convert_tf1_ckpt.py"
         )
-    if not zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        is_archive = zipfile.is_zipfile(file)
+    if not is_archive:
         raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again")
     try:
         model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if "safe_mode" in str(error):
+            reason = "it holds code, which is never loaded"
         raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
     if not isinstance(model, kind):
         raise InputError(f"{path}: expected {expectation}, found a {type(model).__name__}")

@@ -1,13 +1,16 @@
 """`python -m cmpc_tf2 COMMAND` (and `cmpc COMMAND` once installed)."""
 
 import argparse
+import contextlib
 import importlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cmpc_tf2
 from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.errors import InputError, UsageError
 
@@ -19,6 +22,11 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
         The exit status: what the command returns (None is 0), 1 if it could not do its work, 2 for an option with an
         impossible value.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # A terminal that cannot show a letter is no reason to fail.
+    with contextlib.suppress(ValueError):  # Not in the main thread.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Unwinds, so that temporary files are removed.
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The commands need it, whatever Keras is set to otherwise.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
@@ -38,6 +46,7 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cmpc", description="Referring image segmentation with CMPC.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {cmpc_tf2.__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     evaluate = commands.add_parser("evaluate", help="score a split")

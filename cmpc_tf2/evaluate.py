@@ -126,8 +126,6 @@ def _read_samples(model: "TwoStageModel", paths: list[Path], skipped: list) -> I
 
 def format_scores(title: str, scores: dict) -> str:
     """The scores in the words the original prints."""
-    if scores["overall_iou"] is None:
-        return f"{title}:\nno samples\n"
     lines = [f"{title}:"]
     lines += [f"precision@{threshold} = {value:f}" for threshold, value in scores["precision"].items()]
     lines.append(f"overall IoU = {scores['overall_iou']:f}; mean IoU = {scores['mean_iou']:f}")
@@ -142,7 +140,7 @@ def run(arguments: argparse.Namespace):
     if arguments.dcrf:
         load_densecrf()
     if arguments.report:
-        require_writable(arguments.report)
+        require_writable(arguments.report, others=[arguments.model])
     paths = list_batches(arguments.batch_root, dataset.name, arguments.split)
     check_batches(paths)
 
@@ -160,6 +158,8 @@ def run(arguments: argparse.Namespace):
         batch_size=arguments.batch_size,
         overlays=arguments.overlays,
     )
+    if not result["samples"]:
+        raise InputError(f"{paths[0].parent}: every sample was skipped: {result['skipped'][0]['reason']}")
     protocol = "exact masks, without the interpolated rim" if arguments.exact_masks else "original, rim included"
     report = {
         "dataset": dataset.name,

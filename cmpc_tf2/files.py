@@ -22,8 +22,8 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     Raises:
         InputError: The folder does not exist, or cannot be written to.
     """
-    path = Path(path)
     require_writable(path)
+    path = Path(os.path.realpath(path))  # A link stays a link to the new file.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield partial
@@ -35,19 +35,26 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def require_writable(path: str | os.PathLike):
+def require_writable(path: str | os.PathLike, others: Iterable[str | os.PathLike] = ()):
     """Checks that an output file can be written, before any work is done for it.
 
+    Args:
+        path: The file.
+        others: Inputs and other outputs, which it must not replace.
+
     Raises:
-        InputError: Its folder does not exist or cannot be written to, or the name is a folder's.
+        InputError: Its folder does not exist or cannot be written to, the name is not a file's, or it is one of the
+            others.
     """
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected the name of a file")
-    if not os.access(path.parent, os.W_OK):
-        raise InputError(f"{path}: the folder {path.parent} cannot be written to")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is not a file but a folder or device; expected the name of a file")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{path}: cannot be written: no permission")
+    if os.path.realpath(path) in {os.path.realpath(other) for other in others}:
+        raise InputError(f"{path}: stands for two files, one of which would replace the other; give another name")
 
 
 def write_json(path: str | os.PathLike, data):

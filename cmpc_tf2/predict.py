@@ -1,22 +1,28 @@
 """Segments one picture by one or more expressions."""
 
 import argparse
+import logging
 from pathlib import Path
 
-from cmpc_tf2.data.image_ops import read_image, require_image_suffix, write_image
-from cmpc_tf2.data.text import Vocabulary, tokenize
-from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.data.image_ops import read_image, require_image_name, write_image
+from cmpc_tf2.data.text import MAX_WORDS, Vocabulary, tokenize
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import require_writable
 from cmpc_tf2.overlays import draw_masks
+
+logger = logging.getLogger(__name__)
 
 
 def run(arguments: argparse.Namespace):
     """The `predict` command: everything cheap is checked before the model is loaded."""
-    for path in filter(None, (arguments.output, arguments.mask)):
-        require_writable(path)
-        require_image_suffix(path)
-    if arguments.output == arguments.mask:
-        raise UsageError(f"--mask: {arguments.mask} is the name given to --output; give another")
+    masks = mask_paths(arguments.mask, len(arguments.expression)) if arguments.mask else []
+    require_image_name(arguments.output)
+    for path in masks:
+        require_image_name(path, lossless=True)
+    inputs = [arguments.image, arguments.model]
+    require_writable(arguments.output, others=inputs)
+    for path in masks:
+        require_writable(path, others=[*inputs, arguments.output])
     for expression in arguments.expression:
         if not tokenize(expression):
             raise InputError(f"expression {expression!r}: has no words")
@@ -28,13 +34,14 @@ def run(arguments: argparse.Namespace):
 
     predictor = Predictor(load_model(arguments.model), vocabulary)
     predictor.set_image(image)
-    masks = [predictor.predict(expression).mask for expression in arguments.expression]
+    for expression in arguments.expression:
+        warn_of_lost_words(expression, predictor.vocabulary, arguments.model)
+    predicted = [predictor.predict(expression).mask for expression in arguments.expression]
 
-    write_image(arguments.output, draw_masks(image, masks))
-    if arguments.mask:
-        for path, mask in zip(mask_paths(arguments.mask, len(masks)), masks, strict=True):
-            write_image(path, mask)
-    for expression, mask in zip(arguments.expression, masks, strict=True):
+    write_image(arguments.output, draw_masks(image, predicted))
+    for path, mask in zip(masks, predicted, strict=bool(masks)):
+        write_image(path, mask)
+    for expression, mask in zip(arguments.expression, predicted, strict=True):
         print(f"{expression}: {mask.mean():.2%} of the picture")
     print(arguments.output)
 
@@ -44,3 +51,12 @@ def mask_paths(path: Path, count: int) -> list[Path]:
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(1, count + 1)]
+
+
+def warn_of_lost_words(expression: str, vocabulary: Vocabulary, model_file: Path):
+    """Says so where the model sees little of an expression: only unknown words, or more than it has room for."""
+    tokens = tokenize(expression)
+    if not any(token in vocabulary.ids for token in tokens):
+        logger.warning("expression %r: %s knows none of its words", expression, model_file)
+    if len(tokens) > MAX_WORDS:
+        logger.warning("expression %r: only the first %d of its %d words count", expression, MAX_WORDS, len(tokens))

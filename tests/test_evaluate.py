@@ -205,7 +205,7 @@ def test_impossible_options_exit_with_2(change, words, small_model_file, split, 
 
 def test_a_report_that_cannot_be_written_is_found_at_once(small_model_file, split, tmp_path, capsys):
     assert main(["evaluate", "--model", "none.keras", *split, "--report", str(tmp_path)]) == 1
-    assert f"{tmp_path}: is a folder; expected the name of a file" in capsys.readouterr().err
+    assert f"{tmp_path}: is not a file but a folder or device" in capsys.readouterr().err
 
 
 def test_bad_batches_stop_it_before_and_during_the_run(small_model_file, split, tmp_path, capsys):

@@ -24,9 +24,22 @@ def test_replacing_writes_whole_or_not_at_all(tmp_path):
 def test_outputs_are_checked_beforehand(tmp_path):
     with pytest.raises(InputError, match="does not exist; create it first"):
         require_writable(tmp_path / "no" / "a.txt")
-    with pytest.raises(InputError, match="is a folder"):
+    with pytest.raises(InputError, match="a folder or device"):
         require_writable(tmp_path)
     require_writable(tmp_path / "a.txt")
+    with pytest.raises(InputError, match="a folder or device"):
+        require_writable("/dev/null")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
+    with pytest.raises(InputError, match="stands for two files"):
+        require_writable(tmp_path / "link.txt", others=[tmp_path / "a.txt"])
+
+
+def test_a_link_stays_a_link(tmp_path):
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
+    with replacing(tmp_path / "link.txt") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "a.txt").read_text() == "new"
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

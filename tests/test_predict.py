@@ -120,7 +120,7 @@ def test_command_turns_the_picture_upright(arguments, picture, tmp_path):
         (["--image", __file__], "test_predict.py: not a readable image"),
         (["--model", __file__], "expected a .keras file"),
         (["--output", "nowhere/out.png"], "the folder nowhere does not exist"),
-        (["--output", "out.docx"], "out.docx: cannot write that kind of image"),
+        (["--output", "out.docx"], "out.docx: expected a name that ends in .png or .jpg"),
         (["--vocabulary", "none.txt"], "none.txt: no such vocabulary"),
     ],
 )
@@ -132,8 +132,33 @@ def test_wrong_arguments_get_one_line(change, words, arguments, tmp_path, capsys
 
 
 def test_the_mask_must_not_overwrite_the_overlay(arguments, tmp_path, capsys):
-    assert main([*arguments, "--expression", "man", "--mask", str(tmp_path / "out.png")]) == 2
-    assert "is the name given to --output" in capsys.readouterr().err
+    assert main([*arguments, "--expression", "man", "--mask", str(tmp_path / "out.png")]) == 1
+    assert "out.png: stands for two files" in capsys.readouterr().err
+
+
+def test_nothing_is_written_if_a_mask_cannot_be(arguments, tmp_path, capsys):
+    (tmp_path / "mask_2.png").mkdir()
+    more = ["--expression", "man", "--expression", "red man", "--mask", str(tmp_path / "mask.png")]
+    assert main([*arguments, *more]) == 1
+    assert "mask_2.png: is not a file" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.glob("*.png")) == ["mask_2.png"]
+    assert main([*arguments, "--expression", "man", "--mask", str(tmp_path / "mask.jpg")]) == 1
+    assert "expected a name that ends in .png" in capsys.readouterr().err
+
+
+def test_the_picture_is_not_overwritten(arguments, picture, capsys):
+    content = picture.read_bytes()
+    assert main([*arguments, "--expression", "man", "--output", str(picture)]) == 1
+    assert "stands for two files" in capsys.readouterr().err
+    assert picture.read_bytes() == content
+
+
+def test_lost_words_are_reported(arguments, capsys):
+    expressions = ["--expression", "\U0001f436 собака", "--expression", "red " * 30, "--expression", "caf\udce9 man"]
+    assert main([*arguments, *expressions]) == 0
+    error = capsys.readouterr().err
+    assert error.count("knows none of its words") == 1
+    assert "only the first 20 of its 30 words count" in error
 
 
 def test_damaged_model_files_are_named(arguments, small_model_file, tmp_path, capsys):

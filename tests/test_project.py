@@ -12,6 +12,8 @@ HEAVY = {"tensorflow", "keras"}
 # Whatever these load has to load no TensorFlow: the commands answer `--help` with them.
 LIGHT = [
     "build_batches.py",
+    "tools/build_embeddings.py",
+    "tools/fetch_assets.py",
     "cmpc_tf2/__init__.py",
     "cmpc_tf2/cli.py",
     "cmpc_tf2/config.py",
@@ -24,6 +26,7 @@ LIGHT = [
     "cmpc_tf2/data/batches.py",
     "cmpc_tf2/data/builder.py",
     "cmpc_tf2/data/datasets.py",
+    "cmpc_tf2/data/embeddings.py",
     "cmpc_tf2/data/image_ops.py",
     "cmpc_tf2/data/shapes.py",
     "cmpc_tf2/data/text.py",
@@ -89,6 +92,8 @@ def test_light_files_import_nothing_heavy(name):
     [
         ["build_batches.py"],
         ["tools/convert_tf1_ckpt.py"],
+        ["tools/build_embeddings.py"],
+        ["tools/fetch_assets.py"],
         ["-m", "cmpc_tf2"],
         ["-m", "cmpc_tf2", "evaluate"],
         ["-m", "cmpc_tf2", "predict"],
@@ -115,12 +120,16 @@ def test_the_readme_shows_every_command():
     import shlex
 
     import build_batches
+    import build_embeddings
     import convert_tf1_ckpt
+    import fetch_assets
     from cmpc_tf2 import cli
 
     parsers = {
         "build_batches.py": build_batches.build_parser(),
         "tools/convert_tf1_ckpt.py": convert_tf1_ckpt.build_parser(),
+        "tools/build_embeddings.py": build_embeddings.build_parser(),
+        "tools/fetch_assets.py": fetch_assets.build_parser(),
         "cmpc_tf2": cli.build_parser(),
     }
     seen = set()
@@ -132,7 +141,7 @@ def test_the_readme_shows_every_command():
         if len(words) > 1 and words[1] in parsers and "--help" not in words:
             parsers[words[1]].parse_args(words[2:])
             seen.add(words[1] if words[1] != "cmpc_tf2" else words[2])
-    assert seen == {"build_batches.py", "tools/convert_tf1_ckpt.py", "evaluate", "predict", "demo"}
+    assert seen == {*parsers, "evaluate", "predict", "demo"} - {"cmpc_tf2"}
 
 
 def test_versions_agree():

@@ -187,6 +187,7 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
         and checkpoint.shapes[pair.tf1] != (expected := tf1_shape(pair, variables[pair.keras].shape))
     ]
     not_float = [name for name in known & set(checkpoint.dtypes) if checkpoint.dtypes[name] is not np.float32]
+    step = _read_step(checkpoint, STEP) if STEP in checkpoint.shapes else None
     _raise_if_any(prefix, missing, unexpected, misshapen, not_float)
 
     for path, group in _by_weight(pairs).items():
@@ -196,6 +197,8 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
         else:
             blocks = [checkpoint.read(pair.tf1) for pair in group]
             value = np.concatenate(blocks, axis=-1).reshape(variable.shape)
+        if not np.isfinite(value).all():
+            raise InputError(f"{prefix}: {group[0].tf1} holds values that are not finite; nothing was written")
         variable.assign(value)
 
     save_model(model, output)
@@ -208,7 +211,7 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
         "ignored": ignored,
         "missing": [],
         "unexpected": [],
-        "step": int(checkpoint.read(STEP)) if STEP in checkpoint.shapes else None,
+        "step": step,
     }
 
 
@@ -232,7 +235,10 @@ def convert_back(model_file: str, prefix: str) -> int:
     from tf1_name_map import backbone_pairs, cmpc_pairs
 
     target = Path(prefix)
-    require_writable(target)
+    if not target.name or target.is_dir():
+        raise InputError(f"{prefix}: expected a prefix, the path of the checkpoint's files without .index")
+    for suffix in (".index", ".data-00000-of-00001"):
+        require_writable(f"{prefix}{suffix}", others=[model_file])
     model = load_any(model_file)
     is_backbone = isinstance(model.config, BackboneConfig)
     pairs = backbone_pairs(model.config) if is_backbone else cmpc_pairs(model.config)
@@ -260,6 +266,13 @@ def convert_back(model_file: str, prefix: str) -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return len(pairs)
+
+
+def _read_step(checkpoint: TF1Checkpoint, name: str) -> int:
+    value = checkpoint.read(name)
+    if value.shape != () or value != value // 1:
+        raise InputError(f"{checkpoint.prefix}: {name}: expected a whole number, found {value!r}")
+    return int(value)
 
 
 def tf1_shape(pair, keras_shape: tuple) -> tuple:
@@ -340,7 +353,7 @@ def _run(arguments: argparse.Namespace):
         print(f"{arguments.output}: {count} variables")
         return
     if arguments.report:
-        require_writable(arguments.report)
+        require_writable(arguments.report, others=[arguments.output, f"{arguments.checkpoint}.index"])
     report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary)
     if arguments.report:
         write_json(arguments.report, report)

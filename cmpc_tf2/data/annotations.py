@@ -220,8 +220,11 @@ def rasterize(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     """
     from pycocotools import mask as coco_mask
 
-    if isinstance(segmentation, list):
-        segmentation = [polygon for polygon in segmentation if not isinstance(polygon, list) or len(polygon) >= 6]
+    if isinstance(segmentation, list) and all(isinstance(polygon, list) for polygon in segmentation):
+        segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
+        far = 10 * max(height, width)
+        if not all(abs(value) <= far for polygon in segmentation for value in polygon):
+            raise InputError("has a segmentation with points far outside the picture")
     if not segmentation:
         raise InputError("has an empty segmentation")
     try:

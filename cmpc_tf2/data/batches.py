@@ -102,17 +102,16 @@ def list_batches(root: str | os.PathLike, dataset: str, split: str) -> list[Path
         InputError: There are none, a number is missing, or there are not as many as the manifest says.
     """
     folder = split_folder(root, dataset, split)
-    pattern = re.compile(rf"{re.escape(dataset)}_{re.escape(split)}_(\d+)\.npz")
+    pattern = re.compile(rf"{re.escape(dataset)}_{re.escape(split)}_(0|[1-9]\d*)\.npz")
     numbers = sorted(int(m[1]) for p in folder.glob("*.npz") if (m := pattern.fullmatch(p.name)))
     if not numbers:
         raise InputError(
             f"{folder}: no batches of {dataset} {split}; "
             f"make them with `python build_batches.py -d {dataset} -t {split}`"
         )
-    gaps = sorted(set(range(numbers[-1] + 1)) - set(numbers))
-    if gaps:
-        missing = ", ".join(map(str, gaps[:5])) + (", ..." if len(gaps) > 5 else "")
-        raise InputError(f"{folder}: batches 0 to {numbers[-1]} expected, missing: {missing}; build the split again")
+    if numbers[-1] != len(numbers) - 1:
+        missing = next(expected for expected, number in enumerate(numbers) if number != expected)
+        raise InputError(f"{folder}: batches 0 to {numbers[-1]} expected, the first missing: {missing}; build it again")
     manifest = read_manifest(folder)
     if manifest is not None and manifest["samples"] != len(numbers):
         raise InputError(f"{folder}: {len(numbers)} batches, its {MANIFEST} says {manifest['samples']}; build it again")
@@ -167,7 +166,12 @@ def read_batch(path: str | os.PathLike) -> Sample:
             raise InputError(f"{path}: {key}: expected {expected}, found {array.dtype} {array.shape}")
 
     require(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", _TOKEN_IDS, "integers (T,)", token_ids)
-    require(image.ndim == 3 and image.shape[2] == 3 and image.dtype == np.uint8, _IMAGE, "uint8 (h, w, 3)", image)
+    require(
+        image.ndim == 3 and image.shape[2] == 3 and image.size and image.dtype == np.uint8,
+        _IMAGE,
+        "uint8 (h, w, 3)",
+        image,
+    )
     require(mask.dtype == bool and mask.shape == image.shape[:2], _MASK, f"bool {image.shape[:2]}", mask)
     require(expressions.size == 1 and expressions.dtype.kind in "US", _EXPRESSION, "one string", expressions)
     expression = expressions.item()

@@ -123,6 +123,9 @@ def build_split(settings: BuildSettings) -> BuildResult:
     if not journal.is_complete:
         _build_part(journal, references[first:last], vocabulary, dataset, settings)
     if parts == 1:
+        if not journal.written:
+            shutil.rmtree(journal.folder)
+            raise InputError(f"{target}: nothing to write: all {len(journal.skipped)} samples were skipped")
         _publish(journal.folder, target, {**head, "samples": journal.written, "skipped": journal.skipped})
     return BuildResult(journal.written, journal.skipped)
 
@@ -325,6 +328,7 @@ def _build_part(
         shutil.rmtree(leftover)
     scratch = journal.folder / f"tmp-{os.getpid()}"
     scratch.mkdir()
+    _read_picture.cache_clear()
     worker = _Worker(vocabulary, "train" in settings.split, settings.compress, scratch)
     description = f"{dataset.name} {settings.split}"
     remaining = references[journal.done :]

@@ -30,17 +30,23 @@ def read_image(path: str | os.PathLike, upright: bool = False) -> np.ndarray:
 
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such image")
+        raise InputError(f"{path}: no such image" if not path.exists() else f"{path}: is not a file")
     try:
         with Image.open(path) as image:
             image.load()
             if upright:
                 image = ImageOps.exif_transpose(image)
+            if image.mode == "F":
+                raise InputError(f"{path}: holds floating-point pixels; expected 8 or 16 bits per channel")
             if image.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
                 values = np.asarray(image, dtype=np.float64)
                 image = Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
             return np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+    except InputError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: too many pixels to read: {error}") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: not a readable image: {error}") from error
 
 
@@ -48,31 +54,29 @@ def write_image(path: str | os.PathLike, image: np.ndarray):
     """Writes a picture, whole or not at all.
 
     Args:
-        path: The file; its suffix chooses the format.
+        path: The file; `.png`, or `.jpg` for pictures.
         image: uint8 RGB `(h, w, 3)`, or a mask, bool `(h, w)`, written as 0 and 255.
 
     Raises:
-        InputError: The folder does not exist, or the suffix names no image format.
+        InputError: The folder does not exist, or the name ends otherwise.
     """
     from PIL import Image
 
     pixels = image.astype(np.uint8) * 255 if image.dtype == bool else image
-    require_image_suffix(path)
+    require_image_name(path, lossless=image.dtype == bool)
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial)
 
 
-def require_image_suffix(path: str | os.PathLike):
-    """Checks that a name ends in `.png`, `.jpg` or another format that can be written.
+def require_image_name(path: str | os.PathLike, lossless: bool = False):
+    """Checks that a name ends in `.png`, or in `.jpg` where the pixels need not be exact.
 
     Raises:
         InputError: It does not.
     """
-    from PIL import Image
-
-    suffix = Path(path).suffix.lower()
-    if Image.registered_extensions().get(suffix) not in Image.SAVE:
-        raise InputError(f"{path}: cannot write that kind of image; end the name in .png")
+    allowed = (".png",) if lossless else (".png", ".jpg", ".jpeg")
+    if Path(path).suffix.lower() not in allowed:
+        raise InputError(f"{path}: expected a name that ends in {' or '.join(allowed)}")
 
 
 def resize_and_pad(image: np.ndarray, height: int, width: int) -> np.ndarray:

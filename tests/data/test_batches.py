@@ -90,7 +90,7 @@ def test_foreign_contents_are_named(arrays, tmp_path):
     assert_unreadable(path, "no im_batch, mask_batch, sent_batch, text_batch")
     for key, value in {
         "text_batch": np.zeros((2, 20), int),
-        "im_batch": np.zeros((5, 7, 3)),
+        "im_batch": np.zeros((0, 0, 3), np.uint8),
         "mask_batch": np.zeros((7, 5), bool),
         "sent_batch": np.array(["a", "b"]),
     }.items():
@@ -114,7 +114,7 @@ def test_list_batches_in_numeric_order_without_gaps(sample, tmp_path):
     (paths[0].parent / "notes.npz").write_text("not counted")
     assert list_batches(tmp_path, "unc", "val") == paths
     paths[3].unlink()
-    with pytest.raises(InputError, match="batches 0 to 10 expected, missing: 3"):
+    with pytest.raises(InputError, match="batches 0 to 10 expected, the first missing: 3"):
         list_batches(tmp_path, "unc", "val")
 
 

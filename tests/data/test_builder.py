@@ -222,6 +222,16 @@ def test_annotation_files_of_another_form(tmp_path, capsys):
         assert f"{refs}: not annotations in the form of REFER" in capsys.readouterr().err
 
 
+def test_a_split_is_not_replaced_by_nothing(tmp_path, capsys):
+    arguments = ["-d", "unc", "-t", "val", *make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": ["man"]}])]
+    assert build_batches.main(arguments) == 0
+    (tmp_path / "images" / "COCO_train2014_000000000001.jpg").unlink()
+    assert build_batches.main([*arguments, "--overwrite", "--skip-errors"]) == 1
+    assert "nothing to write: all 1 samples were skipped" in capsys.readouterr().err
+    assert len(list_batches(tmp_path, "unc", "val")) == 1
+    assert [p.name for p in (tmp_path / "unc").iterdir()] == ["val_batch"]
+
+
 def test_rasterize_all_forms():
     from pycocotools import mask as coco_mask
 
@@ -236,6 +246,7 @@ def test_rasterize_all_forms():
     changes = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff([0, *changes, flat.size]).tolist()
     np.testing.assert_array_equal(rasterize({"size": [40, 60], "counts": counts}, 40, 60), polygon)
-    for bad in ([], [[1.0, 2.0]], {"size": [4, 6], "counts": [24]}, 7):
+    far, odd = [1e30, 0.0, 9.0, 9.0, 0.0, 9.0], [float("nan"), 0.0, 9.0, 9.0, 0.0, 9.0]
+    for bad in ([], [[1.0, 2.0]], {"size": [4, 6], "counts": [24]}, 7, [far], [odd], ["a"], [7]):
         with pytest.raises(InputError, match=r"segmentation|mask of"):
             rasterize(bad, 40, 60)

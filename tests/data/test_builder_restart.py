@@ -244,6 +244,5 @@ def test_a_picture_is_read_once_for_neighbouring_references(tmp_path, monkeypatc
     refs.write_bytes(pickle.dumps([{**ref, "image_id": 1} for ref in pickle.loads(refs.read_bytes())], protocol=2))
     read, calls = builder.read_image, []
     monkeypatch.setattr(builder, "read_image", lambda path: calls.append(path) or read(path))
-    builder._read_picture.cache_clear()
     assert build_batches.main(["-d", "unc", "-t", "train", "--skip-errors", *arguments]) == 0
     assert len(calls) == 1

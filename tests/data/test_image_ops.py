@@ -6,7 +6,7 @@ from cmpc_tf2.data.image_ops import (
     _resize,
     fit_image,
     read_image,
-    require_image_suffix,
+    require_image_name,
     resize_and_crop,
     resize_and_pad,
     subtract_mean,
@@ -130,7 +130,7 @@ def test_write_image(tmp_path, rng):
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
     write_image(tmp_path / "m.png", image[..., 0] > 100)
     assert set(np.unique(np.asarray(Image.open(tmp_path / "m.png")))) <= {0, 255}
-    with pytest.raises(InputError, match=r"end the name in \.png"):
-        require_image_suffix(tmp_path / "a.docx")
+    with pytest.raises(InputError, match=r"ends in \.png or \.jpg"):
+        require_image_name(tmp_path / "a.docx")
     with pytest.raises(InputError, match="does not exist"):
         write_image(tmp_path / "no" / "a.png", image)

@@ -239,3 +239,26 @@ def test_usage_errors_exit_with_2(arguments):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+def test_outputs_never_replace_inputs_or_each_other(small_values, write, tmp_path, capsys):
+    prefix, output = write(small_values), str(tmp_path / "m.keras")
+    for report in (output, f"{prefix}.index", str(tmp_path)):
+        assert main(["--checkpoint", prefix, "--output", output, "--report", report]) == 1
+        assert report in capsys.readouterr().err
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["ckpt.data-00000-of-00001", "ckpt.index"]
+    convert(prefix, output)
+    for bad in (str(tmp_path), ".", ""):
+        assert main(["--to-tf1", "--model", output, "--output", bad]) == 1
+        assert "expected a prefix" in capsys.readouterr().err
+
+
+def test_values_that_are_not_finite(small_values, write, tmp_path):
+    values = {**small_values, "text_objseg/score/biases": np.array([np.nan], "float32")}
+    assert_refused(write(values), tmp_path, "text_objseg/score/biases holds values that are not finite")
+
+
+@pytest.mark.parametrize("step", [np.zeros(3, "float32"), np.float32("nan"), np.float32(0.5)])
+def test_a_step_that_is_no_number(step, small_values, write, tmp_path):
+    prefix = write({**small_values, "text_objseg/Variable_1": step})
+    assert_refused(prefix, tmp_path, "text_objseg/Variable_1: expected a whole number")

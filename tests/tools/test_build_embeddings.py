@@ -1,0 +1,105 @@
+import gzip
+
+import numpy as np
+import pytest
+
+import build_embeddings
+from cmpc_tf2.data.embeddings import load_embeddings
+from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.errors import InputError
+
+GLOVE = "the 1 2 3\nred 0.5 -1 2e-1\nat name@domain.com 7 7 7\nman -1 -2 -3\nnever 9 9 9\n"
+WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "zebra", "", "man", "red"]
+
+
+@pytest.fixture
+def files(tmp_path):
+    (tmp_path / "words.txt").write_text("\n".join(WORDS) + "\n")
+    (tmp_path / "glove.txt").write_text(GLOVE)
+    return tmp_path
+
+
+def run(folder, glove="glove.txt", output="emb.npy", status=0):
+    arguments = ["--glove", str(folder / glove), "--vocabulary", str(folder / "words.txt")]
+    assert build_embeddings.main([*arguments, "--output", str(folder / output)]) == status
+
+
+def test_a_small_table_by_hand(files, capsys):
+    run(files)
+    table = load_embeddings(files / "emb.npy", (10, 3))
+    assert table.dtype == np.float32
+    np.testing.assert_array_equal(table[0], [0, 0, 0])
+    np.testing.assert_allclose(table[[4, 5, 8, 9]], [[1, 2, 3], [0.5, -1, 0.2], [-1, -2, -3], [0.5, -1, 0.2]])
+    unknown = table[[1, 2, 3, 6, 7]]
+    assert (np.abs(unknown) < 0.6).all() and len(np.unique(unknown)) == unknown.size
+    assert capsys.readouterr().out.endswith("emb.npy: 10 words, 3 numbers each; 4 (40.0%) have a GloVe vector\n")
+
+
+def test_gzip_gives_the_same_and_so_does_a_second_run(files):
+    run(files)
+    with gzip.open(files / "glove.txt.gz", "wt") as file:
+        file.write(GLOVE)
+    run(files, "glove.txt.gz", "again.npy")
+    assert (files / "emb.npy").read_bytes() == (files / "again.npy").read_bytes()
+
+
+@pytest.mark.parametrize("name, width", [("glove.6B.300d.sample.txt.gz", 300), ("gensim_test_glove_50d.txt", 50)])
+def test_real_glove(name, width, shared_data, tmp_path):
+    vocabulary = Vocabulary.from_file(shared_data / "vocab" / "vocabulary_Gref.txt")
+    arguments = ["--glove", str(shared_data / "glove" / name), "--output", str(tmp_path / "emb.npy")]
+    arguments += ["--vocabulary", str(shared_data / "vocab" / "vocabulary_Gref.txt")]
+    assert build_embeddings.main(arguments) == 0
+    table = load_embeddings(tmp_path / "emb.npy", (12112, width))
+    opener = gzip.open if name.endswith("gz") else open
+    with opener(shared_data / "glove" / name, "rt", encoding="utf-8") as lines:
+        known = 0
+        for line in lines:
+            word, *numbers = line.rstrip().split(" ")
+            if word in vocabulary.ids and len(numbers) == width:
+                np.testing.assert_allclose(table[vocabulary.ids[word]], np.array(numbers, float), rtol=1e-6)
+                known += 1
+    assert known > 20
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "no such file; GloVe vectors are at"),
+        (b"", "has no vector for any of the 8 words"),
+        (b"nothing 1 2 3\n", "has no vector for any of the 8 words"),
+        (b"the one two three\n", "not GloVe text"),
+        (b"\x1f\x8bnot gzip", "not GloVe text"),
+    ],
+)
+def test_bad_glove_files(content, words, files, capsys):
+    (files / "glove.txt").unlink()
+    if content is not None:
+        (files / "glove.txt").write_bytes(content)
+    run(files, status=1)
+    error = capsys.readouterr().err
+    assert str(files / "glove.txt") in error and words in error
+    assert not (files / "emb.npy").exists()
+
+
+def test_output_must_be_npy(files, capsys):
+    run(files, output="emb.txt", status=2)
+    assert "expected a name that ends in .npy" in capsys.readouterr().err
+
+
+def test_tables_are_checked_for_their_shape(tmp_path):
+    """The authors' tables are read as they are."""
+    path = tmp_path / "Gref_emb.npy"
+    with pytest.raises(InputError, match="no such word vectors; make them with"):
+        load_embeddings(path, (5, 3))
+    np.save(path, np.zeros((5, 3), np.float64))
+    assert load_embeddings(path, (5, 3)).dtype == np.float32
+    for wrong in (np.zeros((4, 3), np.float32), np.zeros((5, 3), int), np.zeros(5)):
+        np.save(path, wrong)
+        with pytest.raises(InputError, match=r"expected floats of shape \(5, 3\), found"):
+            load_embeddings(path, (5, 3))
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(InputError, match=r"not a readable \.npy file"):
+        load_embeddings(path, (5, 3))
+    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"not a readable \.npy file"):
+        load_embeddings(path, (5, 3))

@@ -1,0 +1,124 @@
+"""Downloads the vocabularies and ReferIt's query files from the original repository, each checked by its sha256."""
+
+import argparse
+import dataclasses
+import hashlib
+import http.client
+import os
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from cmpc_tf2.cli import run_command  # noqa: E402
+from cmpc_tf2.errors import InputError  # noqa: E402
+
+COMMIT = "094639b8bf00cc169ea7b49cdf9c87fdfc70d963"
+BASE_URL = f"https://raw.githubusercontent.com/spyflying/CMPC-Refseg/{COMMIT}/data/"
+TIMEOUT_SECONDS = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Asset:
+    """A file to fetch: its name there and here, its size and its checksum."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+ASSETS = (
+    Asset("vocabulary_Gref.txt", 89844, "396e06de2907e6bd9fb131af98dd796a53602e9852ceac3c03d1afe9fbd00533"),
+    Asset("vocabulary_referit.txt", 65896, "937e1422fa991ee49a4c891981ccba6983e53031b809b8a596841e2b9c445c48"),
+    Asset("referit_query_trainval.json", 1912162, "6dd3ce1e90c0885ae70f76e08e3f741bd6565937ccffb5a30efad284fc3949a3"),
+    Asset("referit_query_test.json", 1917386, "8ede8ab6f4853c5402aa7a1cedf8323f6c317d94085f765684db65f51857e464"),
+)
+
+
+def fetch(asset: Asset, folder: Path, base_url: str = BASE_URL) -> str:
+    """Downloads a file, or goes on with a download that was cut off.
+
+    Proxies are taken from the environment (`https_proxy`, `no_proxy`).
+
+    Args:
+        asset: What to fetch.
+        folder: Where to; it exists.
+        base_url: Where from, with a `/` at the end.
+
+    Returns:
+        `there already` or `fetched`.
+
+    Raises:
+        InputError: The server cannot be reached, or what it sent is not the file. A file that is here already is never
+            replaced by a bad one.
+    """
+    target, partial = folder / asset.name, folder / f".{asset.name}.part"
+    if target.is_file():
+        if _sha256(target) == asset.sha256:
+            return "there already"
+        raise InputError(f"{target}: is another file than expected (sha256); move it away and run this again")
+    url = base_url + asset.name
+    try:
+        _download(url, partial, asset.bytes)
+    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(
+            f"{url}: cannot be fetched: {reason}; run this again to go on, or download it by other means and put it "
+            f"at {target}"
+        ) from error
+    if _sha256(partial) != asset.sha256:
+        partial.unlink()
+        raise InputError(f"{url}: sent another file than expected (sha256); download it by other means to {target}")
+    os.replace(partial, target)
+    return "fetched"
+
+
+def _download(url: str, partial: Path, size: int):
+    done = partial.stat().st_size if partial.exists() else 0
+    if done >= size:
+        partial.unlink()
+        done = 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    opener = urllib.request.build_opener()  # Reads the proxies from the environment.
+    with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+        goes_on = response.status == http.client.PARTIAL_CONTENT
+        with partial.open("ab" if goes_on else "wb") as file:
+            while block := response.read(1 << 16):
+                file.write(block)
+            if file.tell() < size:
+                raise ConnectionError(f"the connection ended after {file.tell()} of {size} bytes")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, default=Path("data"), metavar="DIR", help="where to (default: data)")
+    parser.add_argument("--base-url", default=BASE_URL, help="a mirror of the original repository's data/ folder")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command(_run, build_parser().parse_args(argv))
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    os.makedirs(arguments.output, exist_ok=True)
+    failures = 0
+    for asset in ASSETS:
+        try:
+            print(f"{arguments.output / asset.name}: {fetch(asset, arguments.output, arguments.base_url)}")
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failures += 1
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
