@@ -14,7 +14,7 @@ from scipy.special import expit
 from cmpc_tf2.crf import load_densecrf, refine_mask
 from cmpc_tf2.data.batches import Sample, check_batches, group_by_image, list_batches, read_batch
 from cmpc_tf2.data.datasets import find_dataset
-from cmpc_tf2.data.image_ops import fit_image, resize_and_crop, write_image
+from cmpc_tf2.data.image_ops import fit_image, restore_map, restore_mask, write_image
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import progress, require_writable, write_json
 from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
@@ -66,8 +66,10 @@ def evaluate(
     skipped, records = [], []
 
     def score(mask: np.ndarray, sample: Sample) -> tuple[np.ndarray, int, int]:
-        interpolated = resize_and_crop(mask.astype(np.float64), *sample.mask.shape)
-        prediction = interpolated >= 0.5 if exact_masks else interpolated != 0
+        if exact_masks:
+            prediction = restore_map(mask, *sample.mask.shape, border="constant") >= 0.5
+        else:
+            prediction = restore_mask(mask, *sample.mask.shape)
         return prediction, *intersection_and_union(prediction, sample.mask)
 
     for index, sample, fitted, logits in _predictions(model, paths, batch_size, skipped):

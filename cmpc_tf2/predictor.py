@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import expit
 
-from cmpc_tf2.data.image_ops import fit_image, resize_and_crop, subtract_mean
+from cmpc_tf2.data.image_ops import fit_image, restore_map, subtract_mean
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.cmpc import CMPC
@@ -141,5 +141,5 @@ class Predictor:
             raise InputError(f"expression {expression!r}: has no words")
         logits = self._model.decode(self._features, token_ids[None])[0]
         # Beyond the picture's edge the nearest value goes on: a mask may touch the border.
-        probabilities = resize_and_crop(expit(logits), *self._size, border="edge").astype(np.float32)
+        probabilities = restore_map(expit(logits), *self._size).astype(np.float32)
         return Prediction(probabilities >= 0.5, probabilities)

@@ -223,7 +223,11 @@ def rasterize(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     if isinstance(segmentation, list) and all(isinstance(polygon, list) for polygon in segmentation):
         segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
         far = 10 * max(height, width)
-        if not all(abs(value) <= far for polygon in segmentation for value in polygon):
+        try:
+            is_near = all((np.abs(np.array(polygon, float)) <= far).all() for polygon in segmentation)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"has a segmentation that cannot be drawn: {error}") from error
+        if not is_near:
             raise InputError("has a segmentation with points far outside the picture")
     if not segmentation:
         raise InputError("has an empty segmentation")
@@ -233,7 +237,7 @@ def rasterize(segmentation: list | dict, height: int, width: int) -> np.ndarray:
         else:
             encoded = coco_mask.frPyObjects(segmentation, height, width)
             encoded = encoded if isinstance(encoded, list) else [encoded]
-        mask = coco_mask.decode(encoded).any(axis=2)
+        mask = coco_mask.decode(coco_mask.merge(encoded)).astype(bool)
     except Exception as error:  # pycocotools raises bare Exceptions.
         raise InputError(f"has a segmentation that cannot be drawn: {error}") from error
     if mask.shape != (height, width):

@@ -33,7 +33,7 @@ from cmpc_tf2.data.batches import (
     write_batch,
 )
 from cmpc_tf2.data.datasets import Dataset, Sources, find_dataset, find_sources
-from cmpc_tf2.data.image_ops import fit_image, read_image, resize_and_pad
+from cmpc_tf2.data.image_ops import fit_image, fit_mask, read_image
 from cmpc_tf2.data.shapes import write_shapes
 from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
 from cmpc_tf2.errors import InputError, UsageError
@@ -422,7 +422,7 @@ class _Worker:
                 yield expression, str(error)
             return
         if self.is_train:
-            mask = resize_and_pad(mask, TRAIN_SIZE, TRAIN_SIZE) > 0
+            mask = fit_mask(mask, TRAIN_SIZE)
         for expression in reference.expressions:
             try:
                 token_ids = self.vocabulary.encode(expression)

@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.batches import read_batch
-from cmpc_tf2.data.image_ops import BGR_MEAN
+from cmpc_tf2.data.batches import Sample, read_batch
+from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.data.text import MAX_WORDS
 from cmpc_tf2.errors import InputError
+
+# Fixed: tf.data's own choice grows with every pause of the consumer, by gigabytes.
+PREFETCHED_BATCHES = 4
 
 
 def training_dataset(
@@ -53,32 +56,39 @@ def training_dataset(
         raise InputError("no files to train on")
     if batch_size < 1 or batch_size % workers:
         raise InputError(f"batch size: expected a multiple of the {workers} workers above 0, received {batch_size}")
-    names = tf.constant([str(path) for path in paths])
     order = _order(len(paths), seed, start_step * batch_size, shuffle)
     if input_context:
         order = order.shard(workers, input_context.input_pipeline_id)
+    share = batch_size // workers
+    names = tf.constant([str(path) for path in paths])
+    read_sample = functools.cache(_read_sample) if cache else _read_sample
 
-    read_once = functools.cache(_read) if cache else _read
+    def read_samples(files):
+        # Made floats here rather than in TensorFlow: every number is written once.
+        images = np.empty((share, image_size, image_size, 3), np.float32)
+        masks = np.empty((share, image_size, image_size, 1), np.float32)
+        token_ids = np.empty((share, MAX_WORDS), np.int32)
+        for row, file in enumerate(files):
+            sample = read_sample(file.decode(), image_size)
+            subtract_mean(sample.image, out=images[row])
+            masks[row, ..., 0] = sample.mask
+            token_ids[row] = sample.token_ids
+        return images, masks, token_ids
 
-    def read(index):
+    def read(indices):
         image, mask, token_ids = tf.numpy_function(
-            read_once, [names[index], image_size], (tf.uint8, tf.bool, tf.int32), stateful=False
+            read_samples, [tf.gather(names, indices)], (tf.float32, tf.float32, tf.int32), stateful=False
         )
-        image.set_shape((image_size, image_size, 3))
-        mask.set_shape((image_size, image_size))
-        token_ids.set_shape((MAX_WORDS,))
-        return image, mask, token_ids
+        image.set_shape((share, image_size, image_size, 3))
+        mask.set_shape((share, image_size, image_size, 1))
+        token_ids.set_shape((share, MAX_WORDS))
+        return {"image": image, "token_ids": token_ids}, mask
 
-    def prepare(image, mask, token_ids):
-        image = tf.cast(tf.reverse(image, axis=[-1]), tf.float32) - BGR_MEAN
-        return {"image": image, "token_ids": token_ids}, tf.cast(mask[..., None], tf.float32)
-
-    dataset = order.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
-    dataset = dataset.batch(batch_size // workers, drop_remainder=True)
-    dataset = dataset.map(prepare, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+    batches = order.batch(share, drop_remainder=True)
+    dataset = batches.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return dataset.with_options(options).prefetch(PREFETCHED_BATCHES)
 
 
 def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Dataset:
@@ -94,8 +104,7 @@ def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Datas
     return epochs.flat_map(epoch).skip(consumed % count)
 
 
-def _read(path: bytes, image_size: int):
-    path = path.decode()
+def _read_sample(path: str, image_size: int) -> Sample:
     try:
         sample = read_batch(path)
         if sample.image.shape[:2] != (image_size, image_size) or sample.token_ids.shape != (MAX_WORDS,):
@@ -103,4 +112,4 @@ def _read(path: bytes, image_size: int):
             raise InputError(f"{path}: not of a train split of {image_size} x {image_size}: {found}")
     except InputError as error:
         raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
-    return sample.image, sample.mask, sample.token_ids.astype(np.int32)
+    return sample

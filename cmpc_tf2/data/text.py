@@ -46,7 +46,7 @@ class Vocabulary:
 
     def __init__(self, words: list[str]):
         self.words = list(words)
-        self.ids = {word: token_id for token_id, word in enumerate(self.words)}
+        self.ids = dict(zip(self.words, range(len(self.words)), strict=True))
         if self.words[:1] != [PAD] or UNKNOWN not in self.ids:
             raise InputError(f"vocabulary: expected {PAD!r} on the first line and {UNKNOWN!r} on another")
 
@@ -76,7 +76,7 @@ class Vocabulary:
         if size is not None and len(lines) != size:
             raise InputError(f"{path}: {len(lines)} words, but the model has {size}; give the file it was trained with")
         try:
-            return cls([line.strip() for line in lines])
+            return cls(list(map(str.strip, lines)))
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 

@@ -1,0 +1,105 @@
+"""Building train batches: this project against the original's loop, on the same data, in the same run.
+
+The comparison is written down from `build_coco_batches` of CMPC-Refseg: for each reference read the image, resize
+image and mask with scikit-image, and save one `.npz` per sentence.
+"""
+
+import argparse
+import json
+import pickle
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import skimage.io
+from pycocotools import mask as coco_mask
+from skimage.transform import resize
+from skimage.util import img_as_ubyte
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from cmpc_tf2.data.annotations import read_plain_pickle
+from cmpc_tf2.data.builder import BuildSettings, build_split
+from cmpc_tf2.data.text import Vocabulary
+
+SIZE = 320
+
+
+def pad(image: np.ndarray) -> np.ndarray:
+    """The original's `resize_and_pad` on today's scikit-image."""
+    height, width = image.shape[:2]
+    scale = min(SIZE / height, SIZE / width)
+    rows, columns = int(np.round(height * scale)), int(np.round(width * scale))
+    resized = resize(image, (rows, columns), order=1, mode="constant", anti_aliasing=False)
+    padded = np.zeros((SIZE, SIZE, *image.shape[2:]), dtype=resized.dtype)
+    top, left = (SIZE - rows) // 2, (SIZE - columns) // 2
+    padded[top : top + rows, left : left + columns] = resized
+    return padded
+
+
+def original_loop(refer_root: Path, image_root: Path, vocabulary_file: Path, output: Path) -> int:
+    """The original's loop; returns the number of files."""
+    vocabulary = Vocabulary.from_file(vocabulary_file)
+    refs = sorted(read_plain_pickle(refer_root / "refcoco" / "refs(unc).p"), key=lambda ref: ref["ref_id"])
+    annotations = json.loads((refer_root / "refcoco" / "instances.json").read_bytes())["annotations"]
+    segmentations = {annotation["id"]: annotation["segmentation"] for annotation in annotations}
+    count = 0
+    for ref in refs:
+        image = skimage.io.imread(image_root / f"COCO_train2014_{ref['image_id']:012d}.jpg")
+        encoded = coco_mask.frPyObjects(segmentations[ref["ann_id"]], *image.shape[:2])
+        mask = np.max(coco_mask.decode(encoded), axis=2).astype(np.float32)
+        image, mask = img_as_ubyte(pad(image)), pad(mask)
+        for sentence in ref["sentences"]:
+            np.savez(
+                output / f"unc_train_{count}.npz",
+                text_batch=vocabulary.encode(sentence["sent"]),
+                im_batch=image,
+                mask_batch=mask > 0,
+                sent_batch=[sentence["sent"]],
+            )
+            count += 1
+    return count
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--refer-root", type=Path, required=True, help="holds refcoco/ with few references")
+    parser.add_argument("--image-root", type=Path, required=True)
+    parser.add_argument("--vocabulary", type=Path, required=True)
+    parser.add_argument("--runs", type=int, default=7)
+    arguments = parser.parse_args()
+    times = {"original": [], "ours": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        relabelled = root / "refer" / "refcoco"
+        relabelled.mkdir(parents=True)
+        refs = read_plain_pickle(arguments.refer_root / "refcoco" / "refs(unc).p")
+        (relabelled / "refs(unc).p").write_bytes(pickle.dumps([{**r, "split": "train"} for r in refs], protocol=2))
+        shutil.copy(arguments.refer_root / "refcoco" / "instances.json", relabelled)
+        settings = BuildSettings(
+            "unc", "train", refer_root=relabelled.parent, image_root=arguments.image_root,
+            vocabulary=arguments.vocabulary, output_root=root,
+        )  # fmt: skip
+        for _ in range(arguments.runs):
+            plain = root / "original"
+            plain.mkdir()
+            start = time.perf_counter()
+            count = original_loop(relabelled.parent, arguments.image_root, arguments.vocabulary, plain)
+            times["original"].append(time.perf_counter() - start)
+            shutil.rmtree(plain)
+            start = time.perf_counter()
+            assert build_split(settings).written == count
+            times["ours"].append(time.perf_counter() - start)
+            shutil.rmtree(root / "unc")
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, seconds in medians.items():
+        print(f"{name:10} {count / seconds:8.0f} batches/s")
+    print(f"ratio      {medians['original'] / medians['ours']:8.1f}")
+
+
+if __name__ == "__main__":
+    main()
