@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup test test-all lint format demo clean
+.PHONY: help setup test test-all lint format demo bench clean
 
 help:
-	@echo "make test      tests and lint (about 4 minutes on 2 cores)"
+	@echo "make test      tests and lint (about 5 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make demo      convert and run a small random checkpoint, offline"
+	@echo "make bench     the benchmark of the README's figures that needs no data"
 	@echo "make format    format the code"
 
 setup: $(VENV)/.ready
@@ -43,6 +44,9 @@ format: setup
 
 demo: setup
 	$(BIN)/python -m cmpc_tf2 demo
+
+bench: setup
+	$(BIN)/python benchmarks/input_pipeline.py
 
 clean:
 	rm -rf $(VENV) demo_output
