@@ -45,7 +45,7 @@ def evaluate(
     Source: `test` in `trainval_model.py` of CMPC-Refseg.
 
     Differs from TF1: an expression without words is skipped and reported; a sample with an empty ground truth and
-    an empty prediction has an IoU of 1; a split may have any number of samples.
+    an empty prediction has an IoU of 1; a split may have any number of samples. Tested by `tests/test_evaluate.py`.
 
     Args:
         model: The model.

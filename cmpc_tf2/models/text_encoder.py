@@ -15,7 +15,8 @@ class TextEncoder(keras.layers.Layer):
     Source: `build_graph` in `CMPC_model.py` of CMPC-Refseg.
 
     Differs from TF1: which positions are words is decided for each sample, where the original looks at the first one
-    of the batch. An expression of pads alone counts as `T` words with zero features, as it does there.
+    of the batch. An expression of pads alone counts as `T` words with zero features, as it does there. Tested by
+    `tests/models/test_parts.py`.
 
     Args:
         vocabulary_size: Rows of the embedding table.
