@@ -1,0 +1,53 @@
+"""What training minimises."""
+
+import keras
+from keras import ops
+
+from cmpc_tf2.config import PACKAGE
+
+# The final mask counts most; the side outputs of the three levels keep each of them useful by itself.
+LOSS_WEIGHTS = {"mask_logits": 0.7, "mask_logits_c5": 0.1, "mask_logits_c4": 0.1, "mask_logits_c3": 0.1}
+WEIGHT_DECAY = 0.0005
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class SummedCrossEntropy(keras.losses.Loss):
+    """Sigmoid cross-entropy, summed over the pixels of a mask and averaged over the batch.
+
+    Source: `weighed_logistic_loss` in `util/loss.py` of CMPC-Refseg, with weights of 1.
+
+    Call arguments:
+        y_true: float32 `(B, H, W, 1)`, 0 or 1.
+        y_pred: float32 `(B, H, W, 1)`, logits.
+    """
+
+    def __init__(self, name="summed_cross_entropy", reduction="sum_over_batch_size", dtype="float32"):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def call(self, y_true, y_pred):
+        # max(x, 0) - x z + log(1 + exp(-|x|)), which no logit makes overflow
+        loss = ops.relu(y_pred) - y_pred * y_true + ops.log1p(ops.exp(-ops.abs(y_pred)))
+        return ops.sum(loss, axis=(1, 2, 3))
+
+
+def regularize(model: keras.Model):
+    """Puts L2 weight decay, `0.0005 * sum(w^2) / 2`, on the kernels that the original decays.
+
+    Those are the convolutions outside the recurrent layers and, where the backbone is trained, its own. Biases, LSTM
+    and ConvLSTM kernels, embeddings, layer norms and peepholes are not decayed. Keras adds the sum over the trained
+    ones to the loss.
+
+    Source: `reg_var_list` in `CMPC_model.py` of CMPC-Refseg.
+
+    Args:
+        model: A CMPC model; its variables get a regularizer.
+    """
+    for variable in model.variables:
+        if is_decayed(variable.path):
+            # Keras' L2 has no half: tf.nn.l2_loss, which the original uses, has.
+            variable.regularizer = keras.regularizers.L2(WEIGHT_DECAY / 2)
+
+
+def is_decayed(path: str) -> bool:
+    """Whether the weight at a path is a kernel that the original calls `DW` or `weights`."""
+    return path.endswith("/kernel") and path not in ("text_encoder/lstm/kernel", "conv_lstm/kernel")

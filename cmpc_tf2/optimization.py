@@ -1,0 +1,63 @@
+"""How training steps: the original's Adam and its schedule."""
+
+import keras
+
+from cmpc_tf2.config import PACKAGE
+
+INITIAL_RATE = 0.00025
+FINAL_RATE = 0.00001
+DECAY_STEPS = 800_000
+DECAY_POWER = 0.9
+
+
+def polynomial_schedule(
+    initial_rate: float = INITIAL_RATE, decay_steps: int = DECAY_STEPS
+) -> keras.optimizers.schedules.PolynomialDecay:
+    """The learning rate by step: from the initial one to 0.00001, with power 0.9; step 0 uses the initial one."""
+    return keras.optimizers.schedules.PolynomialDecay(initial_rate, decay_steps, FINAL_RATE, DECAY_POWER)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class BiasDoublingAdam(keras.optimizers.Adam):
+    """Adam as the original uses it: epsilon 1e-8, and the gradients of biases doubled before it.
+
+    Adam divides by the size of the gradients, so doubling them all but cancels; it is still what the original does.
+    Doubled are the biases of convolutions (`biases` there), not the LSTM's.
+
+    Source: `train_op` in `CMPC_model.py` of CMPC-Refseg; `tf.train.AdamOptimizer` of TensorFlow 1.5, whose epsilon is
+    the "epsilon hat" of the Adam paper, as in Keras.
+
+    Args:
+        learning_rate: A rate or a schedule.
+        epsilon: Added to the root of the second moment.
+    """
+
+    def __init__(self, learning_rate=INITIAL_RATE, epsilon=1e-8, **kwargs):
+        super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
+
+    def apply(self, grads, trainable_variables=None):
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        grads = [
+            2 * gradient if is_doubled(variable.path) and gradient is not None else gradient
+            for gradient, variable in zip(grads, variables, strict=True)
+        ]
+        return super().apply(grads, trainable_variables)
+
+
+def is_doubled(path: str) -> bool:
+    """Whether the weight at a path is one that the original calls `biases`."""
+    return path.endswith("/bias") and path != "text_encoder/lstm/bias"
+
+
+def freeze_backbone(model: keras.Model, finetune: bool = False):
+    """Leaves the backbone as it is, or trains its stages 3 to 5 (the original's `-conv5`).
+
+    Batch norm statistics never move, in either case.
+
+    Args:
+        model: A CMPC model.
+        finetune: Train kernels and batch norm scales of `res3`, `res4`, `res5`.
+    """
+    backbone = model.image_encoder.get_layer("backbone")
+    for layer in backbone.layers:
+        layer.trainable = finetune and layer.name.startswith(("res3", "res4", "res5", "bn3", "bn4", "bn5"))

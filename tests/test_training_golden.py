@@ -1,0 +1,180 @@
+"""Eight training steps of the original, step by step."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmpc_tf2.checkpoints import load_model
+from cmpc_tf2.config import MUTAN_HEADS
+from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy, is_decayed, regularize
+from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, is_doubled, polynomial_schedule
+from tf1_name_map import cmpc_pairs
+
+STEPS = 8
+# A bias that a softmax cancels: its gradient is rounding noise, there and here.
+NOISE = 1e-6
+
+
+@pytest.fixture(scope="module")
+def model(tiny_prefix, tmp_path_factory):
+    """A model of its own: it is trained."""
+    from convert_tf1_ckpt import convert
+
+    path = tmp_path_factory.mktemp("training") / "tiny.keras"
+    convert(tiny_prefix, str(path))
+    model = load_model(path)
+    freeze_backbone(model)
+    regularize(model)
+    return model
+
+
+@pytest.fixture(scope="module")
+def batches(tiny_golden):
+    def batch(sample):
+        image = subtract_mean(tiny_golden[f"{sample}/image"])[None]
+        inputs = {"image": tf.constant(image), "token_ids": tf.constant(tiny_golden[f"{sample}/words"][None])}
+        return inputs, tf.constant(tiny_golden[f"{sample}/mask"][None, ..., None], tf.float32)
+
+    return [batch(step % 4) for step in range(STEPS)]
+
+
+def by_tf1_name(model, values_by_path: dict) -> dict[str, np.ndarray]:
+    """Values of Keras weights under the names of TensorFlow 1; the heads of MUTAN apart."""
+    values = {}
+    for pair in cmpc_pairs(model.config):
+        if pair.keras in values_by_path:
+            value = np.asarray(values_by_path[pair.keras])
+            values[pair.tf1] = value if pair.head is None else np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
+    return values
+
+
+@pytest.fixture(scope="module")
+def run(model, batches):
+    """Trains; returns gradients of the first step, a row of losses per step, and the trained weights."""
+    optimizer = BiasDoublingAdam(polynomial_schedule())
+    loss = SummedCrossEntropy()
+    optimizer.build(model.trainable_variables)
+
+    @tf.function
+    def step(inputs, mask):
+        with tf.GradientTape() as tape:
+            out = model(inputs, training=True)
+            parts = {name: loss(mask, out[name]) for name in LOSS_WEIGHTS}
+            weighted = sum(LOSS_WEIGHTS[name] * part for name, part in parts.items())
+            l2 = tf.add_n(model.losses)
+            total = weighted + l2
+        gradients = tape.gradient(total, model.trainable_variables)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
+        rate = tf.identity(optimizer.learning_rate)
+        optimizer.apply(gradients)
+        order = ("mask_logits", "mask_logits_c5", "mask_logits_c4", "mask_logits_c3")
+        return [*(parts[name] for name in order), weighted, l2, total, rate], gradients
+
+    rows, first = [], None
+    for inputs, mask in batches:
+        row, gradients = step(inputs, mask)
+        rows.append([float(value) for value in row])
+        if first is None:
+            first = {v.path: g.numpy() for v, g in zip(model.trainable_variables, gradients, strict=True)}
+    return by_tf1_name(model, first), np.array(rows), by_tf1_name(model, {v.path: v for v in model.trainable_variables})
+
+
+def test_trained_variables_are_the_originals(model, tiny_golden):
+    names = by_tf1_name(model, {v.path: v for v in model.trainable_variables})
+    assert sorted(names) == sorted(tiny_golden["train/variable_names"])
+
+
+def test_gradients_of_the_first_step(run, tiny_golden):
+    gradients = run[0]
+    for name, expected in zip(
+        tiny_golden["train/variable_names"], tiny_golden["train/gradient_norms_step0"], strict=True
+    ):
+        if expected >= NOISE:
+            tolerance = 1e-4 if expected >= 1e-2 else 1e-3
+            assert np.linalg.norm(gradients[name]) == pytest.approx(expected, rel=tolerance), name
+
+
+def test_losses_and_rates_of_eight_steps(run, tiny_golden):
+    expected = tiny_golden["train/trajectory"]
+    np.testing.assert_allclose(run[1][:, :-1], expected[:, :-1], rtol=1e-5)
+    np.testing.assert_allclose(run[1][:, -1], expected[:, -1], rtol=2e-7)
+
+
+def test_weights_after_eight_steps(run, tiny_golden):
+    names, first_norms = tiny_golden["train/variable_names"], tiny_golden["train/gradient_norms_step0"]
+    norms, firsts = tiny_golden["train/variable_norms_end"], tiny_golden["train/variable_first_end"]
+    for name, first_norm, norm, first in zip(names, first_norms, norms, firsts, strict=True):
+        if first_norm >= NOISE:
+            assert np.linalg.norm(run[2][name]) == pytest.approx(norm, rel=1e-5), name
+            # Only here does the doubling of bias gradients show, in the sixth digit.
+            assert run[2][name].ravel()[0] == pytest.approx(first, abs=5e-7), name
+
+
+def test_prediction_after_eight_steps(run, model, batches, tiny_golden):
+    score = keras.Model(model.expression_decoder.inputs, model.expression_decoder.get_layer("score").output)
+    features = model.image_encoder(batches[0][0]["image"])
+    inputs = [features.get(tensor.name, batches[0][0]["token_ids"]) for tensor in score.inputs]
+    np.testing.assert_allclose(score(inputs)[0], tiny_golden["train/pred_end"], rtol=0, atol=1e-5)
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_its_samples(rng):
+    loss = SummedCrossEntropy()
+    mask = (rng.random((3, 4, 5, 1)) < 0.5).astype("float32")
+    logits = rng.normal(0, 3, size=mask.shape).astype("float32")
+    probabilities = 1 / (1 + np.exp(-logits.astype(float)))
+    expected = -(mask * np.log(probabilities) + (1 - mask) * np.log(1 - probabilities)).sum(axis=(1, 2, 3))
+    assert float(loss(mask, logits)) == pytest.approx(expected.mean(), rel=1e-6)
+    alone = [float(loss(mask[i : i + 1], logits[i : i + 1])) for i in range(3)]
+    np.testing.assert_allclose(alone, expected, rtol=1e-6)
+    assert np.isfinite(loss(mask, 1e30 * logits))
+
+
+def test_which_weights_are_decayed_and_doubled(model):
+    """By the original's names: `DW` and `weights` decay, `biases` are doubled."""
+    for pair in cmpc_pairs(model.config):
+        last = pair.tf1.rsplit("/", 1)[-1]
+        assert is_decayed(pair.keras) == (last in ("DW", "weights")), pair
+        assert is_doubled(pair.keras) == (last == "biases"), pair
+
+
+def test_doubling_is_of_gradients_before_adam():
+    """With a large epsilon Adam no longer divides the doubling away."""
+    moved = {}
+    for name in ("kernel", "bias"):
+        layer = keras.layers.Dense(1, name="dense")
+        layer.build((None, 1))
+        variable = getattr(layer, name)
+        variable.assign(np.zeros(variable.shape))
+        optimizer = BiasDoublingAdam(0.1, epsilon=1e3)
+        optimizer.apply([np.ones(variable.shape, "float32")], [variable])
+        moved[name] = float(np.ravel(variable)[0])
+    assert moved["bias"] == pytest.approx(2 * moved["kernel"], rel=1e-2)
+
+
+def test_a_finetuned_backbone_moves_its_weights_and_never_its_statistics(small_model_file, rng):
+    model = load_model(small_model_file)
+    freeze_backbone(model, finetune=True)
+    regularize(model)
+    side = model.config.image_size
+    backbone = model.image_encoder.get_layer("backbone")
+    before = {v.path: np.array(v.numpy()) for v in backbone.variables}
+    optimizer = BiasDoublingAdam(1e-3)
+    inputs = {
+        "image": rng.normal(0, 50, size=(2, side, side, 3)).astype("float32"),
+        "token_ids": np.array([[0] * 17 + [4, 5, 6], [0] * 19 + [3]], "int32"),
+    }
+    with tf.GradientTape() as tape:
+        out = model(inputs, training=True)
+        total = SummedCrossEntropy()(np.ones((2, side, side, 1), "float32"), out["mask_logits"]) + sum(model.losses)
+    optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
+    trained = {v.path for v in backbone.trainable_variables}
+    assert trained == {
+        path
+        for path in before
+        if path.startswith(("res3", "res4", "res5", "bn3", "bn4", "bn5")) and "moving" not in path
+    }
+    for variable in backbone.variables:
+        moved = (variable.numpy() != before[variable.path]).any()
+        assert moved == (variable.path in trained), variable.path
