@@ -1,15 +1,21 @@
 """Model files: one `.keras` file holds the sizes, the weights and, if known, the vocabulary."""
 
+import dataclasses
+import logging
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing, require_writable
 from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.cmpc import CMPC
+
+logger = logging.getLogger(__name__)
 
 
 def load_model(path: str | os.PathLike) -> CMPC:
@@ -46,6 +52,66 @@ def save_model(model: keras.Model, path: str | os.PathLike):
     require_model_path(path)
     with replacing(path) as partial:
         model.save(partial)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerState:
+    """The variables of an optimizer by path: what it was doing when a checkpoint was written."""
+
+    values: dict[str, np.ndarray]
+
+    def restore(self, optimizer: keras.optimizers.Optimizer):
+        """Puts them into an optimizer that is built for the same variables.
+
+        Raises:
+            InputError: It is built for others.
+        """
+        paths = [variable.path for variable in optimizer.variables]
+        if sorted(paths) != sorted(self.values):
+            raise InputError("the checkpoint's optimizer was training other variables than the configuration says")
+        for variable in optimizer.variables:
+            variable.assign(self.values[variable.path])
+
+
+def save_training(folder: Path, step: int, model: CMPC, optimizer: keras.optimizers.Optimizer):
+    """Writes a checkpoint of a run: `step-<n>/model.keras` and `step-<n>/optimizer.npz`, whole or not at all.
+
+    Of the older ones the newest is kept, to fall back on.
+    """
+    target = folder / f"step-{step:09d}"
+    partial = folder / f".{target.name}.{os.getpid()}.partial"
+    os.makedirs(partial)
+    try:
+        model.save(partial / "model.keras")
+        np.savez(partial / "optimizer.npz", **{v.path: np.asarray(v) for v in optimizer.variables})
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(partial, target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for outdated in sorted(folder.glob("step-*"))[:-2]:
+        shutil.rmtree(outdated)
+
+
+def load_training(folder: Path) -> tuple[int, CMPC, OptimizerState]:
+    """Reads the newest checkpoint of a run; if it is damaged, the one before it, with a warning.
+
+    Returns:
+        The step it was written after, the model, and the optimizer's state.
+
+    Raises:
+        InputError: There is none that can be read.
+    """
+    for leftover in folder.glob(".step-*.partial"):
+        shutil.rmtree(leftover)
+    for checkpoint in sorted(folder.glob("step-*"), reverse=True):
+        try:
+            model = load_model(checkpoint / "model.keras")
+            with np.load(checkpoint / "optimizer.npz", allow_pickle=False) as arrays:
+                state = OptimizerState({name: arrays[name] for name in arrays.files})
+            return int(checkpoint.name.removeprefix("step-")), model, state
+        except (InputError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+            logger.warning("%s: damaged, trying the one before: %s", checkpoint, error)
+    raise InputError(f"{folder}: no checkpoint that can be read")
 
 
 def require_model_path(path: str | os.PathLike):

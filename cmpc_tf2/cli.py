@@ -65,6 +65,31 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--report", type=Path, metavar="FILE.json", help="write scores and per-sample records")
     evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="write a picture per sample")
 
+    train = commands.add_parser("train", help="train a model; with --resume, go on with a run")
+    train.set_defaults(module="cmpc_tf2.train")
+    train.add_argument("--output-dir", type=Path, required=True, metavar="DIR", help="checkpoints, log, config.json")
+    train.add_argument("--resume", action="store_true", help="go on with the run in DIR, by its config.json")
+    train.add_argument("-d", "--dataset", help=dataset_names())
+    train.add_argument("-t", "--split", help="train, trainval")
+    train.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
+    train.add_argument("--model", type=Path, metavar="FILE.keras", help="start from this model")
+    train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
+    train.add_argument("--embeddings", type=Path, metavar="FILE.npy", help="start from these word vectors")
+    train.add_argument("--vocabulary", type=Path, metavar="FILE", help="the batches' vocabulary, stored in the model")
+    train.add_argument(
+        "--sizes", type=Path, metavar="FILE.json", help="sizes of the model (ModelConfig), if not the usual"
+    )
+    train.add_argument("--steps", type=int, default=700_000)
+    train.add_argument("-bs", "--batch-size", type=int, default=1)
+    train.add_argument("-lr", "--learning-rate", type=float, default=0.00025, help="at step 0")
+    train.add_argument("--decay-steps", type=int, default=800_000, help="until the rate is 0.00001")
+    train.add_argument(
+        "--finetune-backbone", action="store_true", help="train res3 to res5 too (the original's -conv5)"
+    )
+    train.add_argument("--validation-split", metavar="SPLIT", help="scored at every checkpoint; the best model is kept")
+    train.add_argument("--checkpoint-every", type=int, default=10_000, metavar="STEPS")
+    train.add_argument("--seed", type=int, default=0)
+
     predict = commands.add_parser("predict", help="segment one picture")
     predict.set_defaults(module="cmpc_tf2.predict")
     predict.add_argument("--model", type=Path, required=True, metavar="FILE.keras")

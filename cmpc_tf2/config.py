@@ -107,6 +107,57 @@ class ModelConfig:
         return {**dataclasses.asdict(self), "backbone": self.backbone.to_dict()}
 
 
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training run: with the batches and start files it names, enough to repeat it.
+
+    Attributes:
+        dataset: Name of the dataset.
+        split: Its train split.
+        batch_root: Folder with `<dataset>/<split>_batch/`.
+        model: Sizes of the model.
+        start_model: A CMPC model to start from; then `model` is its sizes.
+        backbone: A backbone to start from (`.keras`).
+        embeddings: Word vectors to start from (`.npy`).
+        steps: Training steps in all. The original's image models took 700,000.
+        batch_size: Samples per step; the original's is 1.
+        learning_rate: At step 0.
+        decay_steps: Steps over which the rate falls to 0.00001.
+        finetune_backbone: Train the backbone's stages 3 to 5 too.
+        validation_split: Scored at every checkpoint; None for no validation.
+        checkpoint_every: Steps between checkpoints.
+        seed: Of the shuffle and of initial weights.
+    """
+
+    dataset: str
+    split: str
+    batch_root: str = "."
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    start_model: str | None = None
+    backbone: str | None = None
+    embeddings: str | None = None
+    steps: int = 700_000
+    batch_size: int = 1
+    learning_rate: float = 0.00025
+    decay_steps: int = 800_000
+    finetune_backbone: bool = False
+    validation_split: str | None = None
+    checkpoint_every: int = 10_000
+    seed: int = 0
+
+    def __post_init__(self):
+        if isinstance(self.model, dict):
+            object.__setattr__(self, "model", ModelConfig(**self.model))
+        for name in ("steps", "batch_size", "decay_steps", "checkpoint_every"):
+            _require_positive(self, name)
+        if not self.learning_rate > 0:
+            raise InputError(f"TrainConfig.learning_rate: expected a number above 0; received {self.learning_rate!r}")
+
+    def to_dict(self) -> dict:
+        """The run as JSON-ready data; `TrainConfig(**data)` restores it."""
+        return {**dataclasses.asdict(self), "model": self.model.to_dict()}
+
+
 def _is_positive(value) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 

@@ -19,7 +19,9 @@ def polynomial_schedule(
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class BiasDoublingAdam(keras.optimizers.Adam):
-    """Adam as the original uses it: epsilon 1e-8, and the gradients of biases doubled before it.
+    """Adam as the original uses it: epsilon 1e-8, dense, and the gradients of biases doubled before it.
+
+    Dense: word vectors that are not in the sentence go on moving by their momentum. Keras leaves them where they are.
 
     Adam divides by the size of the gradients, so doubling them all but cancels; it is still what the original does.
     Doubled are the biases of convolutions (`biases` there), not the LSTM's.
@@ -32,16 +34,26 @@ class BiasDoublingAdam(keras.optimizers.Adam):
         epsilon: Added to the root of the second moment.
     """
 
-    def __init__(self, learning_rate=INITIAL_RATE, epsilon=1e-8, **kwargs):
-        super().__init__(learning_rate=learning_rate, epsilon=epsilon, **kwargs)
+    def __init__(self, learning_rate=INITIAL_RATE, epsilon=1e-8, name="adam", **kwargs):
+        # A name of its own would be counted through, and the paths of its variables are what checkpoints go by.
+        super().__init__(learning_rate=learning_rate, epsilon=epsilon, name=name, **kwargs)
 
     def apply(self, grads, trainable_variables=None):
         variables = self._trainable_variables if trainable_variables is None else trainable_variables
         grads = [
-            2 * gradient if is_doubled(variable.path) and gradient is not None else gradient
+            gradient if gradient is None else _dense(gradient) * (2 if is_doubled(variable.path) else 1)
             for gradient, variable in zip(grads, variables, strict=True)
         ]
         return super().apply(grads, trainable_variables)
+
+
+def _dense(gradient):
+    """A gradient as a tensor; TensorFlow gives that of a table by its rows."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(gradient)
+    return gradient
 
 
 def is_doubled(path: str) -> bool:

@@ -66,11 +66,11 @@ def run(model, batches):
             l2 = tf.add_n(model.losses)
             total = weighted + l2
         gradients = tape.gradient(total, model.trainable_variables)
-        gradients = [tf.convert_to_tensor(gradient) for gradient in gradients]
         rate = tf.identity(optimizer.learning_rate)
         optimizer.apply(gradients)
         order = ("mask_logits", "mask_logits_c5", "mask_logits_c4", "mask_logits_c3")
-        return [*(parts[name] for name in order), weighted, l2, total, rate], gradients
+        losses = [*(parts[name] for name in order), weighted, l2, total, rate]
+        return losses, [tf.convert_to_tensor(gradient) for gradient in gradients]
 
     rows, first = [], None
     for inputs, mask in batches:

@@ -91,6 +91,11 @@ def training_dataset(
     return dataset.with_options(options).prefetch(PREFETCHED_BATCHES)
 
 
+def samples_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int]:
+    """Which files the batch of a step is made of, by index; for messages."""
+    return [int(index) for index in _order(count, seed, step * batch_size, shuffle=True).take(batch_size)]
+
+
 def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Dataset:
     """Indices of samples, epoch after epoch, from the `consumed`-th on."""
 

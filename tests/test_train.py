@@ -1,0 +1,237 @@
+"""The train command, on 32 x 32 batches and a small model."""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmpc_tf2.checkpoints import load_model, save_model
+from cmpc_tf2.cli import main
+from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.data.batches import Sample, batch_path, write_batch
+from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.losses import LOSS_WEIGHTS
+from cmpc_tf2.models.backbone import DeepLabResNet
+from cmpc_tf2.train import compile_for_training
+from small import SMALL, WORDS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """Six train and two validation samples of a red or blue square, with vocabulary and sizes."""
+    root = tmp_path_factory.mktemp("source")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        batch_path(root, "unc", split, 0).parent.mkdir(parents=True)
+        for number in range(count):
+            image = rng.integers(0, 60, size=(32, 32, 3), dtype=np.uint8)
+            mask = np.zeros((32, 32), bool)
+            x, y = rng.integers(0, 16, size=2)
+            mask[y : y + 16, x : x + 16] = True
+            color = ("red", "blue")[number % 2]
+            image[mask] = (220, 30, 30) if color == "red" else (30, 30, 220)
+            expression = f"the {color} square"
+            sample = Sample(Vocabulary(WORDS).encode(expression), image, mask, expression)
+            write_batch(batch_path(root, "unc", split, number), sample)
+    (root / "words.txt").write_text("\n".join(WORDS) + "\n")
+    (root / "sizes.json").write_text(json.dumps(SMALL.to_dict()))
+    return root
+
+
+@pytest.fixture
+def arguments(source):
+    return [
+        "-d", "unc", "-t", "train", "--batch-root", str(source), "--vocabulary", str(source / "words.txt"),
+        "--sizes", str(source / "sizes.json"), "-bs", "2",
+    ]  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return {v.path: v.numpy() for v in load_model(folder / "last.keras").variables}
+
+
+def test_a_run_learns_and_leaves_its_files(arguments, tmp_path, capsys):
+    run = tmp_path / "run"
+    more = ["--steps", "30", "--checkpoint-every", "10", "--validation-split", "val", "-lr", "0.002"]
+    assert main(["train", "--output-dir", str(run), *arguments, *more]) == 0
+    assert capsys.readouterr().out.startswith(f"{run}/last.keras: 30 steps, loss ")
+    with (run / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [10, 20, 30]
+    assert float(rows[2]["loss"]) < 0.9 * float(rows[0]["loss"])
+    assert all(0 <= float(row["val_overall_iou"]) <= 1 for row in rows)
+    assert {"mask_logits_loss", "mask_logits_c3_loss", "learning_rate", "val_precision_0.5"} <= set(rows[0])
+    names = {path.name for path in run.iterdir()}
+    assert names == {"best.keras", "checkpoints", "config.json", "last.keras", "log.csv", "tensorboard"}
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-000000020", "step-000000030"]
+    config = TrainConfig(**json.loads((run / "config.json").read_text()))
+    assert config.steps == 30 and config.model == SMALL
+    model = load_model(run / "best.keras")
+    assert model.vocabulary == WORDS and not model.compiled
+
+    assert main(["train", "--output-dir", str(run), *arguments]) == 1
+    assert "holds a run already; --resume goes on with it" in capsys.readouterr().err
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(arguments, tmp_path, monkeypatch):
+    """Bit for bit: stopped in the middle of a stretch, the steps since the checkpoint are taken again."""
+    more = ["--steps", "7", "--checkpoint-every", "3"]
+    assert main(["train", "--output-dir", str(tmp_path / "whole"), *arguments, *more]) == 0
+
+    calls = []
+
+    class Stop(keras.callbacks.LambdaCallback):
+        def __init__(self, on_train_batch_end):
+            super().__init__(on_train_batch_end=self.check)
+
+        def check(self, batch, logs):
+            calls.append(batch)
+            if len(calls) == 5:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.callbacks, "LambdaCallback", Stop)
+        assert main(["train", "--output-dir", str(tmp_path / "stopped"), *arguments, *more]) == 130
+    assert main(["train", "--output-dir", str(tmp_path / "stopped"), "--resume"]) == 0
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    for path, value in whole.items():
+        np.testing.assert_array_equal(resumed[path], value, err_msg=path)
+
+
+@pytest.mark.slow
+def test_killed_runs_equal_an_uninterrupted_one(arguments, tmp_path):
+    """Killed with -9 three times, anywhere from start-up to writing a checkpoint."""
+    more = ["--steps", "60", "--checkpoint-every", "5"]
+    command = [sys.executable, "-m", "cmpc_tf2", "train", "--output-dir"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([*command, str(tmp_path / "whole"), *arguments, *more], cwd=ROOT, env=environment, check=True)
+    killed, moments = tmp_path / "killed", random.Random(0)
+    start = [*command, str(killed), *arguments, *more]
+    for number in (1, 4, 8):
+        process = subprocess.Popen(start, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (killed / "checkpoints" / f"step-{5 * number:09d}").exists():
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.1))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        start = [*command, str(killed), "--resume"]
+    subprocess.run(start, cwd=ROOT, env=environment, check=True)
+    whole, resumed = weights(tmp_path / "whole"), weights(killed)
+    for path, value in whole.items():
+        np.testing.assert_array_equal(resumed[path], value, err_msg=path)
+
+
+@pytest.mark.slow
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(arguments, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "--output-dir", str(run), *arguments, "--steps", "4", "--checkpoint-every", "2"]) == 0
+    expected = weights(run)
+    for newest, content in (("model.keras", b"damaged"), ("optimizer.npz", b"")):
+        (run / "last.keras").unlink()
+        (run / "checkpoints" / "step-000000004" / newest).write_bytes(content)
+        assert main(["train", "--output-dir", str(run), "--resume"]) == 0
+        assert "step-000000004: damaged, trying the one before" in capsys.readouterr().err
+        for path, value in weights(run).items():
+            np.testing.assert_array_equal(value, expected[path])
+
+
+def test_fit_takes_the_steps_of_the_original(tiny_prefix, tiny_golden, tmp_path):
+    """The recorded totals of eight steps, through the compiled model."""
+    from convert_tf1_ckpt import convert
+
+    convert(tiny_prefix, str(tmp_path / "tiny.keras"))
+    model = load_model(tmp_path / "tiny.keras")
+    trainer = compile_for_training(model, TrainConfig("unc", "train", model=model.config))
+    totals = []
+    for step in range(8):
+        image = subtract_mean(tiny_golden[f"{step % 4}/image"])[None]
+        mask = tiny_golden[f"{step % 4}/mask"][None, ..., None].astype("float32")
+        inputs = {"image": image, "token_ids": tiny_golden[f"{step % 4}/words"][None]}
+        trainer.reset_metrics()
+        totals.append(trainer.train_on_batch(inputs, dict.fromkeys(LOSS_WEIGHTS, mask), return_dict=True)["loss"])
+    columns = tiny_golden["train/columns"].tolist()
+    np.testing.assert_allclose(totals, tiny_golden["train/trajectory"][:, columns.index("total")], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_what_a_run_starts_from(arguments, tmp_path, small_model_file):
+    backbone = DeepLabResNet(SMALL.backbone, name="backbone")
+    save_model(backbone, tmp_path / "backbone.keras")
+    table = np.random.default_rng(0).normal(size=(len(WORDS), SMALL.embedding_dim)).astype("float32")
+    np.save(tmp_path / "emb.npy", table)
+    start = ["--backbone", str(tmp_path / "backbone.keras"), "--embeddings", str(tmp_path / "emb.npy")]
+    # With a rate this small the first step moves nothing.
+    step = ["--steps", "1", "-lr", "1e-30", "--decay-steps", "1000000000"]
+    assert main(["train", "--output-dir", str(tmp_path / "a"), *arguments, *start, *step]) == 0
+    trained = weights(tmp_path / "a")
+    np.testing.assert_array_equal(trained["conv1/kernel"], backbone.get_layer("conv1").kernel)
+    np.testing.assert_allclose(trained["text_encoder/embedding"], table, atol=1e-5)
+    others = [*arguments[:6], "-bs", "2", "--model", str(small_model_file)]
+    assert main(["train", "--output-dir", str(tmp_path / "b"), *others, *step]) == 0
+    np.testing.assert_array_equal(weights(tmp_path / "b")["conv1/kernel"], weights_of(small_model_file, "conv1/kernel"))
+    assert json.loads((tmp_path / "b" / "config.json").read_text())["model"] == SMALL.to_dict()
+
+
+def weights_of(file: Path, path: str) -> np.ndarray:
+    return next(v.numpy() for v in load_model(file).variables if v.path == path)
+
+
+def test_a_loss_that_is_not_a_number_names_its_samples(arguments, source, tmp_path, monkeypatch, capsys):
+    from cmpc_tf2 import losses
+
+    call = losses.SummedCrossEntropy.call
+    # 0 / 0 where the mask covers the corner: none of the squares does, so poison every sample.
+    monkeypatch.setattr(losses.SummedCrossEntropy, "call", lambda self, y, x: call(self, y, x) * tf.constant(np.nan))
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *arguments, "--steps", "3"]) == 1
+    error = capsys.readouterr().err
+    assert "error: step 0: the loss is nan; its samples: unc_train_" in error
+    assert error.count("unc_train_") == 2
+
+
+@pytest.mark.parametrize(
+    "change, status, words",
+    [
+        (["-t", "val2"], 2, "unc has no split 'val2'"),
+        (["-d", "unc+"], 1, "no batches of unc+ train; make them with"),
+        (["--sizes", "words.txt"], 1, "words.txt: no such file or directory"),
+        (["--backbone", "none.keras"], 1, "none.keras: no such model file"),
+        (["--embeddings", "none.npy"], 1, "none.npy: no such word vectors"),
+        (["--steps", "0"], 1, "TrainConfig.steps: expected a whole number above 0; received 0"),
+        (["-lr", "0"], 1, "TrainConfig.learning_rate: expected a number above 0"),
+        (["--model", "m.keras"], 2, "--model brings backbone, word vectors, vocabulary and sizes"),
+        (["--resume"], 1, "config.json: no such file; there is no run to go on with"),
+        (["--validation-split", "testA"], 1, "no batches of unc testA"),
+    ],
+)
+def test_wrong_arguments(change, status, words, arguments, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "--output-dir", str(run), *arguments, *change]) == status
+    assert words.lower() in capsys.readouterr().err.lower()
+    assert not run.exists()
+
+
+def test_a_broken_batch_is_named(arguments, source, tmp_path, capsys):
+    copy = tmp_path / "unc" / "train_batch"
+    copy.mkdir(parents=True)
+    for path in (source / "unc" / "train_batch").iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    damaged = bytearray((copy / "unc_train_3.npz").read_bytes())
+    damaged[1000] ^= 0xFF
+    (copy / "unc_train_3.npz").write_bytes(damaged)
+    more = ["--batch-root", str(tmp_path), "--steps", "3"]
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *arguments, *more]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {copy}/unc_train_3.npz: not a readable .npz file")
