@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help setup test test-all lint format demo bench clean
 
 help:
-	@echo "make test      tests and lint (about 5 minutes on 2 cores)"
+	@echo "make test      tests and lint (about 6 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make demo      convert and run a small random checkpoint, offline"
 	@echo "make bench     the benchmark of the README's figures that needs no data"
