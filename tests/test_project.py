@@ -24,10 +24,12 @@ LIGHT = [
     "cmpc_tf2/overlays.py",
     "cmpc_tf2/data/annotations.py",
     "cmpc_tf2/data/batches.py",
+    "cmpc_tf2/data/build_journal.py",
     "cmpc_tf2/data/builder.py",
     "cmpc_tf2/data/datasets.py",
     "cmpc_tf2/data/embeddings.py",
     "cmpc_tf2/data/image_ops.py",
+    "cmpc_tf2/data/npz.py",
     "cmpc_tf2/data/shapes.py",
     "cmpc_tf2/data/text.py",
 ]

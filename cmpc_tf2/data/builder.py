@@ -32,6 +32,7 @@ from cmpc_tf2.data.batches import (
     split_folder,
     write_batch,
 )
+from cmpc_tf2.data.build_journal import PART_REPORT, BuildJournal
 from cmpc_tf2.data.datasets import Dataset, Sources, find_dataset, find_sources
 from cmpc_tf2.data.image_ops import fit_image, fit_mask, read_image
 from cmpc_tf2.data.shapes import write_shapes
@@ -42,8 +43,6 @@ from cmpc_tf2.files import progress, write_json
 logger = logging.getLogger(__name__)
 
 TRAIN_SIZE = 320
-_JOURNAL = "progress.jsonl"
-_PART = "part.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +118,7 @@ def build_split(settings: BuildSettings) -> BuildResult:
     first, last = (len(references) * number // parts for number in (part - 1, part))
     head = {**_manifest_head(dataset, settings, sources), "references": len(references)}
     folder = _part_folder(target, settings.shard)
-    journal = _Journal.open(folder, {**head, "shard": [part, parts]}, settings.overwrite)
+    journal = BuildJournal.open(folder, {**head, "shard": [part, parts]}, settings.overwrite)
     if not journal.is_complete:
         _build_part(journal, references[first:last], vocabulary, dataset, settings)
     if parts == 1:
@@ -149,9 +148,9 @@ def merge_shards(settings: BuildSettings) -> BuildResult:
     folders = [_part_folder(target, (part, parts)) for part in range(1, parts + 1)]
     reports = []
     for folder in folders:
-        if not (folder / _PART).is_file():
+        if not (folder / PART_REPORT).is_file():
             raise InputError(f"{folder}: this shard is not there or not complete; build it with --shard")
-        reports.append(json.loads((folder / _PART).read_bytes()))
+        reports.append(json.loads((folder / PART_REPORT).read_bytes()))
     heads = [{key: value for key, value in r.items() if key not in ("shard", "samples", "skipped")} for r in reports]
     if any(head != heads[0] for head in heads):
         raise InputError(f"{target.parent}: the shards were built from different sources or with different settings")
@@ -233,7 +232,7 @@ def _manifest_head(dataset: Dataset, settings: BuildSettings, sources: Sources) 
 def _publish(folder: Path, target: Path, manifest: dict):
     """Moves a complete folder to its place; an older split goes only then."""
     write_json(folder / MANIFEST, manifest)
-    (folder / _PART).unlink(missing_ok=True)
+    (folder / PART_REPORT).unlink(missing_ok=True)
     outdated = target.with_name(f".{target.name}.outdated")
     if target.exists():
         shutil.rmtree(outdated, ignore_errors=True)
@@ -242,87 +241,12 @@ def _publish(folder: Path, target: Path, manifest: dict):
     shutil.rmtree(outdated, ignore_errors=True)
 
 
-class _Journal:
-    """How far the build of a part is: a line per reference, written after the reference's files are in place.
-
-    The first line says from what the part is built. A line that was cut off by a kill is dropped; its files are
-    written again, with the same bytes.
-
-    Attributes:
-        folder: The part's folder.
-        done: References that are finished.
-        written: Files that are in place.
-        skipped: Samples left out, with reasons.
-        is_complete: Every reference is done.
-    """
-
-    def __init__(self, folder: Path, head: dict):
-        self.folder = folder
-        self.head = head
-        self.done = self.written = 0
-        self.skipped: list[dict] = []
-        self.is_complete = False
-
-    @classmethod
-    def open(cls, folder: Path, head: dict, overwrite: bool) -> "_Journal":
-        """Starts a part, or takes up one that was left unfinished.
-
-        Raises:
-            InputError: The unfinished part is of other sources or settings.
-        """
-        journal = cls(folder, head)
-        found = None
-        with contextlib.suppress(FileNotFoundError):
-            found = journal._read()
-        if found is not None and found != head:
-            if not overwrite:
-                raise InputError(
-                    f"{folder}: an unfinished build from other sources or settings is there; --overwrite starts anew"
-                )
-            journal = cls(folder, head)
-            found = None
-        if found is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.makedirs(folder)
-            (folder / _JOURNAL).write_text(json.dumps(head) + "\n")
-        elif journal.done or journal.is_complete:
-            logger.info("%s: going on after %d references", folder, journal.done)
-        return journal
-
-    def _read(self) -> dict | None:
-        if (self.folder / _PART).exists():
-            report = json.loads((self.folder / _PART).read_bytes())
-            self.written, self.skipped, self.is_complete = report.pop("samples"), report.pop("skipped"), True
-            return report
-        lines = (self.folder / _JOURNAL).read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]
-        if not whole:
-            return None
-        (self.folder / _JOURNAL).write_bytes(b"".join(whole))
-        for line in whole[1:]:
-            entry = json.loads(line)
-            self.done += 1
-            self.written += entry["written"]
-            self.skipped += entry["skipped"]
-        return json.loads(whole[0])
-
-    def add(self, written: int, skipped: list[dict]):
-        """Notes that the next reference is finished."""
-        with (self.folder / _JOURNAL).open("a") as file:
-            file.write(json.dumps({"written": written, "skipped": skipped}) + "\n")
-        self.done += 1
-        self.written += written
-        self.skipped += skipped
-
-    def finish(self):
-        """Replaces the journal by the part's report."""
-        write_json(self.folder / _PART, {**self.head, "samples": self.written, "skipped": self.skipped})
-        (self.folder / _JOURNAL).unlink()
-        self.is_complete = True
-
-
 def _build_part(
-    journal: _Journal, references: list[Reference], vocabulary: Vocabulary, dataset: Dataset, settings: BuildSettings
+    journal: BuildJournal,
+    references: list[Reference],
+    vocabulary: Vocabulary,
+    dataset: Dataset,
+    settings: BuildSettings,
 ):
     for leftover in journal.folder.glob("tmp-*"):
         shutil.rmtree(leftover)
@@ -350,7 +274,7 @@ def _build_part(
     journal.finish()
 
 
-def _disk_full(journal: _Journal, references: list[Reference]) -> str:
+def _disk_full(journal: BuildJournal, references: list[Reference]) -> str:
     sizes = [path.stat().st_size for path in journal.folder.glob("*.npz")]
     each = sum(sizes) / len(sizes) if sizes else 4 * TRAIN_SIZE * TRAIN_SIZE
     left = sum(len(reference.expressions) for reference in references[journal.done :])

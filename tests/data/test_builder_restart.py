@@ -126,7 +126,7 @@ def test_killed_at_random_moments(workers, arguments, whole, tmp_path):
 
 def test_killed_after_every_file(arguments, whole, tmp_path, monkeypatch):
     """Stopped in the middle of each reference in turn: between its files and its line in the journal."""
-    add = builder._Journal.add
+    add = builder.BuildJournal.add
     for stop in range(0, 40, 3):
 
         def stop_at(journal, written, skipped, stop=stop):
@@ -134,7 +134,7 @@ def test_killed_after_every_file(arguments, whole, tmp_path, monkeypatch):
                 raise KeyboardInterrupt
             add(journal, written, skipped)
 
-        monkeypatch.setattr(builder._Journal, "add", stop_at)
+        monkeypatch.setattr(builder.BuildJournal, "add", stop_at)
         assert build_batches.main([*arguments, str(tmp_path)]) == 130
         assert not split_folder(tmp_path, "unc", "train").exists()
     monkeypatch.undo()
@@ -149,7 +149,7 @@ def test_an_unfinished_build_of_other_sources_is_not_taken_up(arguments, tmp_pat
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builder._Journal, "finish", stop)
+    monkeypatch.setattr(builder.BuildJournal, "finish", stop)
     assert build_batches.main([*arguments, str(tmp_path)]) == 130
     monkeypatch.undo()
     assert build_batches.main([*arguments, str(tmp_path), "--compress"]) == 1
@@ -163,7 +163,7 @@ def test_the_old_split_stays_until_the_new_one_is_complete(arguments, whole, tmp
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builder._Journal, "finish", stop)
+    monkeypatch.setattr(builder.BuildJournal, "finish", stop)
     assert build_batches.main([*arguments, str(tmp_path), "--overwrite"]) == 130
     monkeypatch.undo()
     assert len(list_batches(tmp_path, "unc", "train")) == 65
