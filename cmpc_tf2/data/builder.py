@@ -232,12 +232,12 @@ def _manifest_head(dataset: Dataset, settings: BuildSettings, sources: Sources) 
 def _publish(folder: Path, target: Path, manifest: dict):
     """Moves a complete folder to its place; an older split goes only then."""
     write_json(folder / MANIFEST, manifest)
-    (folder / PART_REPORT).unlink(missing_ok=True)
     outdated = target.with_name(f".{target.name}.outdated")
     if target.exists():
         shutil.rmtree(outdated, ignore_errors=True)
         os.replace(target, outdated)
     os.replace(folder, target)
+    (target / PART_REPORT).unlink(missing_ok=True)  # Not before: a build stopped here would start anew.
     shutil.rmtree(outdated, ignore_errors=True)
 
 

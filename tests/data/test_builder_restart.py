@@ -171,6 +171,23 @@ def test_the_old_split_stays_until_the_new_one_is_complete(arguments, whole, tmp
     assert contents(tmp_path) == whole
 
 
+def test_stopped_while_it_is_put_in_place(arguments, whole, tmp_path, monkeypatch):
+    """Nothing is built again: what was complete stays so."""
+    replace = os.replace
+
+    def stop(source, target):
+        if Path(target) == split_folder(tmp_path, "unc", "train"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", stop)
+    assert build_batches.main([*arguments, str(tmp_path)]) == 130
+    monkeypatch.undo()
+    monkeypatch.setattr(builder, "write_batch", None)
+    assert build_batches.main([*arguments, str(tmp_path)]) == 0
+    assert contents(tmp_path) == whole
+
+
 def test_a_full_disk(arguments, whole, tmp_path, monkeypatch, capsys):
     """Stops with the number of bytes missing; what was written is valid, and the build goes on from it."""
     write, count = builder.write_batch, []
