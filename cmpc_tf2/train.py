@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace):
         config = dataclasses.replace(config, model=model.config)
         os.makedirs(folder, exist_ok=True)
     scores = train(config, folder, paths, validation_paths, model)
-    print(f"{folder / 'last.keras'}: {config.steps} steps, loss {scores['loss']:.4g}")
+    loss = f"loss {scores['loss']:.4g}" if scores else "all taken before"
+    print(f"{folder / 'last.keras'}: {config.steps} steps, {loss}")
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -82,6 +83,8 @@ def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary |
             sizes = json.loads(arguments.sizes.read_bytes())
         except ValueError as error:
             raise InputError(f"{arguments.sizes}: not readable JSON: {error}") from error
+        if not isinstance(sizes, dict):
+            raise InputError(f"{arguments.sizes}: not sizes of a model: expected a JSON object")
     vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
     if vocabulary:
         sizes["vocabulary_size"] = len(vocabulary)
@@ -147,7 +150,7 @@ def train(config: TrainConfig, folder: Path, paths: list[Path], validation_paths
         model: The model before the first step; None to resume.
 
     Returns:
-        The last entry of the log.
+        The last entry of the log; empty if no step was left.
 
     Raises:
         InputError: There is no checkpoint to resume from, a batch cannot be used, or the loss is not a number.
@@ -168,7 +171,7 @@ def train(config: TrainConfig, folder: Path, paths: list[Path], validation_paths
         saved.restore(trainer.optimizer)
     summaries = tf.summary.create_file_writer(str(folder / "tensorboard"))
     best = _best_so_far(folder)
-    entry = {"loss": float("nan")}
+    entry = {}
     if saved is None:
         # The configuration last: where it is, there is a checkpoint to go on from.
         save_training(checkpoints, 0, model, trainer.optimizer)

@@ -25,6 +25,9 @@ _IMAGE = "im_batch"
 _MASK = "mask_batch"
 _EXPRESSION = "sent_batch"
 
+# In the folder of a split that the builder made.
+MANIFEST = "manifest.json"
+
 # What reading a damaged or foreign file raises. AttributeError and TypeError: for a .npy file under another name NumPy
 # returns a bare array, which has no `files`.
 _DAMAGED = (
@@ -54,9 +57,6 @@ class Sample:
     image: np.ndarray
     mask: np.ndarray
     expression: str
-
-
-MANIFEST = "manifest.json"
 
 
 def split_folder(root: str | os.PathLike, dataset: str, split: str) -> Path:

@@ -38,7 +38,7 @@ def training_dataset(
         start_step: Steps already taken, to go on where an earlier run stopped.
         shuffle: False keeps the files' order.
         cache: Keep every sample in memory once it was read: 0.41 MB each.
-        deterministic: False lets samples overtake each other, which is faster when the disk is slow.
+        deterministic: False lets batches overtake each other, which is faster when the disk is slow.
         input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: this worker then gets its
             share of every global batch.
         image_size: Side of the images in the files.

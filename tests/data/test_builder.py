@@ -13,8 +13,6 @@ from cmpc_tf2.errors import InputError
 from original import GOLDEN
 from refer_layout import POLYGON, make_refer
 
-TRAIN_SAMPLES = GOLDEN.parents[1].parent / "shared" / "golden" / "build_unc_train_samples.npz"
-
 
 def sha256(array: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
@@ -70,7 +68,7 @@ def test_real_train_split_is_within_a_level_of_the_originals(shared_data, real_a
         assert int(sample.mask.sum()) == pytest.approx(golden["mask_pixels"], abs=54)
         equal_masks += sha256(sample.mask) == golden["mask_sha256"]
     assert equal_masks >= 40
-    with np.load(TRAIN_SAMPLES) as originals:
+    with np.load(shared_data.parent / "golden" / "build_unc_train_samples.npz") as originals:
         indices = sorted({int(key.split("/")[0]) for key in originals.files})
         for index in indices:
             difference = np.abs(samples[index].image.astype(int) - originals[f"{index}/image"])
