@@ -22,6 +22,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they change no byte")
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="build part I of N, then --merge")
     parser.add_argument("--compress", action="store_true", help="compressed .npz: smaller and slower, same contents")
+    parser.add_argument(
+        "--image-size", type=int, default=320, help="side of train pictures in pixels; the original's is 320"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace a split that is already there")
     parser.add_argument("--skip-errors", action="store_true", help="exit with 0 even if samples had to be left out")
     action = parser.add_mutually_exclusive_group()

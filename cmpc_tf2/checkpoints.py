@@ -60,6 +60,26 @@ class OptimizerState:
 
     values: dict[str, np.ndarray]
 
+    @classmethod
+    def from_file(cls, path: str | os.PathLike) -> "OptimizerState":
+        """Reads an `.npz` file.
+
+        Raises:
+            InputError: It is missing, or of another form.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls({name: arrays[name] for name in arrays.files})
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: no such file; expected the state of an optimizer") from error
+        except (ValueError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{path}: not the state of an optimizer, or damaged: {error}") from error
+
+    def save(self, path: str | os.PathLike):
+        """Writes an `.npz` file, whole or not at all."""
+        with replacing(path) as partial:
+            np.savez(partial, **self.values)
+
     def restore(self, optimizer: keras.optimizers.Optimizer):
         """Puts them into an optimizer that is built for the same variables.
 
@@ -83,7 +103,7 @@ def save_training(folder: Path, step: int, model: CMPC, optimizer: keras.optimiz
     os.makedirs(partial)
     try:
         model.save(partial / "model.keras")
-        np.savez(partial / "optimizer.npz", **{v.path: np.asarray(v) for v in optimizer.variables})
+        OptimizerState({v.path: np.asarray(v) for v in optimizer.variables}).save(partial / "optimizer.npz")
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
     finally:
@@ -102,14 +122,13 @@ def load_training(folder: Path) -> tuple[int, CMPC, OptimizerState]:
         InputError: There is none that can be read.
     """
     for leftover in folder.glob(".step-*.partial"):
-        shutil.rmtree(leftover)
+        shutil.rmtree(leftover, ignore_errors=True)
     for checkpoint in sorted(folder.glob("step-*"), reverse=True):
         try:
             model = load_model(checkpoint / "model.keras")
-            with np.load(checkpoint / "optimizer.npz", allow_pickle=False) as arrays:
-                state = OptimizerState({name: arrays[name] for name in arrays.files})
+            state = OptimizerState.from_file(checkpoint / "optimizer.npz")
             return int(checkpoint.name.removeprefix("step-")), model, state
-        except (InputError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        except (InputError, ValueError) as error:
             logger.warning("%s: damaged, trying the one before: %s", checkpoint, error)
     raise InputError(f"{folder}: no checkpoint that can be read")
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cmpc_tf2
+from cmpc_tf2.config import TRAIN_CHOICES
 from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.errors import InputError, UsageError
 
@@ -79,12 +80,42 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--sizes", type=Path, metavar="FILE.json", help="sizes of the model (ModelConfig), if not the usual"
     )
-    train.add_argument("--steps", type=int, default=700_000)
-    train.add_argument("-bs", "--batch-size", type=int, default=1)
-    train.add_argument("-lr", "--learning-rate", type=float, default=0.00025, help="at step 0")
+    train.add_argument(
+        "--optimizer", type=Path, metavar="FILE.npz", help="with --model: go on with this state of Adam, at its step"
+    )
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=int, default=700_000, help="in all (default: the original's 700000)")
+    length.add_argument("--epochs", type=float, help="in place of --steps: how often every sample is seen")
+    train.add_argument("-bs", "--batch-size", type=int, default=1, help="samples per step, over all devices")
+    train.add_argument(
+        "--accumulate", type=int, default=1, metavar="PARTS", help="compute a batch in parts, to save memory"
+    )
+    train.add_argument("-lr", "--learning-rate", type=float, default=0.00025, help="at step 0, for a batch of 1")
+    train.add_argument(
+        "--rate-scaling",
+        choices=TRAIN_CHOICES["rate_scaling"],
+        default="none",
+        help="multiply the rate by the batch size, or its root",
+    )
     train.add_argument("--decay-steps", type=int, default=800_000, help="until the rate is 0.00001")
     train.add_argument(
         "--finetune-backbone", action="store_true", help="train res3 to res5 too (the original's -conv5)"
+    )
+    train.add_argument(
+        "--recipe", choices=TRAIN_CHOICES["recipe"], default="original", help="maskris adds masked second passes"
+    )
+    train.add_argument(
+        "--precision",
+        choices=TRAIN_CHOICES["precision"],
+        default="float32",
+        help="of the layers; norms, softmaxes, logits, losses and weights stay float32",
+    )
+    train.add_argument("--jit-compile", action="store_true", help="compile the step with XLA")
+    train.add_argument(
+        "--strategy",
+        choices=TRAIN_CHOICES["strategy"],
+        default="none",
+        help="all devices of this machine, or the machines in TF_CONFIG",
     )
     train.add_argument("--validation-split", metavar="SPLIT", help="scored at every checkpoint; the best model is kept")
     train.add_argument("--checkpoint-every", type=int, default=10_000, metavar="STEPS")
@@ -102,6 +133,11 @@ def build_parser() -> argparse.ArgumentParser:
         "--mask", type=Path, metavar="FILE.png", help="mask as 0 and 255; FILE_1.png, ... for several expressions"
     )
     predict.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
+
+    export = commands.add_parser("export", help="write a SavedModel that runs without this project")
+    export.set_defaults(module="cmpc_tf2.export")
+    export.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
+    export.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
 
     demo = commands.add_parser("demo", help="the whole way on a random model and a drawn picture, offline")
     demo.set_defaults(module="cmpc_tf2.demo")

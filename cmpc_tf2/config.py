@@ -18,6 +18,15 @@ OUTPUT_STRIDE = 8
 MUTAN_HEADS = 5
 # Backbone taps, shallow to deep. The ConvLSTM reads them in this order.
 LEVELS = ("c3", "c4", "c5")
+# Parts of the model that can be left out, to see what each of them earns.
+ABLATIONS = ("word_types", "relation_graph", "exchange")
+# What settings of a training run can be.
+TRAIN_CHOICES = {
+    "rate_scaling": ("none", "linear", "sqrt"),
+    "recipe": ("original", "maskris"),
+    "precision": ("float32", "bfloat16", "float16"),
+    "strategy": ("none", "mirrored", "multiworker"),
+}
 
 
 class WordType(str, enum.Enum):
@@ -72,6 +81,7 @@ class ModelConfig:
         word_parser_dim: Hidden units of the word-type classifier.
         max_words: Word slots of an expression.
         backbone: Sizes of the backbone.
+        without: Parts left out, of `ABLATIONS`. Such a model has no counterpart in the original.
     """
 
     image_size: int = 320
@@ -82,6 +92,7 @@ class ModelConfig:
     word_parser_dim: int = 500
     max_words: int = 20
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
+    without: tuple[str, ...] = ()
 
     # The classes of the word parser, in the order of its outputs.
     word_types = (WordType.ENTITY, WordType.ATTRIBUTE, WordType.RELATION, WordType.UNNECESSARY)
@@ -89,9 +100,12 @@ class ModelConfig:
     def __post_init__(self):
         if isinstance(self.backbone, dict):
             object.__setattr__(self, "backbone", BackboneConfig(**self.backbone))
+        object.__setattr__(self, "without", tuple(self.without))
         for field in dataclasses.fields(self):
-            if field.name != "backbone":
+            if field.name not in ("backbone", "without"):
                 _require_positive(self, field.name)
+        if not set(self.without) <= set(ABLATIONS):
+            raise InputError(f"ModelConfig.without: expected some of {', '.join(ABLATIONS)}; received {self.without!r}")
         if self.image_size % OUTPUT_STRIDE:
             raise InputError(
                 f"ModelConfig.image_size: expected a multiple of {OUTPUT_STRIDE} pixels; received {self.image_size}"
@@ -104,7 +118,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict:
         """The sizes as JSON-ready data; `ModelConfig(**data)` restores them."""
-        return {**dataclasses.asdict(self), "backbone": self.backbone.to_dict()}
+        return {**dataclasses.asdict(self), "backbone": self.backbone.to_dict(), "without": list(self.without)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +134,20 @@ class TrainConfig:
         backbone: A backbone to start from (`.keras`).
         embeddings: Word vectors to start from (`.npy`).
         steps: Training steps in all. The original's image models took 700,000.
-        batch_size: Samples per step; the original's is 1.
-        learning_rate: At step 0.
+        start_optimizer: What Adam was doing when `start_model` was written (`.npz`); the run goes on at its step.
+        batch_size: Samples per step, over all devices; the original's is 1.
+        accumulate: Parts in which a step computes its batch, one after another, to save memory.
+        learning_rate: At step 0, for a batch of 1.
+        rate_scaling: How it grows with the batch size: `none`, `linear` or `sqrt`.
         decay_steps: Steps over which the rate falls to 0.00001.
         finetune_backbone: Train the backbone's stages 3 to 5 too.
+        recipe: `original`, or `maskris` for masked second passes; see `docs/training.md`.
+        precision: What the layers compute in: `float32`, `bfloat16` or `float16`. Weights stay float32.
+        jit_compile: Compile the step with XLA.
+        strategy: `none` for one device, `mirrored` for all of this machine, `multiworker` for several machines.
         validation_split: Scored at every checkpoint; None for no validation.
         checkpoint_every: Steps between checkpoints.
-        seed: Of the shuffle and of initial weights.
+        seed: Of the shuffle, of masks and of initial weights.
     """
 
     dataset: str
@@ -136,11 +157,18 @@ class TrainConfig:
     start_model: str | None = None
     backbone: str | None = None
     embeddings: str | None = None
+    start_optimizer: str | None = None
     steps: int = 700_000
     batch_size: int = 1
+    accumulate: int = 1
     learning_rate: float = 0.00025
+    rate_scaling: str = "none"
     decay_steps: int = 800_000
     finetune_backbone: bool = False
+    recipe: str = "original"
+    precision: str = "float32"
+    jit_compile: bool = False
+    strategy: str = "none"
     validation_split: str | None = None
     checkpoint_every: int = 10_000
     seed: int = 0
@@ -148,10 +176,25 @@ class TrainConfig:
     def __post_init__(self):
         if isinstance(self.model, dict):
             object.__setattr__(self, "model", ModelConfig(**self.model))
-        for name in ("steps", "batch_size", "decay_steps", "checkpoint_every"):
+        for name in ("steps", "batch_size", "accumulate", "decay_steps", "checkpoint_every"):
             _require_positive(self, name)
         if not self.learning_rate > 0:
             raise InputError(f"TrainConfig.learning_rate: expected a number above 0; received {self.learning_rate!r}")
+        if self.batch_size % self.accumulate:
+            raise InputError(
+                f"TrainConfig.accumulate: {self.accumulate} parts do not divide a batch of {self.batch_size} samples"
+            )
+        for name, choices in TRAIN_CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise InputError(
+                    f"TrainConfig.{name}: expected one of {', '.join(choices)}; received {getattr(self, name)!r}"
+                )
+
+    @property
+    def initial_rate(self) -> float:
+        """The learning rate of step 0 at this batch size."""
+        factors = {"none": 1, "linear": self.batch_size, "sqrt": self.batch_size**0.5}
+        return self.learning_rate * factors[self.rate_scaling]
 
     def to_dict(self) -> dict:
         """The run as JSON-ready data; `TrainConfig(**data)` restores it."""

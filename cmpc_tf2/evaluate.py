@@ -4,7 +4,7 @@ import argparse
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ def evaluate(
     dcrf: bool = False,
     exact_masks: bool = False,
     batch_size: int = 4,
-    overlays: Path | None = None,
+    on_prediction: Callable[[int, Sample, np.ndarray], None] | None = None,
 ) -> dict:
     """Scores a model on batches.
 
@@ -54,7 +54,7 @@ def evaluate(
         exact_masks: Leave out the rim: an interpolated value counts from one half on. Not comparable with published
             numbers.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
-        overlays: Folder for a picture per sample: prediction filled, ground truth outlined in white.
+        on_prediction: Called with each sample's index, the sample and its final mask, bool `(h, w)`.
 
     Returns:
         The report's `samples`, `skipped`, `plain`, `dcrf` and `per_sample`.
@@ -81,8 +81,8 @@ def evaluate(
             refined.add(intersection, union)
             record |= {"dcrf_intersection": intersection, "dcrf_union": union}
         records.append(record)
-        if overlays is not None:
-            write_image(overlays / f"{index}.png", draw_masks(sample.image, [prediction], sample.mask))
+        if on_prediction is not None:
+            on_prediction(index, sample, prediction)
 
     return {
         "samples": len(records),
@@ -152,13 +152,17 @@ def run(arguments: argparse.Namespace):
     model = TwoStageModel(load_model(arguments.model))
     if arguments.overlays:
         os.makedirs(arguments.overlays, exist_ok=True)
+
+    def write_overlay(index: int, sample: Sample, prediction: np.ndarray):
+        write_image(arguments.overlays / f"{index}.png", draw_masks(sample.image, [prediction], sample.mask))
+
     result = evaluate(
         model,
         paths,
         dcrf=arguments.dcrf,
         exact_masks=arguments.exact_masks,
         batch_size=arguments.batch_size,
-        overlays=arguments.overlays,
+        on_prediction=write_overlay if arguments.overlays else None,
     )
     if not result["samples"]:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {result['skipped'][0]['reason']}")

@@ -8,6 +8,7 @@ INITIAL_RATE = 0.00025
 FINAL_RATE = 0.00001
 DECAY_STEPS = 800_000
 DECAY_POWER = 0.9
+BETA_1, BETA_2 = 0.9, 0.999
 
 
 def polynomial_schedule(
@@ -36,7 +37,8 @@ class BiasDoublingAdam(keras.optimizers.Adam):
 
     def __init__(self, learning_rate=INITIAL_RATE, epsilon=1e-8, name="adam", **kwargs):
         # A name of its own would be counted through, and the paths of its variables are what checkpoints go by.
-        super().__init__(learning_rate=learning_rate, epsilon=epsilon, name=name, **kwargs)
+        betas = {"beta_1": BETA_1, "beta_2": BETA_2, **kwargs}
+        super().__init__(learning_rate=learning_rate, epsilon=epsilon, name=name, **betas)
 
     def apply(self, grads, trainable_variables=None):
         variables = self._trainable_variables if trainable_variables is None else trainable_variables

@@ -10,9 +10,9 @@ import csv
 import dataclasses
 import json
 import logging
+import math
 import os
 import re
-import sys
 from pathlib import Path
 
 from cmpc_tf2.config import ModelConfig, TrainConfig
@@ -25,6 +25,8 @@ from cmpc_tf2.files import write_json
 logger = logging.getLogger(__name__)
 
 CONFIG_NAME = "config.json"
+# Validation samples that are drawn for TensorBoard.
+DRAWN_SAMPLES = 4
 
 
 def run(arguments: argparse.Namespace):
@@ -37,23 +39,15 @@ def run(arguments: argparse.Namespace):
         if config_path.exists():
             raise InputError(f"{folder}: holds a run already; --resume goes on with it")
         config, vocabulary = _config_of(arguments)
-    dataset = find_dataset(config.dataset, config.split)
-    paths = list_batches(config.batch_root, dataset.name, config.split)
+    paths = list_batches(config.batch_root, find_dataset(config.dataset, config.split).name, config.split)
     check_batches(paths)
+    if arguments.epochs and not arguments.resume:
+        config = dataclasses.replace(config, steps=math.ceil(arguments.epochs * len(paths) / config.batch_size))
     validation_paths = []
     if config.validation_split:
-        find_dataset(config.dataset, config.validation_split)
+        dataset = find_dataset(config.dataset, config.validation_split)
         validation_paths = list_batches(config.batch_root, dataset.name, config.validation_split)
-
-    import keras
-
-    keras.utils.set_random_seed(config.seed)
-    model = None
-    if not arguments.resume:
-        model = start_model(config, vocabulary)
-        config = dataclasses.replace(config, model=model.config)
-        os.makedirs(folder, exist_ok=True)
-    scores = train(config, folder, paths, validation_paths, model)
+    scores = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume)
     loss = f"loss {scores['loss']:.4g}" if scores else "all taken before"
     print(f"{folder / 'last.keras'}: {config.steps} steps, {loss}")
 
@@ -77,6 +71,10 @@ def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary |
         raise UsageError("-d and -t are needed to start a run")
     if arguments.model and (arguments.backbone or arguments.embeddings or arguments.vocabulary or arguments.sizes):
         raise UsageError("--model brings backbone, word vectors, vocabulary and sizes; give it alone")
+    if arguments.optimizer and not arguments.model:
+        raise UsageError("--optimizer goes with the --model that was converted beside it")
+    if arguments.epochs is not None and arguments.epochs <= 0:
+        raise UsageError(f"--epochs: expected a number above 0, received {arguments.epochs}")
     sizes = {}
     if arguments.sizes:
         try:
@@ -92,24 +90,10 @@ def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary |
         model = ModelConfig(**sizes)
     except TypeError as error:
         raise InputError(f"{arguments.sizes}: not sizes of a model: {error}") from error
-    config = TrainConfig(
-        dataset=arguments.dataset,
-        split=arguments.split,
-        batch_root=str(arguments.batch_root),
-        model=model,
-        start_model=str(arguments.model) if arguments.model else None,
-        backbone=str(arguments.backbone) if arguments.backbone else None,
-        embeddings=str(arguments.embeddings) if arguments.embeddings else None,
-        steps=arguments.steps,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate,
-        decay_steps=arguments.decay_steps,
-        finetune_backbone=arguments.finetune_backbone,
-        validation_split=arguments.validation_split,
-        checkpoint_every=arguments.checkpoint_every,
-        seed=arguments.seed,
-    )
-    return config, vocabulary
+    options = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(TrainConfig)}
+    options |= {"model": model, "start_model": arguments.model, "start_optimizer": arguments.optimizer}
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
+    return TrainConfig(**options), vocabulary
 
 
 def start_model(config: TrainConfig, vocabulary: Vocabulary | None):
@@ -136,143 +120,176 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None):
     return model
 
 
-def train(config: TrainConfig, folder: Path, paths: list[Path], validation_paths: list[Path], model=None) -> dict:
-    """Trains from the run's last checkpoint, or from `model` if there is none yet, to its last step.
+def train(
+    config: TrainConfig,
+    folder: Path,
+    paths: list[Path],
+    validation_paths: list[Path],
+    vocabulary: Vocabulary | None = None,
+    resume: bool = False,
+) -> dict:
+    """Trains to the run's last step, from its start or from its last checkpoint.
 
-    The steps between two checkpoints are one call of `fit`; the stream of batches and the learning rate depend on the
-    step alone, so a run that is stopped and resumed takes the same steps as one that is not.
+    The stream of batches and the learning rate depend on the step alone, so a run that is stopped and resumed takes
+    the same steps as one that is not.
 
     Args:
         config: The run.
-        folder: Its folder.
+        folder: Its folder; on several machines one that all of them see.
         paths: Files of the train split.
         validation_paths: Files of the validation split, or none.
-        model: The model before the first step; None to resume.
+        vocabulary: The words by token id, if a new model is to hold them.
+        resume: Go on from the last checkpoint.
 
     Returns:
         The last entry of the log; empty if no step was left.
 
     Raises:
-        InputError: There is no checkpoint to resume from, a batch cannot be used, or the loss is not a number.
+        InputError: There is no checkpoint to resume from, a file cannot be used, or the loss is not a number.
     """
+    import keras
+    import numpy as np
     import tensorflow as tf
 
-    from cmpc_tf2.checkpoints import load_training, save_model, save_training
-    from cmpc_tf2.data.pipeline import training_dataset
-    from cmpc_tf2.losses import LOSS_WEIGHTS
+    from cmpc_tf2.checkpoints import OptimizerState, load_training, save_model, save_training
+    from cmpc_tf2.data.pipeline import samples_of_step, training_dataset
+    from cmpc_tf2.distribution import is_chief, make_strategy, require_divisible, take_steps
+    from cmpc_tf2.trainer import Trainer, computing_in
 
+    keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
+    strategy = make_strategy(config.strategy)
+    require_divisible(config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
+    is_writer = is_chief(strategy)
     checkpoints = folder / "checkpoints"
-    step, saved = 0, None
-    if model is None:
-        step, model, saved = load_training(checkpoints)
-    trainer = compile_for_training(model, config)
-    if saved is not None:
-        saved.restore(trainer.optimizer)
-    summaries = tf.summary.create_file_writer(str(folder / "tensorboard"))
-    best = _best_so_far(folder)
-    entry = {}
-    if saved is None:
+    with computing_in(config.precision), strategy.scope():
+        if resume:
+            step, model, state = load_training(checkpoints)
+            trainer = Trainer(model, config)
+            state.restore(trainer.optimizer)
+        else:
+            step, model = 0, start_model(config, vocabulary)
+            config = dataclasses.replace(config, model=model.config)
+            trainer = Trainer(model, config)
+            if config.start_optimizer:
+                state = OptimizerState.from_file(config.start_optimizer)
+                state.restore(trainer.adam)
+                step = int(trainer.adam.iterations)
+    masked_vocabulary = None
+    if config.recipe == "maskris":
+        if model.vocabulary is None:
+            raise InputError("--recipe maskris masks words: give the vocabulary (--vocabulary FILE)")
+        masked_vocabulary = Vocabulary(model.vocabulary)
+    if is_writer and not resume:
         # The configuration last: where it is, there is a checkpoint to go on from.
-        save_training(checkpoints, 0, model, trainer.optimizer)
+        os.makedirs(folder, exist_ok=True)
+        save_training(checkpoints, step, model, trainer.optimizer)
         write_json(folder / CONFIG_NAME, config.to_dict())
+    log = RunLog(folder) if is_writer else None
 
+    def dataset_from(first: int):
+        return lambda context: training_dataset(
+            paths,
+            config.batch_size,
+            seed=config.seed,
+            start_step=first,
+            input_context=context,
+            image_size=config.model.image_size,
+            masked_vocabulary=masked_vocabulary,
+        )
+
+    def check(number: int, loss: float):
+        if not np.isfinite(loss):
+            names = [paths[i].name for i in samples_of_step(len(paths), config.batch_size, config.seed, number)]
+            raise InputError(f"step {number}: the loss is {loss}; its samples: {', '.join(names)}")
+
+    entry = {}
     while step < config.steps:
         count = min(config.checkpoint_every, config.steps - step)
-        dataset = training_dataset(
-            paths, config.batch_size, seed=config.seed, start_step=step, image_size=config.model.image_size
-        ).map(lambda inputs, mask: (inputs, dict.fromkeys(LOSS_WEIGHTS, mask)))
         try:
-            history = trainer.fit(
-                dataset,
-                initial_epoch=step,
-                epochs=step + 1,
-                steps_per_epoch=count,
-                shuffle=False,
-                verbose=1 if sys.stderr.isatty() else 0,
-                callbacks=[stop_at_nan(config, paths, step)],
-            )
+            means = take_steps(trainer, dataset_from(step), step, count, check)
         except tf.errors.InvalidArgumentError as error:
             # Our reader's line stands somewhere in TensorFlow's.
             named = re.search(r"ValueError: (.*\.npz: .*)", str(error))
             raise InputError(named[1] if named else str(error)) from error
         step += count
-        entry = {"step": step, "learning_rate": float(trainer.optimizer.learning_rate)}
-        entry |= {name: values[-1] for name, values in history.history.items()}
+        entry = {"step": step, "learning_rate": float(trainer.optimizer.learning_rate), **means}
+        if not is_writer:
+            continue
+        pictures = []
         if validation_paths:
-            entry |= validate(model, validation_paths)
-            if entry["val_overall_iou"] > best:
-                best = entry["val_overall_iou"]
+            scores, pictures = validate(model, validation_paths)
+            entry |= scores
+            if log.is_best(scores):
                 save_model(model, folder / "best.keras")
         save_training(checkpoints, step, model, trainer.optimizer)
-        _log(folder / "log.csv", entry)
-        with summaries.as_default(step=step):
-            for name, value in entry.items():
-                tf.summary.scalar(name, value)
-            summaries.flush()
-        logger.info("%s", ", ".join(f"{name} {value:.5g}" for name, value in entry.items()))
-    save_model(model, folder / "last.keras")
+        log.write(entry, pictures)
+    if is_writer:
+        save_model(model, folder / "last.keras")
     return entry
 
 
-def compile_for_training(model, config: TrainConfig):
-    """A model that shares all weights with `model` and knows how to train them; `model` stays plain, to be saved."""
-    import keras
+def validate(model, paths: list[Path]) -> tuple[dict, list]:
+    """Scores by the original's protocol, as entries of the log: `val_overall_iou`, `val_mean_iou`, ...
 
-    from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy, regularize
-    from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, polynomial_schedule
-
-    freeze_backbone(model, config.finetune_backbone)
-    regularize(model)
-    trainer = keras.Model(model.input, model.output, name="trainer")
-    trainer.compile(
-        optimizer=BiasDoublingAdam(polynomial_schedule(config.learning_rate, config.decay_steps)),
-        loss={name: SummedCrossEntropy() for name in LOSS_WEIGHTS},
-        loss_weights=LOSS_WEIGHTS,
-        jit_compile=False,
-    )
-    trainer.optimizer.build(trainer.trainable_variables)
-    return trainer
-
-
-def stop_at_nan(config: TrainConfig, paths: list[Path], first_step: int):
-    """A callback that ends the run at the step whose loss is not a number, and names its samples."""
-    import keras
-    import numpy as np
-
-    from cmpc_tf2.data.pipeline import samples_of_step
-
-    def check(batch, logs):
-        if not np.isfinite(logs["loss"]):
-            step = first_step + batch
-            names = [paths[i].name for i in samples_of_step(len(paths), config.batch_size, config.seed, step)]
-            raise InputError(f"step {step}: the loss is {logs['loss']}; its samples: {', '.join(names)}")
-
-    return keras.callbacks.LambdaCallback(on_train_batch_end=check)
-
-
-def validate(model, paths: list[Path]) -> dict:
-    """Scores by the original's protocol, as entries of the log: `val_overall_iou`, `val_mean_iou`, ..."""
+    Returns:
+        The scores, and the first few samples as pictures with the masks drawn in.
+    """
     from cmpc_tf2.evaluate import evaluate
+    from cmpc_tf2.overlays import draw_masks
     from cmpc_tf2.predictor import TwoStageModel
 
-    scores = evaluate(TwoStageModel(model), paths)["plain"]
+    pictures = []
+
+    def draw(_, sample, prediction):
+        if len(pictures) < DRAWN_SAMPLES:
+            pictures.append(draw_masks(sample.image, [prediction], sample.mask))
+
+    scores = evaluate(TwoStageModel(model), paths, on_prediction=draw)["plain"]
     entry = {"val_overall_iou": scores["overall_iou"], "val_mean_iou": scores["mean_iou"]}
-    return entry | {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
+    entry |= {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
+    return entry, pictures
 
 
-def _best_so_far(folder: Path) -> float:
+class RunLog:
+    """What a run says about itself: lines on standard error, `log.csv`, TensorBoard events."""
+
+    def __init__(self, folder: Path):
+        import tensorflow as tf
+
+        self._path = folder / "log.csv"
+        self._summaries = tf.summary.create_file_writer(str(folder / "tensorboard"))
+        self._best = max((float(row.get("val_overall_iou") or -1) for row in read_log(folder)), default=-1.0)
+
+    def is_best(self, scores: dict) -> bool:
+        """Whether these are the best scores so far; if so, later ones are compared with them."""
+        improves = scores["val_overall_iou"] > self._best
+        self._best = max(self._best, scores["val_overall_iou"])
+        return improves
+
+    def write(self, entry: dict, pictures: list):
+        """Takes in the entry of a step: numbers by name, and pictures, uint8 RGB `(h, w, 3)` each."""
+        import tensorflow as tf
+
+        is_new = not self._path.exists()
+        with self._path.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(entry))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(entry)
+        with self._summaries.as_default(step=entry["step"]):
+            for name, value in entry.items():
+                tf.summary.scalar(name, value)
+            for number, picture in enumerate(pictures):
+                tf.summary.image(f"validation_{number}", picture[None])
+            self._summaries.flush()
+        logger.info("%s", ", ".join(f"{name} {value:.5g}" for name, value in entry.items()))
+
+
+def read_log(folder: Path) -> list[dict[str, str]]:
+    """The entries of a run's `log.csv`; none if there is no such file."""
     try:
         with (folder / "log.csv").open(newline="") as file:
-            return max((float(row.get("val_overall_iou") or -1) for row in csv.DictReader(file)), default=-1.0)
+            return list(csv.DictReader(file))
     except FileNotFoundError:
-        return -1.0
-
-
-def _log(path: Path, entry: dict):
-    is_new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, list(entry))
-        if is_new:
-            writer.writeheader()
-        writer.writerow(entry)
+        return []

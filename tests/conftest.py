@@ -88,6 +88,33 @@ def small_model_file(small_model, tmp_path_factory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def squares(tmp_path_factory):
+    """Six train and two validation samples of a red or blue square, with vocabulary and sizes."""
+    import json
+
+    from cmpc_tf2.data.batches import Sample, batch_path, write_batch
+    from cmpc_tf2.data.text import Vocabulary
+
+    root = tmp_path_factory.mktemp("squares")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 2)):
+        batch_path(root, "unc", split, 0).parent.mkdir(parents=True)
+        for number in range(count):
+            image = rng.integers(0, 60, size=(32, 32, 3), dtype=np.uint8)
+            mask = np.zeros((32, 32), bool)
+            x, y = rng.integers(0, 16, size=2)
+            mask[y : y + 16, x : x + 16] = True
+            color = ("red", "blue")[number % 2]
+            image[mask] = (220, 30, 30) if color == "red" else (30, 30, 220)
+            expression = f"the {color} square"
+            sample = Sample(Vocabulary(WORDS).encode(expression), image, mask, expression)
+            write_batch(batch_path(root, "unc", split, number), sample)
+    (root / "words.txt").write_text("\n".join(WORDS) + "\n")
+    (root / "sizes.json").write_text(json.dumps(SMALL.to_dict()))
+    return root
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)

@@ -18,44 +18,17 @@ import tensorflow as tf
 from cmpc_tf2.checkpoints import load_model, save_model
 from cmpc_tf2.cli import main
 from cmpc_tf2.config import TrainConfig
-from cmpc_tf2.data.batches import Sample, batch_path, write_batch
-from cmpc_tf2.data.image_ops import subtract_mean
-from cmpc_tf2.data.text import Vocabulary
-from cmpc_tf2.losses import LOSS_WEIGHTS
 from cmpc_tf2.models.backbone import DeepLabResNet
-from cmpc_tf2.train import compile_for_training
 from small import SMALL, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory):
-    """Six train and two validation samples of a red or blue square, with vocabulary and sizes."""
-    root = tmp_path_factory.mktemp("source")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 6), ("val", 2)):
-        batch_path(root, "unc", split, 0).parent.mkdir(parents=True)
-        for number in range(count):
-            image = rng.integers(0, 60, size=(32, 32, 3), dtype=np.uint8)
-            mask = np.zeros((32, 32), bool)
-            x, y = rng.integers(0, 16, size=2)
-            mask[y : y + 16, x : x + 16] = True
-            color = ("red", "blue")[number % 2]
-            image[mask] = (220, 30, 30) if color == "red" else (30, 30, 220)
-            expression = f"the {color} square"
-            sample = Sample(Vocabulary(WORDS).encode(expression), image, mask, expression)
-            write_batch(batch_path(root, "unc", split, number), sample)
-    (root / "words.txt").write_text("\n".join(WORDS) + "\n")
-    (root / "sizes.json").write_text(json.dumps(SMALL.to_dict()))
-    return root
-
-
 @pytest.fixture
-def arguments(source):
+def arguments(squares):
     return [
-        "-d", "unc", "-t", "train", "--batch-root", str(source), "--vocabulary", str(source / "words.txt"),
-        "--sizes", str(source / "sizes.json"), "-bs", "2",
+        "-d", "unc", "-t", "train", "--batch-root", str(squares), "--vocabulary", str(squares / "words.txt"),
+        "--sizes", str(squares / "sizes.json"), "-bs", "2",
     ]  # fmt: skip
 
 
@@ -148,24 +121,6 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(arguments, tmp_path, 
             np.testing.assert_array_equal(value, expected[path])
 
 
-def test_fit_takes_the_steps_of_the_original(tiny_prefix, tiny_golden, tmp_path):
-    """The recorded totals of eight steps, through the compiled model."""
-    from convert_tf1_ckpt import convert
-
-    convert(tiny_prefix, str(tmp_path / "tiny.keras"))
-    model = load_model(tmp_path / "tiny.keras")
-    trainer = compile_for_training(model, TrainConfig("unc", "train", model=model.config))
-    totals = []
-    for step in range(8):
-        image = subtract_mean(tiny_golden[f"{step % 4}/image"])[None]
-        mask = tiny_golden[f"{step % 4}/mask"][None, ..., None].astype("float32")
-        inputs = {"image": image, "token_ids": tiny_golden[f"{step % 4}/words"][None]}
-        trainer.reset_metrics()
-        totals.append(trainer.train_on_batch(inputs, dict.fromkeys(LOSS_WEIGHTS, mask), return_dict=True)["loss"])
-    columns = tiny_golden["train/columns"].tolist()
-    np.testing.assert_allclose(totals, tiny_golden["train/trajectory"][:, columns.index("total")], rtol=1e-5)
-
-
 @pytest.mark.slow
 def test_what_a_run_starts_from(arguments, tmp_path, small_model_file):
     backbone = DeepLabResNet(SMALL.backbone, name="backbone")
@@ -189,7 +144,7 @@ def weights_of(file: Path, path: str) -> np.ndarray:
     return next(v.numpy() for v in load_model(file).variables if v.path == path)
 
 
-def test_a_loss_that_is_not_a_number_names_its_samples(arguments, source, tmp_path, monkeypatch, capsys):
+def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_path, monkeypatch, capsys):
     from cmpc_tf2 import losses
 
     call = losses.SummedCrossEntropy.call
@@ -223,10 +178,10 @@ def test_wrong_arguments(change, status, words, arguments, tmp_path, capsys):
     assert not run.exists()
 
 
-def test_a_broken_batch_is_named(arguments, source, tmp_path, capsys):
+def test_a_broken_batch_is_named(arguments, squares, tmp_path, capsys):
     copy = tmp_path / "unc" / "train_batch"
     copy.mkdir(parents=True)
-    for path in (source / "unc" / "train_batch").iterdir():
+    for path in (squares / "unc" / "train_batch").iterdir():
         (copy / path.name).write_bytes(path.read_bytes())
     damaged = bytearray((copy / "unc_train_3.npz").read_bytes())
     damaged[1000] ^= 0xFF

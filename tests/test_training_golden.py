@@ -1,15 +1,20 @@
 """Eight training steps of the original, step by step."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmpc_tf2.checkpoints import load_model
-from cmpc_tf2.config import MUTAN_HEADS
+from cmpc_tf2.checkpoints import OptimizerState, load_model
+from cmpc_tf2.config import MUTAN_HEADS, TrainConfig
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy, is_decayed, regularize
 from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, is_doubled, polynomial_schedule
+from cmpc_tf2.trainer import Trainer
+from convert_tf1_ckpt import convert, main
+from original import write_checkpoint
 from tf1_name_map import cmpc_pairs
 
 STEPS = 8
@@ -20,8 +25,6 @@ NOISE = 1e-6
 @pytest.fixture(scope="module")
 def model(tiny_prefix, tmp_path_factory):
     """A model of its own: it is trained."""
-    from convert_tf1_ckpt import convert
-
     path = tmp_path_factory.mktemp("training") / "tiny.keras"
     convert(tiny_prefix, str(path))
     model = load_model(path)
@@ -117,6 +120,46 @@ def test_prediction_after_eight_steps(run, model, batches, tiny_golden):
     features = model.image_encoder(batches[0][0]["image"])
     inputs = [features.get(tensor.name, batches[0][0]["token_ids"]) for tensor in score.inputs]
     np.testing.assert_allclose(score(inputs)[0], tiny_golden["train/pred_end"], rtol=0, atol=1e-5)
+
+
+def totals_of(trainer, batches) -> list[float]:
+    """Takes a step on each batch, as `fit` does; returns the losses."""
+    totals = []
+    for inputs, mask in batches:
+        trainer.reset_metrics()
+        totals.append(float(trainer.train_on_batch(inputs, mask, return_dict=True)["loss"]))
+    return totals
+
+
+def test_a_run_goes_on_from_a_training_checkpoint(tiny_prefix, tiny_values, tiny_golden, batches, tmp_path):
+    """Through the compiled trainer: four steps, a checkpoint as TensorFlow 1 writes it, then the other four."""
+    config = TrainConfig("unc", "train")
+    convert(tiny_prefix, str(tmp_path / "start.keras"))
+    model = load_model(tmp_path / "start.keras")
+    trainer = Trainer(model, config)
+    totals = totals_of(trainer, batches[:4])
+
+    state = {variable.path: np.asarray(variable) for variable in trainer.optimizer.variables}
+    values = {name: value for name, value in tiny_values.items() if "/Adam" not in name}
+    values |= {"text_objseg/Variable_1": np.float32(4)}
+    values |= {"text_objseg/beta1_power": np.float32(0.9**5), "text_objseg/beta2_power": np.float32(0.999**5)}
+    trained = {v.path: v for v in trainer.trainable_variables}
+    for slot, name in (("momentum", "/Adam"), ("velocity", "/Adam_1"), (None, "")):
+        of_slot = {path: state[f"adam/{path.replace('/', '_')}_{slot}"] if slot else v for path, v in trained.items()}
+        for tf1, value in by_tf1_name(model, of_slot).items():
+            values[f"text_objseg/{tf1}{name}" if slot else tf1] = value.reshape(tiny_values[tf1].shape)
+    write_checkpoint(tmp_path / "unc_iter_4.tfmodel", values)
+
+    options = ["--output", str(tmp_path / "4.keras"), "--optimizer", str(tmp_path / "4.npz")]
+    report = ["--report", str(tmp_path / "4.json")]
+    assert main(["--checkpoint", str(tmp_path / "unc_iter_4.tfmodel"), *options, *report]) == 0
+    report = json.loads((tmp_path / "4.json").read_text())
+    assert report["ignored"] == [] and len(report["optimizer"]) == 3 + 2 * 215
+    trainer = Trainer(load_model(tmp_path / "4.keras"), config)
+    OptimizerState.from_file(tmp_path / "4.npz").restore(trainer.optimizer)
+    totals += totals_of(trainer, batches[4:])
+    columns = tiny_golden["train/columns"].tolist()
+    np.testing.assert_allclose(totals, tiny_golden["train/trajectory"][:, columns.index("total")], rtol=1e-5)
 
 
 def test_the_loss_of_a_batch_is_the_mean_of_its_samples(rng):

@@ -133,7 +133,7 @@ def _infer_backbone(shapes: dict) -> BackboneConfig:
     return BackboneConfig(width=stem[3] if len(stem) == 4 else BackboneConfig().width, depths=tuple(depths))
 
 
-def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dict:
+def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimizer_file: str | None = None) -> dict:
     """Converts a TensorFlow 1 checkpoint to a `.keras` file.
 
     Args:
@@ -141,10 +141,12 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
             backbone (`deeplab_resnet_init.ckpt`).
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
+        optimizer_file: Where to write what Adam was doing (`.npz`), for `train --model ... --optimizer ...` to go on.
 
     Returns:
         The report, ready for JSON: `model`, `config`, `converted`, `ignored` with reasons, `missing` and
-        `unexpected` (empty, or there would be no report), `step`.
+        `unexpected` (empty, or there would be no report), `step`; `optimizer` lists the variables that became the
+        optimizer's state.
 
     Raises:
         InputError: With the complete list of what does not fit. Nothing is written.
@@ -190,18 +192,20 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
     step = _read_step(checkpoint, STEP) if STEP in checkpoint.shapes else None
     _raise_if_any(prefix, missing, unexpected, misshapen, not_float)
 
+    used = set()
+    if optimizer_file:
+        state, used = read_optimizer(checkpoint, pairs, variables, step)
+        ignored = [entry for entry in ignored if entry["tf1"] not in used]
     for path, group in _by_weight(pairs).items():
         variable = variables[path]
-        if group[0].head is None:
-            value = checkpoint.read(group[0].tf1).reshape(variable.shape)
-        else:
-            blocks = [checkpoint.read(pair.tf1) for pair in group]
-            value = np.concatenate(blocks, axis=-1).reshape(variable.shape)
+        value = _read_weight(checkpoint, [pair.tf1 for pair in group], variable.shape)
         if not np.isfinite(value).all():
             raise InputError(f"{prefix}: {group[0].tf1} holds values that are not finite; nothing was written")
         variable.assign(value)
 
     save_model(model, output)
+    if optimizer_file:
+        state.save(optimizer_file)
     return {
         "model": "backbone" if is_backbone else "cmpc",
         "config": config.to_dict(),
@@ -212,7 +216,61 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None) -> dic
         "missing": [],
         "unexpected": [],
         "step": step,
+        "optimizer": sorted(used),
     }
+
+
+def read_optimizer(checkpoint: TF1Checkpoint, pairs: list, variables: dict, step: int | None):
+    """What Adam was doing in a training checkpoint.
+
+    Args:
+        checkpoint: The checkpoint.
+        pairs: Its variables and their places in the Keras model (`cmpc_pairs`).
+        variables: The model's variables by path.
+        step: The step it was written after.
+
+    Returns:
+        An `OptimizerState`, and the names of the variables that it was made of.
+
+    Raises:
+        InputError: It is not a training checkpoint, or its powers of beta belong to another step.
+    """
+    import numpy as np
+
+    from cmpc_tf2.checkpoints import OptimizerState
+    from cmpc_tf2.optimization import BETA_1, BETA_2
+    from tf1_name_map import BETA_1_POWER, BETA_2_POWER, STEP, slot_names
+
+    names = {pair.tf1: slot_names(pair.tf1) for pair in pairs}
+    groups = {path: group for path, group in _by_weight(pairs).items() if names[group[0].tf1][0] in checkpoint.shapes}
+    used = {STEP, BETA_1_POWER, BETA_2_POWER}
+    used |= {slot for group in groups.values() for pair in group for slot in names[pair.tf1]}
+    missing = sorted(used - set(checkpoint.shapes))
+    if not groups or missing:
+        what = f"{missing[0]} is missing" if groups else "it holds no slots of Adam"
+        raise InputError(f"{checkpoint.prefix}: not a training checkpoint: {what}; convert it without --optimizer")
+    for name, beta in ((BETA_1_POWER, BETA_1), (BETA_2_POWER, BETA_2)):
+        power = float(checkpoint.read(name))
+        if not np.isclose(power, beta ** (step + 1), rtol=0.05, atol=1e-30):
+            raise InputError(f"{checkpoint.prefix}: {name} is {power:g}, which does not belong to step {step}")
+    values = {"adam/iteration": np.int64(step)}
+    for path, group in groups.items():
+        for slot, name in enumerate(("momentum", "velocity")):
+            value = _read_weight(checkpoint, [names[pair.tf1][slot] for pair in group], variables[path].shape)
+            if not np.isfinite(value).all():
+                raise InputError(f"{checkpoint.prefix}: a slot of {group[0].tf1} holds values that are not finite")
+            values[f"adam/{path.replace('/', '_')}_{name}"] = value  # As Keras' Adam names its variables.
+    return OptimizerState(values), used
+
+
+def _read_weight(checkpoint: TF1Checkpoint, names: list[str], shape):
+    """A weight of the Keras model; of several variables, side by side."""
+    import numpy as np
+
+    blocks = [checkpoint.read(name) for name in names]
+    if any(block.size * len(blocks) != math.prod(shape) for block in blocks):
+        raise InputError(f"{checkpoint.prefix}: {names[0]} is {list(blocks[0].shape)}, which does not fit its weight")
+    return np.concatenate(blocks, axis=-1).reshape(shape)
 
 
 def convert_back(model_file: str, prefix: str) -> int:
@@ -241,6 +299,8 @@ def convert_back(model_file: str, prefix: str) -> int:
         require_writable(f"{prefix}{suffix}", others=[model_file])
     model = load_any(model_file)
     is_backbone = isinstance(model.config, BackboneConfig)
+    if not is_backbone and model.config.without:
+        raise InputError(f"{model_file}: the original has no model without {' and '.join(model.config.without)}")
     pairs = backbone_pairs(model.config) if is_backbone else cmpc_pairs(model.config)
     variables = {variable.path: variable for variable in model.variables}
     tensors = []
@@ -333,6 +393,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", metavar="FILE.keras", help="with --to-tf1: the Keras model")
     parser.add_argument("--output", required=True, help="FILE.keras to write; with --to-tf1, the PREFIX to write")
     parser.add_argument("--vocabulary", metavar="FILE", help="vocabulary to store in the model, one word per line")
+    parser.add_argument(
+        "--optimizer", metavar="FILE.npz", help="of a training checkpoint: write the state of Adam too, to train on"
+    )
     parser.add_argument("--report", metavar="FILE.json", help="write what became of every variable")
     return parser
 
@@ -342,8 +405,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.to_tf1 != bool(arguments.model):
         parser.error("--model goes with --to-tf1, and --to-tf1 needs it")
-    if arguments.to_tf1 and (arguments.vocabulary or arguments.report):
-        parser.error("--vocabulary and --report go with --checkpoint")
+    if arguments.to_tf1 and (arguments.vocabulary or arguments.report or arguments.optimizer):
+        parser.error("--vocabulary, --optimizer and --report go with --checkpoint")
     return run_command(_run, arguments)
 
 
@@ -352,9 +415,11 @@ def _run(arguments: argparse.Namespace):
         count = convert_back(arguments.model, arguments.output)
         print(f"{arguments.output}: {count} variables")
         return
-    if arguments.report:
-        require_writable(arguments.report, others=[arguments.output, f"{arguments.checkpoint}.index"])
-    report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary)
+    others = [arguments.output, f"{arguments.checkpoint}.index"]
+    for path in filter(None, (arguments.report, arguments.optimizer)):
+        require_writable(path, others=others)
+        others.append(path)
+    report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary, arguments.optimizer)
     if arguments.report:
         write_json(arguments.report, report)
     step = "" if report["step"] is None else f", step {report['step']}"

@@ -11,6 +11,7 @@ from cmpc_tf2.models.backbone import bottleneck_names, convolution_and_norm
 
 SCOPE = "text_objseg"
 STEP = f"{SCOPE}/Variable_1"
+BETA_1_POWER, BETA_2_POWER = f"{SCOPE}/beta1_power", f"{SCOPE}/beta2_power"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +123,11 @@ def cmpc_pairs(config: ModelConfig) -> list[Pair]:
     for tf1, keras in _CONV_LSTM_NORMS:
         pairs += _norm(f"rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}")
     return pairs + _layer("score", "score")
+
+
+def slot_names(tf1: str) -> tuple[str, str]:
+    """Adam's first and second moment of a variable."""
+    return f"{SCOPE}/{tf1}/Adam", f"{SCOPE}/{tf1}/Adam_1"
 
 
 def _layer(tf1: str, keras: str, head: int | None = None) -> list[Pair]:

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 import cmpc_tf2
+from cmpc_tf2.config import OUTPUT_STRIDE
 from cmpc_tf2.data.annotations import Reference, read_references
 from cmpc_tf2.data.batches import (
     MANIFEST,
@@ -42,7 +43,8 @@ from cmpc_tf2.files import progress, write_json
 
 logger = logging.getLogger(__name__)
 
-TRAIN_SIZE = 320
+# The original's.
+IMAGE_SIZE = 320
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +53,8 @@ class BuildSettings:
 
     Attributes:
         dataset: Name or alias.
-        split: Name of a split. One whose name contains `train` gets pictures and masks of 320 x 320, the others keep
-            the original size.
+        split: Name of a split. One whose name contains `train` gets square pictures and masks, the others keep the
+            original size.
         data_root: Holds the vocabularies, and by default everything else.
         refer_root: Holds `refcoco/` and so on.
         image_root: Holds the picture files.
@@ -62,6 +64,7 @@ class BuildSettings:
         workers: Processes. The result does not depend on their number.
         shard: Which part of how many to build, counted from 1; `merge_shards` puts the parts together.
         compress: Write compressed `.npz` files: smaller, slower, with the same contents.
+        image_size: Side of a train split's pictures and masks in pixels.
     """
 
     dataset: str
@@ -75,6 +78,7 @@ class BuildSettings:
     workers: int = 1
     shard: tuple[int, int] = (1, 1)
     compress: bool = False
+    image_size: int = IMAGE_SIZE
 
     def __post_init__(self):
         part, parts = self.shard
@@ -82,6 +86,8 @@ class BuildSettings:
             raise UsageError(f"shard: expected a part from 1/{max(parts, 1)} on, received {part}/{parts}")
         if self.workers < 1:
             raise UsageError(f"--workers: expected a whole number above 0, received {self.workers}")
+        if self.image_size < OUTPUT_STRIDE or self.image_size % OUTPUT_STRIDE:
+            raise UsageError(f"--image-size: expected a multiple of {OUTPUT_STRIDE}, received {self.image_size}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,10 +202,11 @@ def check_split(settings: BuildSettings) -> int:
         if path.exists() and path.stat().st_size != source["bytes"]:
             raise InputError(f"{path}: {path.stat().st_size} bytes, it had {source['bytes']} when the split was built")
     paths = list_batches(settings.output_root, dataset.name, settings.split)
+    size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path)
-        if "train" in settings.split and sample.image.shape[:2] != (TRAIN_SIZE, TRAIN_SIZE):
-            raise InputError(f"{path}: {sample.image.shape[:2]}, expected {TRAIN_SIZE} x {TRAIN_SIZE}")
+        if "train" in settings.split and sample.image.shape[:2] != (size, size):
+            raise InputError(f"{path}: {sample.image.shape[:2]}, expected {size} x {size}")
     return len(paths)
 
 
@@ -224,7 +231,7 @@ def _manifest_head(dataset: Dataset, settings: BuildSettings, sources: Sources) 
         "dataset": dataset.name,
         "split": settings.split,
         "version": cmpc_tf2.__version__,
-        "settings": {"train_size": TRAIN_SIZE, "max_words": MAX_WORDS, "compress": settings.compress},
+        "settings": {"train_size": settings.image_size, "max_words": MAX_WORDS, "compress": settings.compress},
         "sources": [{"file": path.as_posix(), "bytes": path.stat().st_size} for path in files],
     }
 
@@ -253,7 +260,8 @@ def _build_part(
     scratch = journal.folder / f"tmp-{os.getpid()}"
     scratch.mkdir()
     _read_picture.cache_clear()
-    worker = _Worker(vocabulary, "train" in settings.split, settings.compress, scratch)
+    train_size = settings.image_size if "train" in settings.split else None
+    worker = _Worker(vocabulary, train_size, settings.compress, scratch)
     description = f"{dataset.name} {settings.split}"
     remaining = references[journal.done :]
     try:
@@ -276,7 +284,7 @@ def _build_part(
 
 def _disk_full(journal: BuildJournal, references: list[Reference]) -> str:
     sizes = [path.stat().st_size for path in journal.folder.glob("*.npz")]
-    each = sum(sizes) / len(sizes) if sizes else 4 * TRAIN_SIZE * TRAIN_SIZE
+    each = sum(sizes) / len(sizes) if sizes else 4 * IMAGE_SIZE * IMAGE_SIZE
     left = sum(len(reference.expressions) for reference in references[journal.done :])
     missing = max(0, int(left * each) - shutil.disk_usage(journal.folder).free)
     return (
@@ -318,7 +326,7 @@ class _Worker:
     """Makes the files of one reference under temporary names."""
 
     vocabulary: Vocabulary
-    is_train: bool
+    train_size: int | None
     compress: bool
     scratch: Path
 
@@ -337,7 +345,7 @@ class _Worker:
     def _samples(self, reference: Reference) -> Iterator[tuple[str, Sample | str]]:
         """Each expression with its sample, or with the reason why there is none."""
         try:
-            height, width, image = _read_picture(reference.image_path, self.is_train)
+            height, width, image = _read_picture(reference.image_path, self.train_size)
             mask = reference.draw_mask(height, width)
             if not mask.any():
                 raise InputError("its mask has no pixel inside the picture")
@@ -345,8 +353,8 @@ class _Worker:
             for expression in reference.expressions:
                 yield expression, str(error)
             return
-        if self.is_train:
-            mask = fit_mask(mask, TRAIN_SIZE)
+        if self.train_size:
+            mask = fit_mask(mask, self.train_size)
         for expression in reference.expressions:
             try:
                 token_ids = self.vocabulary.encode(expression)
@@ -357,8 +365,8 @@ class _Worker:
 
 
 @functools.lru_cache(maxsize=4)
-def _read_picture(path: Path, is_train: bool) -> tuple[int, int, np.ndarray]:
+def _read_picture(path: Path, train_size: int | None) -> tuple[int, int, np.ndarray]:
     """Height and width of a picture, and its pixels as they are stored; the references of one share the work."""
     image = read_image(path)
     height, width = image.shape[:2]
-    return height, width, fit_image(image, TRAIN_SIZE) if is_train else image
+    return height, width, fit_image(image, train_size) if train_size else image

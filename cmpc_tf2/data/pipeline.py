@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from cmpc_tf2.data.batches import Sample, read_batch
 from cmpc_tf2.data.image_ops import subtract_mean
-from cmpc_tf2.data.text import MAX_WORDS
+from cmpc_tf2.data.masking import mask_patches, mask_words
+from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
 from cmpc_tf2.errors import InputError
 
 # Fixed: tf.data's own choice grows with every pause of the consumer, by gigabytes.
@@ -25,6 +26,7 @@ def training_dataset(
     deterministic: bool = True,
     input_context: tf.distribute.InputContext | None = None,
     image_size: int = 320,
+    masked_vocabulary: Vocabulary | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of training batches.
 
@@ -42,10 +44,12 @@ def training_dataset(
         input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: this worker then gets its
             share of every global batch.
         image_size: Side of the images in the files.
+        masked_vocabulary: The vocabulary, to add a masked copy of every image and expression.
 
     Returns:
         A dataset of `({"image": float32 (b, S, S, 3) BGR minus mean, "token_ids": int32 (b, T)}, float32 mask
-        (b, S, S, 1))`, where b is the batch size, or a worker's share of it.
+        (b, S, S, 1))`, where b is the batch size, or a worker's share of it. Masked copies stand beside them as
+        `masked_image` and `masked_token_ids`; they follow from the seed and the sample's place in the stream.
 
     Raises:
         InputError: There are no files, or the batch size does not divide among the workers.
@@ -56,33 +60,43 @@ def training_dataset(
         raise InputError("no files to train on")
     if batch_size < 1 or batch_size % workers:
         raise InputError(f"batch size: expected a multiple of the {workers} workers above 0, received {batch_size}")
-    order = _order(len(paths), seed, start_step * batch_size, shuffle)
+    first = start_step * batch_size
+    order = _order(len(paths), seed, first, shuffle).enumerate(first)
     if input_context:
         order = order.shard(workers, input_context.input_pipeline_id)
     share = batch_size // workers
     names = tf.constant([str(path) for path in paths])
     read_sample = functools.cache(_read_sample) if cache else _read_sample
 
-    def read_samples(files):
-        # Made floats here rather than in TensorFlow: every number is written once.
-        images = np.empty((share, image_size, image_size, 3), np.float32)
-        masks = np.empty((share, image_size, image_size, 1), np.float32)
-        token_ids = np.empty((share, MAX_WORDS), np.int32)
-        for row, file in enumerate(files):
-            sample = read_sample(file.decode(), image_size)
-            subtract_mean(sample.image, out=images[row])
-            masks[row, ..., 0] = sample.mask
-            token_ids[row] = sample.token_ids
-        return images, masks, token_ids
+    shapes = {"image": (share, image_size, image_size, 3), "token_ids": (share, MAX_WORDS)}
+    types = {"image": np.float32, "token_ids": np.int32}
+    if masked_vocabulary is not None:
+        shapes |= {f"masked_{name}": shape for name, shape in shapes.items()}
+        types |= {f"masked_{name}": dtype for name, dtype in types.items()}
+    mask_shape = (share, image_size, image_size, 1)
 
-    def read(indices):
-        image, mask, token_ids = tf.numpy_function(
-            read_samples, [tf.gather(names, indices)], (tf.float32, tf.float32, tf.int32), stateful=False
+    def read_samples(files, positions):
+        # Made floats here rather than in TensorFlow: every number is written once.
+        inputs = {name: np.empty(shape, types[name]) for name, shape in shapes.items()}
+        masks = np.empty(mask_shape, np.float32)
+        for row, (file, position) in enumerate(zip(files, positions, strict=True)):
+            sample = read_sample(file.decode(), image_size)
+            image = subtract_mean(sample.image, out=inputs["image"][row])
+            inputs["token_ids"][row] = sample.token_ids
+            masks[row, ..., 0] = sample.mask
+            if masked_vocabulary is not None:
+                rng = np.random.default_rng([seed, position])
+                inputs["masked_image"][row] = mask_patches(image, rng)
+                inputs["masked_token_ids"][row] = mask_words(sample.token_ids, masked_vocabulary, rng)
+        return *inputs.values(), masks
+
+    def read(positions, indices):
+        *arrays, mask = tf.numpy_function(
+            read_samples, [tf.gather(names, indices), positions], [*types.values(), np.float32], stateful=False
         )
-        image.set_shape((share, image_size, image_size, 3))
-        mask.set_shape((share, image_size, image_size, 1))
-        token_ids.set_shape((share, MAX_WORDS))
-        return {"image": image, "token_ids": token_ids}, mask
+        for array, shape in zip([*arrays, mask], [*shapes.values(), mask_shape], strict=True):
+            array.set_shape(shape)
+        return dict(zip(shapes, arrays, strict=True)), mask
 
     batches = order.batch(share, drop_remainder=True)
     dataset = batches.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)

@@ -16,10 +16,16 @@ def l2_normalize(x, axis=-1):
         axis: An axis or a tuple of axes.
 
     Returns:
-        A tensor of the shape and dtype of `x`; all-zero slices stay zero.
+        A tensor of the shape and dtype of `x`, computed in float32; all-zero slices stay zero.
     """
-    squared_norm = ops.sum(ops.square(x), axis=axis, keepdims=True)
-    return x * ops.rsqrt(ops.maximum(squared_norm, 1e-12))
+    exact = ops.cast(x, "float32")
+    squared_norm = ops.sum(ops.square(exact), axis=axis, keepdims=True)
+    return ops.cast(exact * ops.rsqrt(ops.maximum(squared_norm, 1e-12)), x.dtype)
+
+
+def softmax(x, axis=-1):
+    """`softmax` computed in float32; a tensor of the dtype of `x`."""
+    return ops.cast(ops.softmax(ops.cast(x, "float32"), axis=axis), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -42,10 +48,13 @@ class GlobalLayerNormalization(keras.layers.Layer):
 
     Source: `tf.contrib.layers.layer_norm` of TensorFlow 1.5 with its default arguments.
 
-    Input and output: `(B, ..., C)`.
+    Input and output: `(B, ..., C)`, of one dtype; computed in float32, whatever the precision of the model.
     """
 
     EPSILON = 1e-12
+
+    def __init__(self, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
 
     def build(self, input_shape):
         channels = input_shape[-1]
@@ -54,6 +63,7 @@ class GlobalLayerNormalization(keras.layers.Layer):
 
     def call(self, x):
         axes = tuple(range(1, len(x.shape)))
-        centred = x - ops.mean(x, axis=axes, keepdims=True)
+        exact = ops.cast(x, "float32")
+        centred = exact - ops.mean(exact, axis=axes, keepdims=True)
         variance = ops.mean(ops.square(centred), axis=axes, keepdims=True)
-        return centred * ops.rsqrt(variance + self.EPSILON) * self.gamma + self.beta
+        return ops.cast(centred * ops.rsqrt(variance + self.EPSILON) * self.gamma + self.beta, x.dtype)

@@ -1,7 +1,7 @@
 """CMPC-I: the parts put together."""
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, PACKAGE, ModelConfig, WordType
 from cmpc_tf2.layers.conv_lstm import PeepholeConvLSTM
@@ -111,7 +111,10 @@ def build_expression_decoder(config: ModelConfig) -> keras.Model:
     words, is_word = TextEncoder(config.vocabulary_size, config.embedding_dim, config.feature_dim, name="text_encoder")(
         token_ids
     )
-    type_probs = WordParser(config.word_parser_dim, len(config.word_types), name="word_parser")(words)
+    if "word_types" in config.without:  # Every word is everything.
+        type_probs = ops.ones_like(words[:, :, : len(config.word_types)])
+    else:
+        type_probs = WordParser(config.word_parser_dim, len(config.word_types), name="word_parser")(words)
     index = config.word_types.index
 
     def pool(name, *types):
@@ -121,19 +124,23 @@ def build_expression_decoder(config: ModelConfig) -> keras.Model:
     necessary = pool("necessary_feature", *(t for t in config.word_types if t is not WordType.UNNECESSARY))
     relation_probs = type_probs[:, :, index(WordType.RELATION)]
 
-    upsample = LegacyBilinearResize(config.image_size, name="upsample")
+    # Logits are float32 in every precision.
+    upsample = LegacyBilinearResize(config.image_size, dtype="float32", name="upsample")
 
     def score(x, name):
-        return upsample(layers.Conv2D(1, 3, padding="same", name=name)(x))
+        return upsample(layers.Conv2D(1, 3, padding="same", dtype="float32", name=name)(x))
 
     outputs, features = {}, {}
     for level in LEVELS:
         entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
-        related = RelationGraph(name=f"relation_graph_{level}")(entities, words, relation_probs, is_word)
-        features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")([entities, related], entity_attribute)
+        maps = [entities]
+        if "relation_graph" not in config.without:
+            maps.append(RelationGraph(name=f"relation_graph_{level}")(entities, words, relation_probs, is_word))
+        features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, entity_attribute)
         outputs[f"mask_logits_{level}"] = score(features[level], f"score_{level}")
 
-    for round_number in range(1, EXCHANGE_ROUNDS + 1):
+    rounds = 0 if "exchange" in config.without else EXCHANGE_ROUNDS
+    for round_number in range(1, rounds + 1):
         features = exchange(features, necessary, round_number)
 
     fused = PeepholeConvLSTM(config.fusion_dim, name="conv_lstm")([features[level] for level in LEVELS])

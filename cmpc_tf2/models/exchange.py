@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from cmpc_tf2.config import PACKAGE
-from cmpc_tf2.layers.normalization import l2_normalize
+from cmpc_tf2.layers.normalization import l2_normalize, softmax
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -67,7 +67,7 @@ class TextGuidedExchange(keras.layers.Layer):
         key = ops.matmul(query, ops.transpose(self.key.kernel))  # (B, C)
         offset = ops.matmul(query, self.key.bias[:, None])  # (B, 1)
         scores = (ops.einsum("bnc,bc->bn", cells, key) + offset) / math.sqrt(channels)
-        pooled = ops.einsum("bn,bnc->bc", ops.softmax(scores, axis=1), cells)
+        pooled = ops.einsum("bn,bnc->bc", softmax(scores, axis=1), cells)
         return l2_normalize(self.context(ops.concatenate([pooled, sentence], axis=-1)))
 
     def get_config(self):

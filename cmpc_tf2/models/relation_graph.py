@@ -89,7 +89,9 @@ class RelationGraph(keras.layers.Layer):
         offsets = ops.matmul(projected, self.cell_projection.bias[:, None])  # (B, T, 1)
         affinity = ops.einsum("bnc,btc->bnt", nodes, keys) + ops.transpose(offsets, (0, 2, 1))
         affinity *= relation_probs[:, None, :] / math.sqrt(nodes.shape[-1])
+        # In float32: -1e9 is beyond float16.
+        affinity = ops.cast(affinity, "float32")
         mask = is_word[:, None, :]
         over_words = ops.softmax(ops.where(mask, affinity, -1e9), axis=2)
         over_cells = ops.where(mask, ops.softmax(affinity, axis=1), 0.0)
-        return over_words, over_cells
+        return ops.cast(over_words, nodes.dtype), ops.cast(over_cells, nodes.dtype)

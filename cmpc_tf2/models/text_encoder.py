@@ -38,8 +38,10 @@ class TextEncoder(keras.layers.Layer):
         self.lstm = BasicLSTM(units, name="lstm")
 
     def build(self, token_ids_shape):
+        # As spread as GloVe vectors, for runs that start without them.
+        initializer = keras.initializers.RandomNormal(stddev=0.4)
         self.embedding = self.add_weight(
-            shape=(self.vocabulary_size, self.embedding_dim), initializer="uniform", name="embedding"
+            shape=(self.vocabulary_size, self.embedding_dim), initializer=initializer, name="embedding"
         )
         self.lstm.build((*token_ids_shape, self.embedding_dim))
 

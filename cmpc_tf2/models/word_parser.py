@@ -4,7 +4,7 @@ import keras
 from keras import layers, ops
 
 from cmpc_tf2.config import PACKAGE
-from cmpc_tf2.layers.normalization import l2_normalize
+from cmpc_tf2.layers.normalization import l2_normalize, softmax
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -27,14 +27,14 @@ class WordParser(keras.layers.Layer):
     def __init__(self, hidden_dim: int, types: int, **kwargs):
         super().__init__(**kwargs)
         self.hidden = layers.Dense(hidden_dim, activation="relu", name="hidden")
-        self.types = layers.Dense(types, activation="softmax", name="types")
+        self.types = layers.Dense(types, name="types")
 
     def build(self, words_shape):
         self.hidden.build(words_shape)
         self.types.build((*words_shape[:-1], self.hidden.units))
 
     def call(self, words):
-        return self.types(self.hidden(words))
+        return softmax(self.types(self.hidden(words)))
 
     def get_config(self):
         return {**super().get_config(), "hidden_dim": self.hidden.units, "types": self.types.units}

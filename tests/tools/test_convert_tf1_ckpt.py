@@ -262,3 +262,21 @@ def test_values_that_are_not_finite(small_values, write, tmp_path):
 def test_a_step_that_is_no_number(step, small_values, write, tmp_path):
     prefix = write({**small_values, "text_objseg/Variable_1": step})
     assert_refused(prefix, tmp_path, "text_objseg/Variable_1: expected a whole number")
+
+
+def test_the_state_of_adam_is_refused_where_it_is_not_whole(tiny_values, small_values, write, tmp_path, capsys):
+    output = ["--output", str(tmp_path / "out.keras"), "--optimizer", str(tmp_path / "out.npz")]
+    slot = "text_objseg/text_objseg/score/DW/Adam_1"
+    for values, words in (
+        (small_values, "not a training checkpoint: it holds no slots of Adam"),
+        ({name: value for name, value in tiny_values.items() if name != slot}, f"{slot} is missing"),
+        (
+            tiny_values | {"text_objseg/Variable_1": np.float32(9)},
+            "beta1_power is 0.9, which does not belong to step 9",
+        ),
+        (tiny_values | {slot: tiny_values[slot] + np.nan}, "a slot of text_objseg/score/DW holds values that are not"),
+        (tiny_values | {slot: np.zeros((2, 2), "float32")}, f"{slot} is [2, 2], which does not fit its weight"),
+    ):
+        assert main(["--checkpoint", write(values), *output]) == 1
+        assert words in capsys.readouterr().err
+        assert not (tmp_path / "out.keras").exists() and not (tmp_path / "out.npz").exists()

@@ -1,0 +1,52 @@
+"""Masked copies of training samples: the data side of the `maskris` recipe.
+
+Source: Lee et al. 2024, arXiv 2411.19067, with the numbers of its released configuration.
+"""
+
+import numpy as np
+
+from cmpc_tf2.config import PAD_ID
+from cmpc_tf2.data.text import UNKNOWN, Vocabulary
+
+# Patches along one side: of 32 pixels at the usual size.
+PATCHES = 10
+IMAGE_RATIO = 0.75
+WORD_RATIO = 0.15
+# Of the masked words: share that becomes unknown, and share that becomes any word. The rest stays as it is.
+UNKNOWN_SHARE, RANDOM_SHARE = 0.8, 0.1
+
+
+def mask_patches(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Replaces three of four patches by the mean colour.
+
+    Args:
+        image: float32 `(S, S, 3)`, minus the mean; left as it is.
+        rng: Chooses the patches.
+
+    Returns:
+        A new array of the same shape.
+    """
+    kept = np.zeros(PATCHES * PATCHES, bool)
+    kept[rng.permutation(kept.size)[: round(kept.size * (1 - IMAGE_RATIO))]] = True
+    row, column = (np.arange(side) * PATCHES // side for side in image.shape[:2])
+    return image * kept.reshape(PATCHES, PATCHES)[row[:, None], column, None]
+
+
+def mask_words(token_ids: np.ndarray, vocabulary: Vocabulary, rng: np.random.Generator) -> np.ndarray:
+    """Distorts some 15% of the words: most become unknown, some become another word. Padding stays.
+
+    Args:
+        token_ids: int `(T,)`; left as it is.
+        vocabulary: Where random words are drawn from.
+        rng: Chooses the words.
+
+    Returns:
+        A new array of the same shape.
+    """
+    chance, masked = rng.random(token_ids.shape) / WORD_RATIO, token_ids.copy()
+    random_ids = rng.integers(PAD_ID + 1, len(vocabulary), size=token_ids.shape)
+    is_word = token_ids != PAD_ID
+    becomes_random = is_word & (chance >= UNKNOWN_SHARE) & (chance < UNKNOWN_SHARE + RANDOM_SHARE)
+    masked[is_word & (chance < UNKNOWN_SHARE)] = vocabulary.ids[UNKNOWN]
+    masked[becomes_random] = random_ids[becomes_random]
+    return masked
