@@ -1,9 +1,11 @@
-"""The whole way in one command, offline: a TensorFlow 1 checkpoint is converted and segments a picture.
+"""The whole way in one command, offline: data, training, scores, export, and to TensorFlow 1 and back.
 
-The checkpoint has random weights and the picture is drawn here, so the masks mean nothing; every step is real.
+The data set is `shapes`, drawn here; the model is a small CMPC on 160 x 160 pixels, trained from scratch. Every step
+is a command that a user could type, and is shown.
 """
 
 import argparse
+import json
 import logging
 import os
 import shlex
@@ -11,60 +13,120 @@ import subprocess
 import sys
 from pathlib import Path
 
-import cv2
-import keras
-import numpy as np
-
-from cmpc_tf2.checkpoints import load_model, save_model
-from cmpc_tf2.config import BackboneConfig, ModelConfig
-from cmpc_tf2.data.image_ops import write_image
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.files import write_json
 
 logger = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[1]
-VOCABULARY = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "green", "blue", "circle", "square", "left", "of"]
-EXPRESSIONS = ("the red circle", "the blue square left of the circle")
-CONFIG = ModelConfig(
-    vocabulary_size=len(VOCABULARY),
-    embedding_dim=16,
-    feature_dim=64,
-    fusion_dim=32,
-    word_parser_dim=32,
-    backbone=BackboneConfig(width=16, depths=(1, 2, 3, 1)),
-)
+SPLITS = ("val", "testA", "testB")
+# Sizes of the small model: 0.7 M weights.
+SIZES = {
+    "image_size": 160,
+    "embedding_dim": 32,
+    "feature_dim": 64,
+    "fusion_dim": 64,
+    "word_parser_dim": 32,
+    "backbone": {"width": 8, "depths": [1, 1, 2, 1]},
+}
+# For a model that starts from nothing: more samples a step, a higher rate, and a backbone that learns.
+TRAINING = ("-bs", "8", "-lr", "0.002", "--finetune-backbone")
+STEPS, LONG_STEPS = 2000, 9000
+EXPRESSION = "the circle left of the square"
 
 
 def run(arguments: argparse.Namespace):
     """The `demo` command."""
     folder = arguments.output
-    converter = ROOT / "tools" / "convert_tf1_ckpt.py"
-    if not converter.is_file():
-        raise InputError("the demo uses tools/convert_tf1_ckpt.py: run it from a checkout of the repository")
+    if not (ROOT / "build_batches.py").is_file():
+        raise InputError("the demo uses build_batches.py and tools/: run it from a checkout of the repository")
+    if (folder / "run").exists():
+        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
     os.makedirs(folder, exist_ok=True)
+    steps = LONG_STEPS if arguments.long else STEPS
 
-    logger.info("A random model, a vocabulary and a picture in %s", folder)
-    keras.utils.set_random_seed(2020)
-    random_model = CMPC(CONFIG, name="cmpc")
-    save_model(random_model, folder / "random.keras")
-    (folder / "vocabulary.txt").write_text("\n".join(VOCABULARY) + "\n")
-    write_image(folder / "picture.png", draw_picture())
+    build_data(folder)
+    model = folder / "run" / "last.keras"
+    write_json(folder / "sizes.json", SIZES)
+    batches = ["-d", "shapes", "--batch-root", folder]
+    options = ["--sizes", folder / "sizes.json", "--vocabulary", folder / "data" / "vocabulary_shapes.txt", *TRAINING]
+    options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10, "--seed", arguments.seed]
+    call("-m", "cmpc_tf2", "train", *batches, "-t", "train", "--output-dir", folder / "run", *options)
+    draw_curve(folder / "run", folder / "training_curve.png")
 
-    checkpoint = folder / "tf1" / "unc_iter_0.tfmodel"
-    os.makedirs(checkpoint.parent, exist_ok=True)
-    call(converter, "--to-tf1", "--model", folder / "random.keras", "--output", checkpoint)
-    model_file = folder / "cmpc.keras"
-    options = ["--vocabulary", folder / "vocabulary.txt", "--report", folder / "conversion.json"]
-    call(converter, "--checkpoint", checkpoint, "--output", model_file, *options)
-    for old, new in zip(random_model.variables, load_model(model_file).variables, strict=True):
-        if not np.array_equal(old, new):
-            raise InputError(f"{model_file}: {new.path} differs from the model that the checkpoint was written from")
-    logger.info("Every weight came back unchanged.")
+    for split in SPLITS:
+        evaluate(model, folder, split, "-c", "--overlays", folder / "overlays" / split)
+    files = ["--image", next((folder / "data" / "shapes" / "images").iterdir()), "--output", folder / "overlay.png"]
+    call("-m", "cmpc_tf2", "predict", "--model", model, *files, "--expression", EXPRESSION)
+    call("-m", "cmpc_tf2", "export", "--model", model, "--output", folder / "saved_model")
 
-    expressions = [word for expression in EXPRESSIONS for word in ("--expression", expression)]
-    files = ["--image", folder / "picture.png", "--output", folder / "overlay.png"]
-    call("-m", "cmpc_tf2", "predict", "--model", model_file, *files, *expressions)
+    tf1 = folder / "shapes.tfmodel"
+    converter = ROOT / "tools" / "convert_tf1_ckpt.py"
+    call(converter, "--to-tf1", "--model", model, "--output", tf1)
+    back = folder / "from_tf1.keras"
+    call(converter, "--checkpoint", tf1, "--output", back, "--report", folder / "conversion.json")
+    if evaluate(back, folder, "val")["per_sample"] != [
+        {name: count for name, count in record.items() if not name.startswith("dcrf")}
+        for record in read_report(folder, model, "val")["per_sample"]
+    ]:
+        raise InputError(f"{back}: its scores differ from those of the model it was converted from")
+    print("The model that went to TensorFlow 1 and back gives the same mask for every sample of val.\n")
+    print(table(folder, model))
+    print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; SavedModel: {folder}/saved_model")
+
+
+def build_data(folder: Path):
+    """Draws `shapes` and builds its four splits."""
+    roots = ["--data-root", folder / "data", "--output-root", folder]
+    for split in ("train", *SPLITS):
+        size = ["--image-size", SIZES["image_size"]] if split == "train" else []
+        call(ROOT / "build_batches.py", "-d", "shapes", "-t", split, *roots, "--workers", os.cpu_count(), *size)
+
+
+def evaluate(model: Path, folder: Path, split: str, *options) -> dict:
+    """Scores a model; returns the report."""
+    report = ["--report", folder / f"{model.stem}_{split}.json"]
+    os.makedirs(folder / "overlays", exist_ok=True)
+    batches = ["-d", "shapes", "-t", split, "--batch-root", folder]
+    call("-m", "cmpc_tf2", "evaluate", "--model", model, *batches, *report, *options)
+    return read_report(folder, model, split)
+
+
+def read_report(folder: Path, model: Path, split: str) -> dict:
+    return json.loads((folder / f"{model.stem}_{split}.json").read_bytes())
+
+
+def table(folder: Path, model: Path) -> str:
+    """Scores of all splits, without and with DenseCRF."""
+    lines = [f"{'':17}{'overall IoU':>22}{'mean IoU':>22}"]
+    lines.append(f"{'split':8}{'samples':>9}" + f"{'plain':>12}{'CRF':>10}" * 2)
+    for split in SPLITS:
+        report = read_report(folder, model, split)
+        scores = [report[kind][name] for name in ("overall_iou", "mean_iou") for kind in ("plain", "dcrf")]
+        numbers = "".join(f"{score:{width}.3f}" for score, width in zip(scores, (12, 10, 12, 10), strict=True))
+        lines.append(f"{split:8}{report['samples']:9}{numbers}")
+    return "\n".join(lines)
+
+
+def draw_curve(run_folder: Path, path: Path):
+    """Draws loss and overall IoU on the training batches over the steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from cmpc_tf2.train import read_log
+
+    entries = read_log(run_folder)
+    steps = [int(entry["step"]) for entry in entries]
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axis, name, title in zip(axes, ("loss", "overall_iou"), ("loss", "overall IoU"), strict=True):
+        axis.plot(steps, [float(entry[name]) for entry in entries], marker="o")
+        axis.set(xlabel="step", title=f"{title} on training batches")
+        axis.grid(alpha=0.3)
+    axes[1].set_ylim(0, 1)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
 
 
 def call(*command):
@@ -75,12 +137,3 @@ def call(*command):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     if subprocess.run([sys.executable, *command], env=environment).returncode:
         raise InputError("the command above failed")
-
-
-def draw_picture() -> np.ndarray:
-    """A few coloured shapes on grey; uint8 RGB `(300, 420, 3)`."""
-    image = np.full((300, 420, 3), 200, np.uint8)
-    cv2.circle(image, (300, 110), 60, (210, 40, 40), thickness=-1)
-    cv2.circle(image, (360, 240), 35, (40, 160, 60), thickness=-1)
-    cv2.rectangle(image, (50, 120), (150, 220), (40, 70, 200), thickness=-1)
-    return image
