@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup test test-all lint format demo bench clean
+# Of the demo's training run.
+SEED ?= 0
+
+.PHONY: help setup test test-all lint format demo demo-long bench clean
 
 help:
 	@echo "make test      tests and lint (about 6 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
-	@echo "make demo      convert and run a small random checkpoint, offline"
+	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 6 minutes on 2 cores"
+	@echo "make demo-long the same with a longer training"
 	@echo "make bench     the benchmark of the README's figures that needs no data"
 	@echo "make format    format the code"
 
@@ -43,10 +47,13 @@ format: setup
 	$(BIN)/ruff format .
 
 demo: setup
-	$(BIN)/python -m cmpc_tf2 demo
+	$(BIN)/python -m cmpc_tf2 demo --seed $(SEED)
+
+demo-long: setup
+	$(BIN)/python -m cmpc_tf2 demo --long --seed $(SEED) --output demo_long_output
 
 bench: setup
 	$(BIN)/python benchmarks/input_pipeline.py
 
 clean:
-	rm -rf $(VENV) demo_output
+	rm -rf $(VENV) demo_output demo_long_output

@@ -101,6 +101,7 @@ def test_light_files_import_nothing_heavy(name):
         ["-m", "cmpc_tf2", "predict"],
         ["-m", "cmpc_tf2", "train"],
         ["-m", "cmpc_tf2", "demo"],
+        ["-m", "cmpc_tf2", "export"],
     ],
 )
 def test_help_loads_no_tensorflow(command):
@@ -144,7 +145,7 @@ def test_the_readme_shows_every_command():
         if len(words) > 1 and words[1] in parsers and "--help" not in words:
             parsers[words[1]].parse_args(words[2:])
             seen.add(words[1] if words[1] != "cmpc_tf2" else words[2])
-    assert seen == {*parsers, "train", "evaluate", "predict", "demo"} - {"cmpc_tf2"}
+    assert seen == {*parsers, "train", "evaluate", "predict", "export", "demo"} - {"cmpc_tf2"}
 
 
 def test_versions_agree():

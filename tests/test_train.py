@@ -14,11 +14,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cmpc_tf2.checkpoints import load_model, save_model
 from cmpc_tf2.cli import main
 from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.models.backbone import DeepLabResNet
+from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.train import read_config
 from small import SMALL, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +50,9 @@ def test_a_run_learns_and_leaves_its_files(arguments, tmp_path, capsys):
     assert float(rows[2]["loss"]) < 0.9 * float(rows[0]["loss"])
     assert all(0 <= float(row["val_overall_iou"]) <= 1 for row in rows)
     assert {"mask_logits_loss", "mask_logits_c3_loss", "learning_rate", "val_precision_0.5"} <= set(rows[0])
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    assert {"learning_rate", "loss", "val_overall_iou", "validation_0", "validation_1"} <= set(events.Tags()["tensors"])
     names = {path.name for path in run.iterdir()}
     assert names == {"best.keras", "checkpoints", "config.json", "last.keras", "log.csv", "tensorboard"}
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-000000020", "step-000000030"]
@@ -167,15 +173,57 @@ def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_p
         (["--steps", "0"], 1, "TrainConfig.steps: expected a whole number above 0; received 0"),
         (["-lr", "0"], 1, "TrainConfig.learning_rate: expected a number above 0"),
         (["--model", "m.keras"], 2, "--model brings backbone, word vectors, vocabulary and sizes"),
+        (["--accumulate", "3"], 1, "TrainConfig.accumulate: 3 parts do not divide a batch of 2 samples"),
+        (["--epochs", "-1"], 2, "--epochs: expected a number above 0"),
+        (["--precision", "int8"], 2, "invalid choice: 'int8'"),
+        (["--strategy", "multiworker"], 2, "expected the workers' addresses and this one's number in TF_CONFIG"),
+        (["--optimizer", "o.npz"], 2, "--optimizer goes with the --model that was converted beside it"),
         (["--resume"], 1, "config.json: no such file; there is no run to go on with"),
         (["--validation-split", "testA"], 1, "no batches of unc testA"),
     ],
 )
 def test_wrong_arguments(change, status, words, arguments, tmp_path, capsys):
     run = tmp_path / "run"
-    assert main(["train", "--output-dir", str(run), *arguments, *change]) == status
+    try:
+        found = main(["train", "--output-dir", str(run), *arguments, *change])
+    except SystemExit as exit:
+        found = exit.code
+    assert found == status
     assert words.lower() in capsys.readouterr().err.lower()
     assert not run.exists()
+
+
+def test_epochs_count_samples(arguments, tmp_path):
+    """Six samples, two at a time."""
+    run = tmp_path / "run"
+    assert main(["train", "--output-dir", str(run), *arguments, "--epochs", "1.5", "--rate-scaling", "sqrt"]) == 0
+    config = read_config(run / "config.json")
+    assert config.steps == 5
+    assert config.initial_rate == pytest.approx(0.00025 * 2**0.5)
+
+
+def test_masking_words_needs_a_vocabulary(arguments, small_model, tmp_path, capsys):
+    save_model(CMPC(small_model.config), tmp_path / "mute.keras")
+    start = [*arguments[:6], "--model", str(tmp_path / "mute.keras"), "--recipe", "maskris"]
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *start]) == 1
+    assert "--recipe maskris masks words: give the vocabulary" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_state_of_another_optimizer_is_refused(arguments, small_model_file, tmp_path, capsys):
+    start = [*arguments[:6], "--model", str(small_model_file), "--optimizer", str(tmp_path / "state.npz")]
+    for content, words in (
+        (None, "no such file; expected the state of an optimizer"),
+        (b"x", "not the state of"),
+    ):
+        if content:
+            (tmp_path / "state.npz").write_bytes(content)
+        assert main(["train", "--output-dir", str(tmp_path / "run"), *start]) == 1
+        assert f"state.npz: {words}" in capsys.readouterr().err
+    np.savez(tmp_path / "state.npz", **{"adam/iteration": np.int64(3)})
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *start]) == 1
+    assert "was training other variables than the configuration says" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_broken_batch_is_named(arguments, squares, tmp_path, capsys):

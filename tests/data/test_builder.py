@@ -137,6 +137,20 @@ def test_bad_samples_are_skipped_named_and_counted(tmp_path, capsys):
     assert build_batches.main(["-d", "unc", "-t", "val", "--skip-errors", "--overwrite", *arguments]) == 0
 
 
+def test_train_pictures_of_another_size(tmp_path, capsys):
+    references = [{"ref_id": 1, "split": "train", "sentences": ["man"]}]
+    arguments = [*make_refer(tmp_path, references), "-d", "unc", "-t", "train", "--image-size", "48"]
+    assert build_batches.main(arguments) == 0
+    (path,) = list_batches(tmp_path, "unc", "train")
+    assert read_batch(path).image.shape == (48, 48, 3)
+    assert read_batch(path).mask.shape == (48, 48)
+    assert build_batches.main([*arguments, "--check"]) == 0
+    manifest = json.loads((path.parent / "manifest.json").read_text())
+    assert manifest["settings"]["train_size"] == 48
+    assert build_batches.main([*arguments, "--image-size", "50"]) == 2
+    assert "--image-size: expected a multiple of 8, received 50" in capsys.readouterr().err
+
+
 def test_an_existing_split_is_kept(tmp_path, capsys):
     arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": ["man", "left"]}])
     assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 0

@@ -1,11 +1,14 @@
 """The whole model against the original's numbers, alone and in batches."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 from cmpc_tf2.checkpoints import load_model, save_model
 from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.cmpc import CMPC
 from small import SMALL
 
@@ -164,3 +167,18 @@ def test_save_then_load_is_identity(small_model, small_inputs, tmp_path):
 def test_weight_paths_are_unique(small_model):
     paths = [variable.path for variable in small_model.variables]
     assert len(set(paths)) == len(paths)
+
+
+@pytest.mark.parametrize("part, layers", [("word_types", "word_parser"), ("relation_graph", "relation_graph_c3")])
+def test_parts_can_be_left_out(part, layers, tmp_path):
+    """Such a model is one: it runs, is saved and loaded; the whole model has the part."""
+    config = dataclasses.replace(SMALL, without=(part,))
+    model = CMPC(config, name="cmpc")
+    save_model(model, tmp_path / "less.keras")
+    assert load_model(tmp_path / "less.keras").config == config
+    names = [layer.name for layer in model.expression_decoder.layers]
+    assert layers not in names and "exchange_c3_round2" in names
+    less = CMPC(dataclasses.replace(config, without=("exchange", part)), name="cmpc")
+    assert not any("exchange" in layer.name for layer in less.expression_decoder.layers)
+    with pytest.raises(InputError, match=r"ModelConfig\.without: expected some of word_types"):
+        dataclasses.replace(SMALL, without=("backbone",))
