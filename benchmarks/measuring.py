@@ -11,32 +11,41 @@ from collections.abc import Callable
 import tensorflow as tf
 
 PRODUCT_SIZE = 2048
+PRODUCTS_BETWEEN = 5
 
 
-def measure(step: Callable[[], object], repeats: int, warm_up: int = 2) -> dict[str, float]:
-    """Times a function, with float32 matrix products in between.
+def interleave(steps: list[Callable[[], object]], repeats: int, warm_up: int = 2) -> list[dict[str, float]]:
+    """Times functions in turn, with float32 matrix products in between.
 
     Args:
-        step: What is measured; it must not return before its work is done.
-        repeats: How often.
+        steps: What is measured; each must not return before its work is done.
+        repeats: How often each.
         warm_up: Calls before, not counted.
 
     Returns:
-        `seconds`: the median. `gflops`: the best rate of a 2048-size product. `cost`: their product, in GFLOP.
-        `peak_mb`: the process's largest resident memory so far.
+        For each: `seconds`: the median. `gflops`: the best rate of a 2048-size product. `cost`: their product, in
+        GFLOP. `peak_mb`: the process's largest resident memory so far.
     """
     matrix = tf.random.normal((PRODUCT_SIZE, PRODUCT_SIZE))
-    for _ in range(warm_up):
-        step()
-        tf.matmul(matrix, matrix)
-    seconds, products = [], []
+
+    def multiply():
+        return tf.matmul(matrix, matrix).numpy()
+
+    for function in [*steps, multiply] * warm_up:
+        function()
+    seconds, products = [[] for _ in steps], []
     for _ in range(repeats):
-        seconds.append(_time(step))
-        products += [_time(lambda: tf.matmul(matrix, matrix).numpy()) for _ in range(5)]
+        for times, step in zip(seconds, steps, strict=True):
+            times.append(_time(step))
+            products += [_time(multiply) for _ in range(PRODUCTS_BETWEEN)]
     gflops = 2 * PRODUCT_SIZE**3 / min(products) / 1e9
-    median = statistics.median(seconds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": median, "gflops": gflops, "cost": median * gflops, "peak_mb": peak}
+    medians = [statistics.median(times) for times in seconds]
+    return [{"seconds": m, "gflops": gflops, "cost": m * gflops, "peak_mb": peak_megabytes()} for m in medians]
+
+
+def peak_megabytes() -> float:
+    """The process's largest resident memory so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _time(function: Callable[[], object]) -> float:

@@ -49,11 +49,12 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
     """Figures of one batch size."""
     import numpy as np
     import tensorflow as tf
-    from measuring import measure
+    from measuring import interleave
 
     from cmpc_tf2.config import ModelConfig, TrainConfig
     from cmpc_tf2.models.cmpc import CMPC
-    from cmpc_tf2.trainer import Trainer, computing_in
+    from cmpc_tf2.precision import computing_in
+    from cmpc_tf2.trainer import Trainer
 
     (size,) = arguments.batch_sizes
     config = TrainConfig(
@@ -72,7 +73,8 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
     inputs = {"image": tf.constant(rng.normal(0, 60, (size, 320, 320, 3)), tf.float32), "token_ids": token_ids}
     target = tf.constant(rng.random((size, 320, 320, 1)) < 0.2, tf.float32)
     step = tf.function(trainer.train_step)
-    return measure(lambda: float(step((inputs, target))["loss"]), arguments.repeats)
+    (figures,) = interleave([lambda: float(step((inputs, target))["loss"])], arguments.repeats)
+    return figures
 
 
 if __name__ == "__main__":

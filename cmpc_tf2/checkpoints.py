@@ -14,6 +14,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing, require_writable
 from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.precision import computing_in
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,19 @@ def load_model(path: str | os.PathLike) -> CMPC:
         InputError: The file is missing, damaged or something else.
     """
     return _load(path, CMPC, "a CMPC model")
+
+
+def load_for_inference(path: str | os.PathLike, precision: str = "float32", image_size: int | None = None) -> CMPC:
+    """As `load_model`, in the precision and for the size of picture that are asked for.
+
+    Args:
+        path: A `.keras` file.
+        precision: What layers compute in and weights are kept in.
+        image_size: Side of the pictures; None for that of the model's training.
+    """
+    with computing_in(precision, weights=precision):
+        model = load_model(path)
+        return model if image_size in (None, model.config.image_size) else model.at_size(image_size)
 
 
 def load_backbone(path: str | os.PathLike) -> DeepLabResNet:

@@ -58,6 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
     evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
     evaluate.add_argument("-bs", "--batch-size", type=int, default=4, help="expressions decoded together")
+    evaluate.add_argument("--workers", type=int, default=1, help="with -c: processes that refine masks")
+    _add_inference_options(evaluate)
     evaluate.add_argument(
         "--exact-masks",
         action="store_true",
@@ -132,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     predict.add_argument(
         "--mask", type=Path, metavar="FILE.png", help="mask as 0 and 255; FILE_1.png, ... for several expressions"
     )
+    _add_inference_options(predict)
     predict.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
 
     export = commands.add_parser("export", help="write a SavedModel that runs without this project")
@@ -145,6 +148,18 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="of the training run")
     demo.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
     return parser
+
+
+def _add_inference_options(command: argparse.ArgumentParser):
+    command.add_argument(
+        "--image-size", type=int, help="side of what the model sees, if not that of its training; not the original's"
+    )
+    command.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 is less exact, and faster where the processor has it",
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,9 @@
 """Scores a split by the original's protocol."""
 
 import argparse
+import collections
+import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -19,6 +22,7 @@ from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import progress, require_writable, write_json
 from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
 from cmpc_tf2.overlays import draw_masks
+from cmpc_tf2.processes import process_pool
 
 if TYPE_CHECKING:
     from cmpc_tf2.predictor import TwoStageModel
@@ -35,6 +39,7 @@ def evaluate(
     dcrf: bool = False,
     exact_masks: bool = False,
     batch_size: int = 4,
+    workers: int = 0,
     on_prediction: Callable[[int, Sample, np.ndarray], None] | None = None,
 ) -> dict:
     """Scores a model on batches.
@@ -54,6 +59,7 @@ def evaluate(
         exact_masks: Leave out the rim: an interpolated value counts from one half on. Not comparable with published
             numbers.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
+        workers: With `dcrf`, processes that refine and score while the model goes on. They change no number.
         on_prediction: Called with each sample's index, the sample and its final mask, bool `(h, w)`.
 
     Returns:
@@ -64,25 +70,15 @@ def evaluate(
     """
     plain, refined = SegmentationScores(), SegmentationScores()
     skipped, records = [], []
-
-    def score(mask: np.ndarray, sample: Sample) -> tuple[np.ndarray, int, int]:
-        if exact_masks:
-            prediction = restore_map(mask, *sample.mask.shape, border="constant") >= 0.5
-        else:
-            prediction = restore_mask(mask, *sample.mask.shape)
-        return prediction, *intersection_and_union(prediction, sample.mask)
-
-    for index, sample, fitted, logits in _predictions(model, paths, batch_size, skipped):
-        prediction, intersection, union = score(logits >= SCORE_THRESHOLD, sample)
-        plain.add(intersection, union)
-        record = {"index": index, "intersection": intersection, "union": union}
-        if dcrf:
-            prediction, intersection, union = score(refine_mask(expit(logits), fitted), sample)
-            refined.add(intersection, union)
-            record |= {"dcrf_intersection": intersection, "dcrf_union": union}
-        records.append(record)
-        if on_prediction is not None:
-            on_prediction(index, sample, prediction)
+    score = functools.partial(_score, dcrf=dcrf, exact_masks=exact_masks)
+    with _mapping(score, workers if dcrf else 0) as scored:
+        for (index, sample, _, _), (prediction, record) in scored(_predictions(model, paths, batch_size, skipped)):
+            plain.add(record["intersection"], record["union"])
+            if dcrf:
+                refined.add(record["dcrf_intersection"], record["dcrf_union"])
+            records.append({"index": index, **record})
+            if on_prediction is not None:
+                on_prediction(index, sample, prediction)
 
     return {
         "samples": len(records),
@@ -91,6 +87,53 @@ def evaluate(
         "dcrf": refined.summary() if dcrf else None,
         "per_sample": records,
     }
+
+
+def _score(predicted: tuple, dcrf: bool, exact_masks: bool) -> tuple[np.ndarray, dict]:
+    """The final mask of a sample, and its record."""
+    _, sample, fitted, logits = predicted
+    record = {}
+
+    def restore(mask: np.ndarray, prefix: str) -> np.ndarray:
+        if exact_masks:
+            prediction = restore_map(mask, *sample.mask.shape, border="constant") >= 0.5
+        else:
+            prediction = restore_mask(mask, *sample.mask.shape)
+        intersection, union = intersection_and_union(prediction, sample.mask)
+        record.update({f"{prefix}intersection": intersection, f"{prefix}union": union})
+        return prediction
+
+    prediction = restore(logits >= SCORE_THRESHOLD, "")
+    if dcrf:
+        prediction = restore(refine_mask(expit(logits), fitted), "dcrf_")
+    return prediction, record
+
+
+@contextlib.contextmanager
+def _mapping(function: Callable, workers: int) -> Iterator[Callable]:
+    """Gives a function that yields pairs of an item and its result, in order; in processes if there are workers.
+
+    However many items there are, only a few are held at a time.
+    """
+    if not workers:
+        yield lambda items: ((item, function(item)) for item in items)
+        return
+    pool = process_pool(workers)
+
+    def mapped(items):
+        waiting = collections.deque()
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            while len(waiting) > 4 * workers or (waiting and waiting[0][1].done()):
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
+
+    try:
+        yield mapped
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _predictions(
@@ -139,6 +182,8 @@ def run(arguments: argparse.Namespace):
     dataset = find_dataset(arguments.dataset, arguments.split)
     if arguments.batch_size < 1:
         raise UsageError(f"-bs: expected a whole number above 0, received {arguments.batch_size}")
+    if arguments.workers < 0:
+        raise UsageError(f"--workers: expected a whole number, received {arguments.workers}")
     if arguments.dcrf:
         load_densecrf()
     if arguments.report:
@@ -146,10 +191,10 @@ def run(arguments: argparse.Namespace):
     paths = list_batches(arguments.batch_root, dataset.name, arguments.split)
     check_batches(paths)
 
-    from cmpc_tf2.checkpoints import load_model
+    from cmpc_tf2.checkpoints import load_for_inference
     from cmpc_tf2.predictor import TwoStageModel
 
-    model = TwoStageModel(load_model(arguments.model))
+    model = TwoStageModel(load_for_inference(arguments.model, arguments.precision, arguments.image_size))
     if arguments.overlays:
         os.makedirs(arguments.overlays, exist_ok=True)
 
@@ -162,6 +207,7 @@ def run(arguments: argparse.Namespace):
         dcrf=arguments.dcrf,
         exact_masks=arguments.exact_masks,
         batch_size=arguments.batch_size,
+        workers=arguments.workers,
         on_prediction=write_overlay if arguments.overlays else None,
     )
     if not result["samples"]:

@@ -29,10 +29,11 @@ def run(arguments: argparse.Namespace):
     image = read_image(arguments.image, upright=True)
     vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
 
-    from cmpc_tf2.checkpoints import load_model
+    from cmpc_tf2.checkpoints import load_for_inference
     from cmpc_tf2.predictor import Predictor
 
-    predictor = Predictor(load_model(arguments.model), vocabulary)
+    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size)
+    predictor = Predictor(model, vocabulary)
     predictor.set_image(image)
     for expression in arguments.expression:
         warn_of_lost_words(expression, predictor.vocabulary, arguments.model)

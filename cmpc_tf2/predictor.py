@@ -18,12 +18,13 @@ class TwoStageModel:
 
     Args:
         model: A CMPC model. Its batch norms are folded into a copy of the encoder.
+        jit_compile: Compile with XLA; on CPUs that is slower.
 
     Raises:
         InputError: Keras runs on another backend than TensorFlow.
     """
 
-    def __init__(self, model: CMPC):
+    def __init__(self, model: CMPC, jit_compile: bool = False):
         backend = keras.backend.backend()
         if backend != "tensorflow":
             raise InputError(
@@ -39,10 +40,12 @@ class TwoStageModel:
         self._encode = tf.function(
             lambda image: encoder(image, training=False),
             input_signature=[tf.TensorSpec((None, size, size, 3), tf.float32)],
+            jit_compile=jit_compile,
         )
         self._decode = tf.function(
             lambda features, token_ids: decoder({**features, "token_ids": token_ids}, training=False)["mask_logits"],
             input_signature=[feature_specs, tf.TensorSpec((None, words), tf.int32)],
+            jit_compile=jit_compile,
         )
 
     def encode(self, images: np.ndarray) -> dict[str, tf.Tensor]:

@@ -154,7 +154,8 @@ def train(
     from cmpc_tf2.checkpoints import OptimizerState, load_training, save_model, save_training
     from cmpc_tf2.data.pipeline import samples_of_step, training_dataset
     from cmpc_tf2.distribution import is_chief, make_strategy, require_divisible, take_steps
-    from cmpc_tf2.trainer import Trainer, computing_in
+    from cmpc_tf2.precision import computing_in
+    from cmpc_tf2.trainer import Trainer
 
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()

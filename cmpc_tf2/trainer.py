@@ -1,7 +1,5 @@
 """One step of training, which Keras' `fit` and the loop over several machines share."""
 
-import contextlib
-
 import keras
 import tensorflow as tf
 
@@ -132,14 +130,3 @@ def _agree_on_overflow(gradients: list[tf.Tensor], replica) -> list[tf.Tensor]:
     finite_devices = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(is_finite, tf.float32))
     factor = tf.where(finite_devices < replica.num_replicas_in_sync, float("nan"), 1.0)
     return [gradient * factor for gradient in gradients]
-
-
-@contextlib.contextmanager
-def computing_in(precision: str):
-    """Within the block, layers that are built or loaded compute in this precision; their weights are float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

@@ -15,6 +15,8 @@ from small import SMALL, WORDS
 
 EXPRESSIONS = ["the red circle", "left of the blue square", "man", "red man", "the man", "blue", "left circle"]
 
+SIZES = (["--image-size", "32"], ["--image-size", "48"])
+
 
 @pytest.fixture
 def split(tmp_path):
@@ -74,6 +76,36 @@ def test_batch_size_changes_no_number(small_model_file, split, tmp_path):
     assert all(report == reports[0] for report in reports)
     assert reports[0]["samples"] == 7
     assert [record["index"] for record in reports[0]["per_sample"]] == list(range(7))
+
+
+def test_processes_change_no_number(small_model_file, split, tmp_path, capsys):
+    pytest.importorskip("pydensecrf")
+    reports = [evaluate(small_model_file, split, tmp_path, "-c", "--workers", workers) for workers in ("0", "2")]
+    assert reports[0] == reports[1]
+    assert [record["index"] for record in reports[0]["per_sample"]] == list(range(7))
+    assert main(["evaluate", "--model", str(small_model_file), *split, "--workers", "-1"]) == 2
+    assert "--workers: expected a whole number, received -1" in capsys.readouterr().err
+
+
+def test_bfloat16_gives_nearly_the_same_scores(small_model_file, split, tmp_path):
+    exact, fast = (evaluate(small_model_file, split, tmp_path, "--precision", p) for p in ("float32", "bfloat16"))
+    assert exact["per_sample"] != fast["per_sample"]
+    assert fast["plain"]["mean_iou"] == pytest.approx(exact["plain"]["mean_iou"], abs=0.03)
+
+
+def test_another_size_of_picture(small_model, small_model_file, split, tmp_path, capsys):
+    usual, same, larger = (evaluate(small_model_file, split, tmp_path, *o) for o in ([], *SIZES))
+    assert usual == same
+    assert [r["union"] for r in larger["per_sample"]] != [r["union"] for r in usual["per_sample"]]
+    assert larger["plain"]["mean_iou"] == pytest.approx(usual["plain"]["mean_iou"], abs=0.1)
+    assert main(["evaluate", "--model", str(small_model_file), *split, "--image-size", "50"]) == 1
+    assert "ModelConfig.image_size: expected a multiple of 8 pixels; received 50" in capsys.readouterr().err
+    resized = small_model.at_size(48)
+    assert resized.vocabulary == small_model.vocabulary
+    cells = {v.path: v.shape for v in resized.variables if "peephole" in v.path}
+    assert set(cells.values()) == {(6, 6, 14)}
+    for weight, other in zip(small_model.at_size(32).variables, small_model.variables, strict=True):
+        np.testing.assert_array_equal(weight, other)
 
 
 def test_scores_follow_from_the_records(small_model_file, split, tmp_path, capsys):

@@ -4,17 +4,14 @@ A split is built in a hidden folder beside its place and moved there when it is 
 journal in that folder says how far the build is, so that the same command goes on where an earlier one was stopped.
 """
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import errno
 import functools
 import json
 import logging
-import multiprocessing
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +37,7 @@ from cmpc_tf2.data.shapes import write_shapes
 from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import progress, write_json
+from cmpc_tf2.processes import process_pool
 
 logger = logging.getLogger(__name__)
 
@@ -300,25 +298,12 @@ def _map_in_order(worker: "_Worker", references: list[Reference], first: int, wo
     if workers == 1:
         yield map(worker, numbered)
         return
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_exit_with_parent
-    )
+    pool = process_pool(workers)
     try:
         # Neighbouring references share pictures: in chunks they meet in one process.
         yield pool.map(worker, numbered, chunksize=8)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _exit_with_parent():
-    """Ends a worker when the build is killed, so that nothing writes into a folder that a restart has taken up."""
-    parent = multiprocessing.parent_process()
-
-    def wait():
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """CMPC-I: the parts put together."""
 
+import dataclasses
+
 import keras
 from keras import layers, ops
 
@@ -80,6 +82,29 @@ class CMPC(keras.Model):
         image = keras.Input(self.image_encoder.input_shape[1:], name="image")
         features = self.image_encoder.get_layer("visual_projection")(backbone(image))
         return keras.Model(image, features, name="image_encoder")
+
+    def at_size(self, image_size: int) -> "CMPC":
+        """The same weights for pictures of another size.
+
+        The ConvLSTM's peepholes have one weight per cell; they are resized bilinearly. Everything else does not depend
+        on the size.
+
+        Differs from TF1: a checkpoint is bound to its size there. Scores at another size are not the published ones.
+
+        Args:
+            image_size: Side of the pictures in pixels, a multiple of 8.
+
+        Returns:
+            A new model.
+        """
+        config = dataclasses.replace(self.config, image_size=image_size)
+        model = CMPC(config, vocabulary=self.vocabulary, name=self.name)
+        for target, source in zip(model.variables, self.variables, strict=True):
+            value = ops.convert_to_tensor(source)
+            if target.shape != source.shape:
+                value = ops.image.resize(value, target.shape[:2], interpolation="bilinear")
+            target.assign(value)
+        return model
 
     def get_config(self):
         return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}

@@ -1,0 +1,102 @@
+"""Full-size inference: one expression, seven of one picture, and batches, against the original's graph in the same run.
+
+The naive graph is the original's, operation for operation (`naive_graph.py`). Peak memory is measured in a process per
+row, which also times the naive graph beside it.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+ROWS = {
+    "naive graph, 1 expression": ("naive", 1, 1),
+    "1 expression": ("ours", 1, 1),
+    "7 expressions of 1 picture": ("ours", 1, 7),
+    "4 pictures, 1 expression each": ("ours", 4, 4),
+    "16 pictures, 1 expression each": ("ours", 16, 16),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--jit-compile", action="store_true", help="compile with XLA")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    parser.add_argument("--alone", choices=ROWS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.alone:
+        print(json.dumps(measure_row(*ROWS[arguments.alone], arguments)))
+        return
+    results = {}
+    print(f"{arguments.precision}{', XLA' if arguments.jit_compile else ''}; per expression:")
+    print(f"{'':32}{'s':>8}{'cost':>8}{'times naive':>13}{'peak MB':>9}{'GFLOP/s':>9}")
+    for name in arguments.rows:
+        command = [sys.executable, __file__, "--alone", name, "--precision", arguments.precision]
+        command += ["--repeats", str(arguments.repeats)] + ["--jit-compile"] * arguments.jit_compile
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+        results[name] = row = json.loads(output.splitlines()[-1])
+        print(
+            f"{name:32}{row['seconds']:8.3f}{row['cost']:8.0f}{row['times_naive']:13.2f}"
+            f"{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
+            flush=True,
+        )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+
+
+def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.Namespace) -> dict:
+    """Figures of one row, per expression."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from measuring import interleave
+    from naive_graph import NaiveGraph
+
+    from cmpc_tf2.config import ModelConfig
+    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_tf2.precision import computing_in
+    from cmpc_tf2.predictor import TwoStageModel
+
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (pictures, 320, 320, 3), dtype=np.uint8)
+    token_ids = np.zeros((expressions, 20), np.int32)
+    token_ids[:, 12:] = rng.integers(4, 12112, size=(expressions, 8))
+    image = tf.constant(rng.normal(0, 60, (1, 320, 320, 3)), tf.float32)
+
+    naive = NaiveGraph(CMPC(ModelConfig(), name="cmpc"))
+    compute = tf.function(lambda image, ids: naive(image, ids)["mask_logits"])
+
+    def run_naive():
+        compute(image, tf.constant(token_ids[:1])).numpy()
+
+    if kind == "naive":
+        (figures,) = interleave([run_naive], arguments.repeats)
+        return {**figures, "times_naive": 1.0}
+    with computing_in(arguments.precision, weights=arguments.precision):
+        model = TwoStageModel(CMPC(ModelConfig(), name="cmpc"), jit_compile=arguments.jit_compile)
+
+    def run_ours():
+        model.decode(model.encode(images), token_ids)
+
+    # Alone first: the peak is that of both, so it is taken before the naive graph has run.
+    run_ours()
+    run_ours()
+    from measuring import peak_megabytes
+
+    peak = peak_megabytes()
+    figures, comparison = interleave([run_ours, run_naive], arguments.repeats)
+    figures |= {name: figures[name] / expressions for name in ("seconds", "cost")}
+    return {**figures, "times_naive": comparison["seconds"] / figures["seconds"], "peak_mb": peak}
+
+
+if __name__ == "__main__":
+    main()

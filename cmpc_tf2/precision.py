@@ -1,0 +1,24 @@
+"""What the layers of a model compute in."""
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+
+@contextlib.contextmanager
+def computing_in(precision: str, weights: str = "float32") -> Iterator[None]:
+    """Within the block, layers that are built or loaded compute in this precision.
+
+    Norms, softmaxes and logits stay float32 in any case: their layers say so themselves.
+
+    Args:
+        precision: `float32`, `bfloat16` or `float16`.
+        weights: What the weights are kept in: float32 to train them, the precision itself to only use them.
+    """
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision if weights == precision else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
