@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS
 from cmpc_tf2.layers.spatial_grid import spatial_grid
 from cmpc_tf2.losses import LOSS_WEIGHTS, WEIGHT_DECAY
-from cmpc_tf2.models.backbone import BATCH_NORM_EPSILON, bottleneck_names, convolution_and_norm
+from cmpc_tf2.models.backbone import BATCH_NORM_EPSILON, DILATIONS, bottleneck_names, convolution_and_norm
 from cmpc_tf2.optimization import BiasDoublingAdam, polynomial_schedule
 from convert_tf1_ckpt import tf1_shape
 from tf1_name_map import SCOPE, cmpc_pairs
@@ -113,7 +113,7 @@ class NaiveGraph:
         x = tf.nn.max_pool2d(convolve(image, "conv1", stride=2), 3, 2, "SAME")
         taps = {}
         for stage, depth in zip((2, 3, 4, 5), self.config.backbone.depths, strict=True):
-            rate = {4: 2, 5: 4}.get(stage, 1)
+            rate = DILATIONS.get(stage, 1)
             for index, name in enumerate(bottleneck_names(stage, depth)):
                 stride = 2 if stage == 3 and index == 0 else 1
                 shortcut = x if index else convolve(x, f"{name}_branch1", stride, relu=False)

@@ -54,14 +54,17 @@ class BasicLSTM(keras.layers.Layer):
         c = h
         outputs = []
         for step in range(x.shape[1]):
-            i, j, f, o = ops.split(from_input[:, step] + ops.matmul(h, state_kernel), 4, axis=-1)
-            new_c = c * ops.sigmoid(f + self.FORGET_BIAS) + ops.sigmoid(i) * ops.tanh(j)
-            new_h = ops.sigmoid(o) * ops.tanh(new_c)
-            word_here = is_word[:, step, None]
-            outputs.append(ops.where(word_here, new_h, ops.zeros_like(new_h)))
-            h = ops.where(word_here, new_h, h)
-            c = ops.where(word_here, new_c, c)
-        return ops.stack(outputs, axis=1)
+
+            def read(gates=from_input[:, step], word_here=is_word[:, step, None], c=c, h=h):
+                i, j, f, o = ops.split(gates + ops.matmul(h, state_kernel), 4, axis=-1)
+                new_c = c * ops.sigmoid(f + self.FORGET_BIAS) + ops.sigmoid(i) * ops.tanh(j)
+                new_h = ops.sigmoid(o) * ops.tanh(new_c)
+                return ops.where(word_here, new_c, c), ops.where(word_here, new_h, h)
+
+            # Where no sentence of the batch has a word yet, the product, bound by reading the kernel, is not computed.
+            c, h = ops.cond(ops.any(is_word[:, step]), read, lambda c=c, h=h: (c, h))
+            outputs.append(h)
+        return ops.where(is_word[:, :, None], ops.stack(outputs, axis=1), 0.0)
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}

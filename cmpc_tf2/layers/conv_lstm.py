@@ -58,21 +58,20 @@ class PeepholeConvLSTM(keras.layers.Layer):
             norm.build((None, *cells))
 
     def call(self, sequence):
-        input_kernel = self.kernel[: self.input_channels]
-        state_kernel = self.kernel[self.input_channels :]
+        # A product per gate: splitting one product of all gates would copy more than the kernels are.
+        kernel_j, kernel_i, kernel_f, kernel_o = ops.split(self.kernel, 4, axis=1)
         c = h = None
         for x in sequence:
-            gates = ops.matmul(x, input_kernel)
-            if h is not None:
-                gates += ops.matmul(h, state_kernel)
-            j, i, f, o = ops.split(gates, 4, axis=-1)
+            inputs = x if c is None else ops.concatenate([x, h], axis=-1)
+            rows = inputs.shape[-1]
+            i = ops.matmul(inputs, kernel_i[:rows])
             if c is not None:
                 i += self.peephole_i * c
-                f += self.peephole_f * c
-            new_c = ops.sigmoid(self.norm_i(i)) * ops.tanh(self.norm_j(j))
+            new_c = ops.sigmoid(self.norm_i(i)) * ops.tanh(self.norm_j(ops.matmul(inputs, kernel_j[:rows])))
             if c is not None:  # In the first step c is zero: neither the peepholes nor the forget gate matter.
-                new_c += c * ops.sigmoid(self.norm_f(f) + self.FORGET_BIAS)
-            o = self.norm_o(o + self.peephole_o * new_c)
+                f = self.norm_f(ops.matmul(inputs, kernel_f[:rows]) + self.peephole_f * c)
+                new_c += c * ops.sigmoid(f + self.FORGET_BIAS)
+            o = self.norm_o(ops.matmul(inputs, kernel_o[:rows]) + self.peephole_o * new_c)
             c = self.norm_c(new_c)
             h = ops.sigmoid(o) * ops.tanh(c)
         return h

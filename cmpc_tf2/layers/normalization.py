@@ -64,6 +64,29 @@ class GlobalLayerNormalization(keras.layers.Layer):
     def call(self, x):
         axes = tuple(range(1, len(x.shape)))
         exact = ops.cast(x, "float32")
-        centred = exact - ops.mean(exact, axis=axes, keepdims=True)
-        variance = ops.mean(ops.square(centred), axis=axes, keepdims=True)
-        return ops.cast(centred * ops.rsqrt(variance + self.EPSILON) * self.gamma + self.beta, x.dtype)
+        mean, variance = ops.moments(exact, axes=axes, keepdims=True)
+        # Factor and offset of every channel first, so that the map itself is passed over only twice.
+        scale = ops.rsqrt(variance + self.EPSILON) * self.gamma
+        return ops.cast(exact * scale + (self.beta - mean * scale), x.dtype)
+
+    def normalize_mixture(self, weights, sources):
+        """The layer applied to `weights @ sources`, without passing over that product.
+
+        With weights that sum to 1, subtracting the mean, scaling and adding beta can be done to the few sources instead
+        of to the many mixtures; mean and variance follow from small matrices.
+
+        Args:
+            weights: `(B, N, T)`, every row sums to 1.
+            sources: `(B, T, C)`.
+
+        Returns:
+            `(B, N, C)`.
+        """
+        left, right = ops.cast(weights, "float32"), ops.cast(sources, "float32")
+        count = left.shape[1] * right.shape[2]
+        shares = ops.sum(left, axis=1)[:, :, None]  # (B, T, 1)
+        right = right - ops.sum(shares * right, axis=(1, 2), keepdims=True) / count
+        squares = ops.einsum("bnt,bns->bts", left, left) * ops.einsum("btc,bsc->bts", right, right)
+        variance = ops.sum(squares, axis=(1, 2), keepdims=True) / count
+        right = right * (ops.rsqrt(variance + self.EPSILON) * self.gamma) + self.beta
+        return ops.matmul(weights, ops.cast(right, sources.dtype))

@@ -5,8 +5,11 @@ import numpy as np
 from keras import layers
 
 from cmpc_tf2.config import PACKAGE, BackboneConfig
+from cmpc_tf2.layers.phases import MergePhases, SplitPhases
 
 BATCH_NORM_EPSILON = 1e-3
+# By stage: what takes the place of strides.
+DILATIONS = {4: 2, 5: 4}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -37,12 +40,20 @@ class DeepLabResNet(keras.Model):
         config: Widths and depths.
         folded: True builds the inference form: each batch norm is folded into its convolution, which has a bias
             instead. `fold_batch_norm` makes one from a trained model.
+        image_size: Side of the pictures, if all are square and of one size: dilated stages then run on phases where
+            the grid divides into them.
 
     Input: float32 `(B, H, W, 3)`, BGR minus mean.
     Output: dict of `c3`, `c4`, `c5`: float32 `(B, ceil(H/8), ceil(W/8), C)` with C of 512, 1024, 2048 at full width.
     """
 
-    def __init__(self, config: BackboneConfig | dict | None = None, folded: bool = False, **kwargs):
+    def __init__(
+        self,
+        config: BackboneConfig | dict | None = None,
+        folded: bool = False,
+        image_size: int | None = None,
+        **kwargs,
+    ):
         if not isinstance(config, BackboneConfig):
             config = BackboneConfig(**(config or {}))
 
@@ -70,29 +81,37 @@ class DeepLabResNet(keras.Model):
             x = convolve(x, f"{name}_branch2c", 4 * filters, 1, relu=False)
             return layers.ReLU(name=f"res{name}_relu")(layers.Add(name=f"res{name}")([shortcut, x]))
 
-        image = keras.Input((None, None, 3), name="image")
+        image = keras.Input((image_size, image_size, 3), name="image")
         x = convolve(image, "conv1", config.width, 7, strides=2)
         x = layers.MaxPooling2D(3, strides=2, padding="same", name="pool1")(x)
         taps = {}
         for stage, depth in zip((2, 3, 4, 5), config.depths, strict=True):
+            rate = DILATIONS.get(stage, 1)
+            on_phases = rate > 1 and image_size is not None and x.shape[1] % rate == 0
+            if on_phases:
+                x = SplitPhases(rate, name=f"split_phases_{stage}")(x)
             for index, name in enumerate(bottleneck_names(stage, depth)):
                 x = bottleneck(
                     x,
                     name,
                     filters=config.stage_filters(stage) // 4,
                     strides=2 if stage == 3 and index == 0 else 1,
-                    dilation={4: 2, 5: 4}.get(stage, 1),
+                    dilation=1 if on_phases else rate,
                     project=index == 0,
                 )
+            if on_phases:
+                x = MergePhases(rate, name=f"merge_phases_{stage}")(x)
             taps[f"c{stage}"] = x
         del taps["c2"]
 
         super().__init__(inputs=image, outputs=taps, **kwargs)
         self.config = config
         self.folded = folded
+        self.image_size = image_size
 
     def get_config(self):
-        return {"config": self.config.to_dict(), "folded": self.folded, "name": self.name}
+        sizes = {"config": self.config.to_dict(), "image_size": self.image_size}
+        return {**sizes, "folded": self.folded, "name": self.name}
 
 
 def convolution_and_norm(suffix: str) -> tuple[str, str]:
@@ -100,7 +119,7 @@ def convolution_and_norm(suffix: str) -> tuple[str, str]:
     return ("conv1", "bn_conv1") if suffix == "conv1" else (f"res{suffix}", f"bn{suffix}")
 
 
-def fold_batch_norm(backbone: DeepLabResNet) -> DeepLabResNet:
+def fold_batch_norm(backbone: DeepLabResNet, image_size: int | None = None) -> DeepLabResNet:
     """The inference form of a backbone: the same function, without batch norms.
 
     A batch norm with fixed statistics is one multiplication and one addition per channel, so it goes into the kernel
@@ -108,11 +127,12 @@ def fold_batch_norm(backbone: DeepLabResNet) -> DeepLabResNet:
 
     Args:
         backbone: A backbone with batch norms; it is left as it is.
+        image_size: Side of the pictures, if all are square and of one size: that makes it faster.
 
     Returns:
         A new folded backbone with its own weights.
     """
-    folded = DeepLabResNet(backbone.config, folded=True, name=backbone.name)
+    folded = DeepLabResNet(backbone.config, folded=True, image_size=image_size, name=backbone.name)
     for layer in folded.layers:
         if not isinstance(layer, layers.Conv2D):
             continue

@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, PACKAGE, ModelConfig, WordType
+from cmpc_tf2.layers.cell_dense import CellDense
 from cmpc_tf2.layers.conv_lstm import PeepholeConvLSTM
 from cmpc_tf2.layers.normalization import L2Normalize
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
@@ -78,7 +79,7 @@ class CMPC(keras.Model):
 
     def inference_encoder(self) -> keras.Model:
         """The image encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
-        backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"))
+        backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
         image = keras.Input(self.image_encoder.input_shape[1:], name="image")
         features = self.image_encoder.get_layer("visual_projection")(backbone(image))
         return keras.Model(image, features, name="image_encoder")
@@ -116,7 +117,7 @@ def build_visual_projection(config: ModelConfig) -> keras.Model:
     taps, outputs = {}, {}
     for level in LEVELS:
         taps[level] = keras.Input((size, size, config.backbone.stage_filters(int(level[1]))), name=level)
-        x = layers.Dense(config.feature_dim, name=f"lateral_{level}")(taps[level])
+        x = CellDense(config.feature_dim, name=f"lateral_{level}")(taps[level])
         x = L2Normalize(name=f"lateral_{level}_norm")(x)
         outputs[f"visual_{level}"] = MutanVisual(config.feature_dim, MUTAN_HEADS, name=f"mutan_visual_{level}")(x)
     return keras.Model(taps, outputs, name="visual_projection")

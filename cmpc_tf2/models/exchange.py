@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.cell_dense import CellDense
 from cmpc_tf2.layers.normalization import l2_normalize, softmax
 
 
@@ -45,7 +46,7 @@ class TextGuidedExchange(keras.layers.Layer):
         self.key = layers.Dense(channels, name="key")
         self.query = layers.Dense(channels, name="query")
         self.context = layers.Dense(channels, name="context")
-        self.transforms = [layers.Dense(channels, activation="relu", name=f"transform_{s}") for s in self.sources]
+        self.transforms = [CellDense(channels, activation="relu", name=f"transform_{s}") for s in self.sources]
         self.gates = [layers.Dense(channels, activation="sigmoid", name=f"gate_{s}") for s in self.sources]
         self.query.build(sentence_shape)
         self.context.build((None, channels + sentence_shape[-1]))

@@ -7,18 +7,19 @@ the heads are the blocks of one wide kernel.
 import math
 
 import keras
-from keras import layers, ops
+from keras import ops
 
 from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.cell_dense import CellDense
 from cmpc_tf2.layers.normalization import l2_normalize
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS, spatial_grid
 
 
-def _dense_heads(inputs: int, units: int, heads: int, name: str) -> layers.Dense:
+def _dense_heads(inputs: int, units: int, heads: int, name: str) -> CellDense:
     """A layer of `heads` blocks, each initialised as if it stood alone (Glorot uniform)."""
     limit = math.sqrt(6 / (inputs + units))
     initializer = keras.initializers.RandomUniform(-limit, limit)
-    return layers.Dense(heads * units, activation="tanh", kernel_initializer=initializer, name=name)
+    return CellDense(heads * units, activation="tanh", kernel_initializer=initializer, name=name)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

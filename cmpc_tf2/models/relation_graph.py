@@ -6,6 +6,7 @@ import keras
 from keras import layers, ops
 
 from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.cell_dense import CellDense
 from cmpc_tf2.layers.normalization import GlobalLayerNormalization, l2_normalize
 
 
@@ -17,7 +18,8 @@ class GraphConvolution(keras.layers.Layer):
 
     Call arguments:
         nodes: `(B, N, C)`.
-        messages: `(B, N, C)`, the adjacency times the nodes.
+        weights: `(B, N, T)`, every row sums to 1.
+        sources: `(B, T, C)`; the messages are `weights @ sources`.
 
     Returns:
         `(B, N, C)`, of unit norm.
@@ -29,12 +31,12 @@ class GraphConvolution(keras.layers.Layer):
         self.update_norm = GlobalLayerNormalization(name="update_norm")
 
     def build(self, nodes_shape):
-        self.update = layers.Dense(nodes_shape[-1], name="update")
+        self.update = CellDense(nodes_shape[-1], name="update")
         for layer in (self.message_norm, self.update, self.update_norm):
             layer.build(nodes_shape)
 
-    def call(self, nodes, messages):
-        nodes = ops.relu(nodes + self.message_norm(messages))
+    def call(self, nodes, weights, sources):
+        nodes = ops.relu(nodes + self.message_norm.normalize_mixture(weights, sources))
         return l2_normalize(ops.relu(self.update_norm(self.update(nodes))))
 
 
@@ -48,7 +50,8 @@ class RelationGraph(keras.layers.Layer):
         A = softmax(a over words) softmax(a over cells)^T             N x N
         g = GraphConvolution(m, A m)
 
-    Neither A nor `m W_m` is ever formed: both products are reassociated, which is exact and some forty times cheaper.
+    Neither A nor A m nor `m W_m` is ever formed: the products are reassociated, which is exact and some forty times
+    cheaper.
 
     Source: `build_spa_graph` in `CMPC_model.py` of CMPC-Refseg.
 
@@ -78,8 +81,7 @@ class RelationGraph(keras.layers.Layer):
         nodes = ops.reshape(cells, (-1, height * width, channels))  # (B, N, C)
         over_words, over_cells = self.assignments(nodes, words, relation_probs, is_word)
         gathered = ops.einsum("bnt,bnc->btc", over_cells, nodes)
-        messages = ops.einsum("bnt,btc->bnc", over_words, gathered)
-        return ops.reshape(self.convolution(nodes, messages), (-1, height, width, channels))
+        return ops.reshape(self.convolution(nodes, over_words, gathered), (-1, height, width, channels))
 
     def assignments(self, nodes, words, relation_probs, is_word):
         """The two factors of the adjacency: softmax over words, softmax over cells; both `(B, N, T)`, 0 at pads."""

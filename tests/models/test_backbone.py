@@ -65,3 +65,14 @@ def test_folding_changes_nothing(backbone, image):
     assert not [layer for layer in folded.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for level, tap in folded(image).items():
         np.testing.assert_allclose(tap, expected[level], atol=1e-5 * np.abs(expected[level]).max())
+
+
+@pytest.mark.parametrize("side, stages", [(64, {4, 5}), (48, {4}), (40, set())])
+def test_phases_change_nothing(side, stages, backbone, rng):
+    """Of both dilated stages, of the first alone, of none: whatever the grid of side / 8 divides into."""
+    image = rng.normal(0, 50, size=(2, side, side, 3)).astype("float32")
+    folded = fold_batch_norm(backbone, image_size=side)
+    names = {layer.name for layer in folded.layers}
+    assert {stage for stage in (4, 5) if f"split_phases_{stage}" in names} == stages
+    for level, tap in backbone(image).items():
+        np.testing.assert_allclose(folded(image)[level], tap, atol=1e-5 * np.abs(tap).max())

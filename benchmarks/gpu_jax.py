@@ -1,0 +1,119 @@
+"""The model on a GPU through Keras' JAX backend: forward and training step by batch size and precision.
+
+`models/` and `layers/` use Keras alone, so TensorFlow is not needed here: Keras, JAX and NumPy are. Prints milliseconds
+a step, samples a second and the device's peak memory.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "jax"
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import jax
+import keras
+import numpy as np
+
+from cmpc_tf2.config import ModelConfig
+from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy, regularize
+from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, polynomial_schedule
+from cmpc_tf2.precision import computing_in
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
+    parser.add_argument("--sizes", type=Path, metavar="FILE.json", help="sizes of the model, if not the usual")
+    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    arguments = parser.parse_args()
+    sizes = json.loads(arguments.sizes.read_bytes()) if arguments.sizes else {}
+    device = jax.devices()[0]
+    print(f"{device.device_kind}, JAX {jax.__version__}, Keras {keras.__version__}, {time.strftime('%Y-%m-%d')}")
+    print(f"{'':24}{'batch':>6}{'ms':>10}{'samples/s':>11}{'peak GB':>9}")
+    results = []
+    for precision in arguments.precisions:
+        with computing_in(precision):
+            model = CMPC(ModelConfig(**sizes), name="cmpc")
+        freeze_backbone(model)
+        regularize(model)
+        for size in arguments.batch_sizes:
+            for name, make in (("forward", make_forward), ("training step", make_training_step)):
+                seconds = measure(make(model, size), arguments.repeats)
+                peak = (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 1e9
+                results.append({"what": name, "precision": precision, "batch": size, "s": seconds, "peak_gb": peak})
+                print(
+                    f"{precision + ' ' + name:24}{size:6}{1000 * seconds:10.1f}{size / seconds:11.1f}{peak:9.1f}",
+                    flush=True,
+                )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+
+
+def inputs_of(model: CMPC, size: int) -> dict:
+    """Random pictures and expressions."""
+    rng = np.random.default_rng(0)
+    config = model.config
+    token_ids = np.zeros((size, config.max_words), np.int32)
+    token_ids[:, -8:] = rng.integers(4, config.vocabulary_size, size=(size, 8))
+    image = rng.normal(0, 60, (size, config.image_size, config.image_size, 3)).astype(np.float32)
+    return {"image": jax.device_put(image), "token_ids": jax.device_put(token_ids)}
+
+
+def make_forward(model: CMPC, size: int):
+    """A function that computes the masks of a batch."""
+    inputs = inputs_of(model, size)
+    state = [v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables]
+    compute = jax.jit(lambda state, inputs: model.stateless_call(*state, inputs, training=False)[0]["mask_logits"])
+    return lambda: compute(state, inputs)
+
+
+def make_training_step(model: CMPC, size: int):
+    """A function that takes a training step, as `cmpc_tf2.trainer` does; the model itself stays as it is."""
+    inputs = inputs_of(model, size)
+    side = model.config.image_size
+    target = jax.device_put((np.random.default_rng(1).random((size, side, side, 1)) < 0.2).astype(np.float32))
+    optimizer = BiasDoublingAdam(polynomial_schedule())
+    optimizer.build(model.trainable_variables)
+    entropy = SummedCrossEntropy()
+    frozen = [v.value for v in model.non_trainable_variables]
+    decays = [v.regularizer for v in model.trainable_variables]
+
+    def loss(trained, inputs, target):
+        logits, _ = model.stateless_call(trained, frozen, inputs, training=True)
+        data = sum(weight * entropy(target, logits[name]) for name, weight in LOSS_WEIGHTS.items())
+        return data + sum(decay(weight) for decay, weight in zip(decays, trained, strict=True) if decay)
+
+    @jax.jit
+    def step(trained, slots, inputs, target):
+        value, gradients = jax.value_and_grad(loss)(trained, inputs, target)
+        return value, *optimizer.stateless_apply(slots, gradients, trained)
+
+    state = [[v.value for v in model.trainable_variables], [v.value for v in optimizer.variables]]
+
+    def run():
+        value, state[0], state[1] = step(*state, inputs, target)
+        return value
+
+    return run
+
+
+def measure(function, repeats: int) -> float:
+    """Median seconds of a call, after two that are not counted."""
+    seconds = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        jax.block_until_ready(function())
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[2:])
+
+
+if __name__ == "__main__":
+    main()

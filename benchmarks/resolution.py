@@ -1,0 +1,76 @@
+"""Cost and peak memory of one expression by picture size, here and in the original's graph.
+
+The number of cells grows with the square of the size; the original's graph has matrices of cells times cells. Each row
+runs in a process of its own, so that its peak memory is its own.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+SIZES = (320, 480, 640)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.alone:
+        kind, size = arguments.alone
+        print(json.dumps(measure(kind, int(size), arguments.repeats)))
+        return
+    results = {}
+    print(f"{'':8}{'size':>6}{'cells':>7}{'s':>8}{'cost':>8}{'per 1000 cells':>16}{'peak MB':>9}")
+    for kind in ("ours", "naive"):
+        for size in SIZES:
+            command = [sys.executable, __file__, "--alone", kind, str(size), "--repeats", str(arguments.repeats)]
+            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+            output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+            results[f"{kind} {size}"] = row = json.loads(output.splitlines()[-1])
+            cells = (size // 8) ** 2
+            print(
+                f"{kind:8}{size:6}{cells:7}{row['seconds']:8.3f}{row['cost']:8.0f}{1000 * row['cost'] / cells:16.0f}"
+                f"{row['peak_mb']:9.0f}",
+                flush=True,
+            )
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+
+
+def measure(kind: str, size: int, repeats: int) -> dict:
+    """Figures of one row."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from measuring import interleave
+    from naive_graph import NaiveGraph
+
+    from cmpc_tf2.config import ModelConfig
+    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_tf2.predictor import TwoStageModel
+
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    model = CMPC(ModelConfig(image_size=size), name="cmpc")
+    token_ids = np.zeros((1, 20), np.int32)
+    token_ids[:, 12:] = rng.integers(4, 12112, size=(1, 8))
+    if kind == "naive":
+        compute = tf.function(NaiveGraph(model))
+        image = tf.constant(rng.normal(0, 60, (1, size, size, 3)), tf.float32)
+        (figures,) = interleave([lambda: compute(image, tf.constant(token_ids))["mask_logits"].numpy()], repeats)
+        return figures
+    ready = TwoStageModel(model)
+    images = rng.integers(0, 256, (1, size, size, 3), dtype=np.uint8)
+    (figures,) = interleave([lambda: ready.decode(ready.encode(images), token_ids)], repeats)
+    return figures
+
+
+if __name__ == "__main__":
+    main()

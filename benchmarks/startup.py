@@ -1,0 +1,55 @@
+"""How long a user waits before anything happens: `--help` of every command, loading a full-size model, exporting it."""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMANDS = (
+    "build_batches.py",
+    "tools/convert_tf1_ckpt.py",
+    *(f"-m cmpc_tf2 {name}" for name in ("train", "evaluate", "predict", "export", "demo")),
+)
+MAKE_MODEL = """
+import sys
+from cmpc_tf2.checkpoints import save_model
+from cmpc_tf2.config import ModelConfig
+from cmpc_tf2.models.cmpc import CMPC
+save_model(CMPC(ModelConfig(), name="cmpc"), sys.argv[1])
+"""
+LOAD_MODEL = "import sys, cmpc_tf2; cmpc_tf2.load_model(sys.argv[1])"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
+    for command in COMMANDS:
+        seconds = [run(*command.split(), "--help") for _ in range(arguments.repeats)]
+        print(f"{command + ' --help':44}{statistics.median(seconds):7.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder) / "full.keras"
+        run("-c", MAKE_MODEL, model)
+        print(f"{'load_model at full size, from a new process':44}{run('-c', LOAD_MODEL, model):7.2f} s")
+        exported = Path(folder) / "exported"
+        seconds = run("-m", "cmpc_tf2", "export", "--model", model, "--output", exported)
+        size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
+        print(f"{f'export at full size, checked ({size / 1e6:.0f} MB)':44}{seconds:7.2f} s")
+
+
+def run(*words) -> float:
+    """Seconds that a Python command takes."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    start = time.perf_counter()
+    command = [sys.executable, *map(str, words)]
+    subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
