@@ -31,7 +31,7 @@ def load_model(path: str | os.PathLike) -> CMPC:
     Raises:
         InputError: The file is missing, damaged or something else.
     """
-    return _load(path, CMPC, "a CMPC model")
+    return load_kind(path, CMPC, "a CMPC model")
 
 
 def load_for_inference(path: str | os.PathLike, precision: str = "float32", image_size: int | None = None) -> CMPC:
@@ -49,12 +49,46 @@ def load_for_inference(path: str | os.PathLike, precision: str = "float32", imag
 
 def load_backbone(path: str | os.PathLike) -> DeepLabResNet:
     """Loads a bare backbone; as `load_model`."""
-    return _load(path, DeepLabResNet, "a DeepLab-ResNet backbone")
+    return load_kind(path, DeepLabResNet, "a DeepLab-ResNet backbone")
 
 
-def load_any(path: str | os.PathLike) -> CMPC | DeepLabResNet:
-    """Loads either kind; as `load_model`."""
-    return _load(path, (CMPC, DeepLabResNet), "a CMPC model or backbone")
+def load_kind(path: str | os.PathLike, kind: type | tuple[type, ...], expectation: str) -> keras.Model:
+    """Loads a model of a kind; the class must have been imported.
+
+    Args:
+        path: A `.keras` file.
+        kind: The class that is expected, or several.
+        expectation: The same in words, for messages.
+
+    Raises:
+        InputError: The file is missing, damaged or something else.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a .keras file")
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such model file; "
+            "make one with `python tools/convert_tf1_ckpt.py --checkpoint PREFIX --output FILE.keras`"
+        )
+    if path.suffix != ".keras":
+        raise InputError(
+            f"{path}: expected a .keras file; TensorFlow 1 checkpoints are converted with tools/convert_tf1_ckpt.py"
+        )
+    with path.open("rb") as file:
+        is_archive = zipfile.is_zipfile(file)
+    if not is_archive:
+        raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again")
+    try:
+        model = keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        if "safe_mode" in str(error):
+            reason = "it holds code, which is never loaded"
+        raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
+    if not isinstance(model, kind):
+        raise InputError(f"{path}: expected {expectation}, found a {type(model).__name__}")
+    return model
 
 
 def save_model(model: keras.Model, path: str | os.PathLike):
@@ -156,32 +190,3 @@ def require_model_path(path: str | os.PathLike):
     if Path(path).suffix != ".keras":
         raise InputError(f"{path}: expected a name that ends in .keras")
     require_writable(path)
-
-
-def _load(path, kind, expectation: str):
-    path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; expected a .keras file")
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such model file; "
-            "make one with `python tools/convert_tf1_ckpt.py --checkpoint PREFIX --output FILE.keras`"
-        )
-    if path.suffix != ".keras":
-        raise InputError(
-            f"{path}: expected a .keras file; TensorFlow 1 checkpoints are converted with tools/convert_tf1_ckpt.py"
-        )
-    with path.open("rb") as file:
-        is_archive = zipfile.is_zipfile(file)
-    if not is_archive:
-        raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again")
-    try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if "safe_mode" in str(error):
-            reason = "it holds code, which is never loaded"
-        raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
-    if not isinstance(model, kind):
-        raise InputError(f"{path}: expected {expectation}, found a {type(model).__name__}")
-    return model

@@ -35,6 +35,7 @@ class WordType(str, enum.Enum):
     ENTITY = "entity"
     ATTRIBUTE = "attribute"
     RELATION = "relation"
+    ACTION = "action"
     UNNECESSARY = "unnecessary"
 
 

@@ -9,7 +9,7 @@ from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, polynomial_
 
 
 class Trainer(keras.Model):
-    """A model that shares all weights with a CMPC model and knows how to train them.
+    """A model that shares all weights with a CMPC model, for images or video, and knows how to train them.
 
     The CMPC model stays plain, to be saved. The loss of a step is
 
@@ -76,13 +76,12 @@ class Trainer(keras.Model):
         inputs, target = data
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
-            logits = self({"image": inputs["image"], "token_ids": inputs["token_ids"]}, training=True)
+            logits = self({name: inputs[name] for name in self.input}, training=True)
             losses = {name: self.cross_entropy(target, logits[name]) for name in LOSS_WEIGHTS}
             decay = tf.add_n(self.losses) / replicas
             loss = _weighted(losses) + decay
             if self.is_masked:
-                masked_inputs = {"image": inputs["masked_image"], "token_ids": inputs["masked_token_ids"]}
-                masked_logits = self(masked_inputs, training=True)
+                masked_logits = self({name: inputs[f"masked_{name}"] for name in self.input}, training=True)
                 probabilities = {name: tf.stop_gradient(tf.sigmoid(logits[name])) for name in LOSS_WEIGHTS}
                 masked_loss = _weighted(
                     {name: self.cross_entropy(probabilities[name], masked_logits[name]) for name in LOSS_WEIGHTS}

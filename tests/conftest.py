@@ -52,6 +52,24 @@ def tiny_model(tiny_prefix, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def video_golden() -> dict[str, np.ndarray]:
+    return dict(np.load(GOLDEN / "video_tiny.npz"))
+
+
+@pytest.fixture(scope="session")
+def video_values() -> dict[str, np.ndarray]:
+    """Variables of the training checkpoint behind `video_tiny.npz`."""
+    return checkpoint_values("video_tiny_train", TINY_SCORE_BIAS)
+
+
+@pytest.fixture(scope="session")
+def video_prefix(video_values, tmp_path_factory) -> str:
+    prefix = str(tmp_path_factory.mktemp("video") / "a2d_iter_6.tfmodel")
+    write_checkpoint(prefix, video_values)
+    return prefix
+
+
+@pytest.fixture(scope="session")
 def full_prefix(tmp_path_factory) -> str:
     """A full-size training checkpoint: 118.7 M weights with their Adam slots, 1.08 GB."""
     prefix = str(tmp_path_factory.mktemp("full") / "unc_iter_700000.tfmodel")

@@ -57,9 +57,16 @@ def sources(*folders: str) -> list[Path]:
 
 
 def test_models_and_layers_use_keras_alone():
-    for path in sources("cmpc_tf2/models", "cmpc_tf2/layers"):
+    ours = (
+        "cmpc_tf2.config",
+        "cmpc_tf2.layers.",
+        "cmpc_tf2.models.",
+        "cmpc_video_tf2.config",
+        "cmpc_video_tf2.models.",
+    )
+    for path in sources("cmpc_tf2/models", "cmpc_tf2/layers", "cmpc_video_tf2/models"):
         for module in imports(path):
-            is_ours = module.startswith(("cmpc_tf2.config", "cmpc_tf2.layers.", "cmpc_tf2.models."))
+            is_ours = module.startswith(ours)
             assert is_ours or module in ("keras", "numpy", "math", "dataclasses"), f"{path}: {module}"
 
 
@@ -76,8 +83,13 @@ def test_data_imports_no_model_and_no_command():
                 assert module.split(".")[1] in allowed, path
 
 
-def test_nothing_imports_the_tools():
+def test_the_image_system_does_not_import_the_video_system():
     for path in sources("cmpc_tf2"):
+        assert not any(module.startswith("cmpc_video_tf2") for module in imports(path)), path
+
+
+def test_nothing_imports_the_tools():
+    for path in sources("cmpc_tf2", "cmpc_video_tf2"):
         assert not imports(path) & {"tools", "convert_tf1_ckpt", "tf1_name_map"}, path
 
 

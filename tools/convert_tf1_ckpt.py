@@ -6,12 +6,15 @@ of another shape stops the conversion before anything is written.
 
 import argparse
 import collections
+import dataclasses
+import functools
 import math
 import os
 import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +25,7 @@ from cmpc_tf2.cli import run_command  # noqa: E402
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, OUTPUT_STRIDE, BackboneConfig, ModelConfig  # noqa: E402
 from cmpc_tf2.errors import InputError  # noqa: E402
 from cmpc_tf2.files import require_writable, write_json  # noqa: E402
+from cmpc_video_tf2.config import VideoModelConfig  # noqa: E402
 
 
 class TF1Checkpoint:
@@ -82,15 +86,13 @@ class TF1Checkpoint:
             raise InputError(f"{self.prefix}: cannot read variable {name}: {_first_line(error)}") from error
 
 
-def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | BackboneConfig:
+def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | VideoModelConfig | BackboneConfig:
     """Reads off the variables' names and shapes which model this is and how large.
 
     Raises:
-        InputError: It is not an image model or backbone of CMPC.
+        InputError: It is no model or backbone of CMPC.
     """
     shapes = checkpoint.shapes
-    if any(name.startswith("text_objseg/tg_") for name in shapes):
-        raise InputError(f"{checkpoint.prefix}: this is the video model, CMPC-V; expected CMPC-I or a backbone")
     if not any(re.fullmatch(r"text_objseg/(words_parse_[12]|vis_trans_c[345]_head\d)/DW", name) for name in shapes):
         if "conv1/weights" in shapes and not any(name.startswith("text_objseg/") for name in shapes):
             return _infer_backbone(shapes)
@@ -111,7 +113,8 @@ def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | BackboneConfig:
     peepholes = [f"{scope}/rnn/conv_lstm_cell/W_c{gate}" for gate in "ifo"]
     feature_dim = size([f"{scope}/{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim)
     lstm_inputs = size([f"{scope}/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"], 0, 0)
-    return ModelConfig(
+    is_video = any(name.startswith(f"{scope}/tg_") for name in shapes)
+    return (VideoModelConfig if is_video else ModelConfig)(
         image_size=size(peepholes, 0, default.grid_size) * OUTPUT_STRIDE,
         vocabulary_size=size([f"{scope}/Variable"], 0, default.vocabulary_size),
         embedding_dim=size([f"{scope}/Variable"], 1, max(1, lstm_inputs - feature_dim)),
@@ -133,12 +136,45 @@ def _infer_backbone(shapes: dict) -> BackboneConfig:
     return BackboneConfig(width=stem[3] if len(stem) == 4 else BackboneConfig().width, depths=tuple(depths))
 
 
+@dataclasses.dataclass(frozen=True)
+class ModelKind:
+    """What the converter knows of a kind of model.
+
+    Attributes:
+        name: In the report.
+        build: Makes a model of a configuration.
+        pairs: Lists the variables of a configuration.
+        ignored: Which others may be there, and why.
+    """
+
+    name: str
+    build: Callable
+    pairs: Callable
+    ignored: tuple
+
+
+def kind_of(config: ModelConfig | VideoModelConfig | BackboneConfig) -> ModelKind:
+    """The kind of model that a configuration describes."""
+    import tf1_name_map as names
+    from cmpc_tf2.models.backbone import DeepLabResNet
+    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+
+    if isinstance(config, BackboneConfig):
+        build = functools.partial(DeepLabResNet, name="backbone")
+        return ModelKind("backbone", build, names.backbone_pairs, names.IGNORED_IN_BACKBONE)
+    if isinstance(config, VideoModelConfig):
+        build = functools.partial(CMPCVideo, name="cmpc_video")
+        return ModelKind("cmpc_video", build, names.video_pairs, names.IGNORED_IN_CMPC)
+    return ModelKind("cmpc", functools.partial(CMPC, name="cmpc"), names.cmpc_pairs, names.IGNORED_IN_CMPC)
+
+
 def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimizer_file: str | None = None) -> dict:
     """Converts a TensorFlow 1 checkpoint to a `.keras` file.
 
     Args:
-        prefix: The checkpoint's path without `.index`: of CMPC-I after training or for evaluation, or of a bare
-            backbone (`deeplab_resnet_init.ckpt`).
+        prefix: The checkpoint's path without `.index`: of CMPC-I or CMPC-V after training or for evaluation, or of a
+            bare backbone (`deeplab_resnet_init.ckpt`).
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
         optimizer_file: Where to write what Adam was doing (`.npz`), for `train --model ... --optimizer ...` to go on.
@@ -155,25 +191,19 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
 
     from cmpc_tf2.checkpoints import require_model_path, save_model
     from cmpc_tf2.data.text import Vocabulary
-    from cmpc_tf2.models.backbone import DeepLabResNet
-    from cmpc_tf2.models.cmpc import CMPC
-    from tf1_name_map import IGNORED_IN_BACKBONE, IGNORED_IN_CMPC, STEP, backbone_pairs, cmpc_pairs
+    from tf1_name_map import STEP
 
     require_model_path(output)
     checkpoint = TF1Checkpoint(prefix)
     config = infer_config(checkpoint)
-    is_backbone = isinstance(config, BackboneConfig)
-    if is_backbone:
-        pairs, ignored_patterns = backbone_pairs(config), IGNORED_IN_BACKBONE
-        if vocabulary_file:
+    kind = kind_of(config)
+    options = {}
+    if vocabulary_file:
+        if kind.name == "backbone":
             raise InputError("--vocabulary: a bare backbone has no vocabulary")
-        model = DeepLabResNet(config, name="backbone")
-    else:
-        pairs, ignored_patterns = cmpc_pairs(config), IGNORED_IN_CMPC
-        words = None
-        if vocabulary_file:
-            words = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
-        model = CMPC(config, vocabulary=words, name="cmpc")
+        options["vocabulary"] = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
+    pairs, ignored_patterns = kind.pairs(config), kind.ignored
+    model = kind.build(config, **options)
     variables = {variable.path: variable for variable in model.variables}
 
     known = {pair.tf1 for pair in pairs}
@@ -207,7 +237,7 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     if optimizer_file:
         state.save(optimizer_file)
     return {
-        "model": "backbone" if is_backbone else "cmpc",
+        "model": kind.name,
         "config": config.to_dict(),
         "converted": [
             {"tf1": pair.tf1, "keras": pair.keras, "shape": list(checkpoint.shapes[pair.tf1])} for pair in pairs
@@ -277,7 +307,7 @@ def convert_back(model_file: str, prefix: str) -> int:
     """Writes the weights of a `.keras` file as a TensorFlow 1 checkpoint that the original's evaluation restores.
 
     Args:
-        model_file: A CMPC-I model, or a bare backbone.
+        model_file: A CMPC-I or CMPC-V model, or a bare backbone.
         prefix: Where to write `<prefix>.index` and `<prefix>.data-00000-of-00001`.
 
     Returns:
@@ -289,19 +319,20 @@ def convert_back(model_file: str, prefix: str) -> int:
     import numpy as np
     import tensorflow as tf
 
-    from cmpc_tf2.checkpoints import load_any
-    from tf1_name_map import backbone_pairs, cmpc_pairs
+    from cmpc_tf2.checkpoints import load_kind
+    from cmpc_tf2.models.backbone import DeepLabResNet
+    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 
     target = Path(prefix)
     if not target.name or target.is_dir():
         raise InputError(f"{prefix}: expected a prefix, the path of the checkpoint's files without .index")
     for suffix in (".index", ".data-00000-of-00001"):
         require_writable(f"{prefix}{suffix}", others=[model_file])
-    model = load_any(model_file)
-    is_backbone = isinstance(model.config, BackboneConfig)
-    if not is_backbone and model.config.without:
+    model = load_kind(model_file, (CMPC, CMPCVideo, DeepLabResNet), "a CMPC model or backbone")
+    if getattr(model.config, "without", ()):
         raise InputError(f"{model_file}: the original has no model without {' and '.join(model.config.without)}")
-    pairs = backbone_pairs(model.config) if is_backbone else cmpc_pairs(model.config)
+    pairs = kind_of(model.config).pairs(model.config)
     variables = {variable.path: variable for variable in model.variables}
     tensors = []
     for pair in pairs:

@@ -55,6 +55,20 @@ _PER_LEVEL_NORM = (
     ("gconv_feat_ln_spa_graph_{level}", "relation_graph_{level}/convolution/message_norm"),
     ("gconv_update_ln_spa_graph_{level}", "relation_graph_{level}/convolution/update_norm"),
 )
+# Of the video model alone.
+_PER_LEVEL_IN_VIDEO = (
+    ("tg_vtrans_{level}", "temporal_graph_{level}/cell_projection"),
+    ("tg_ltrans_{level}", "temporal_graph_{level}/action_projection"),
+    ("tg_query_{level}", "temporal_graph_{level}/query"),
+    ("tg_key_{level}", "temporal_graph_{level}/key"),
+    ("gconv_update_temp_graph_{level}", "temporal_graph_{level}/convolution/update"),
+    ("mm_trans_{level}", "temporal_context_{level}/cell_projection"),
+    ("ctx_trans_{level}", "temporal_context_{level}/node_projection"),
+)
+_PER_LEVEL_NORM_IN_VIDEO = (
+    ("gconv_feat_ln_temp_graph_{level}", "temporal_graph_{level}/convolution/message_norm"),
+    ("gconv_update_ln_temp_graph_{level}", "temporal_graph_{level}/convolution/update_norm"),
+)
 _PER_EXCHANGE = (
     ("spa_graph_key_{tag}gv_f1", "{exchange}/key"),
     ("lang_query_{tag}gv_f1", "{exchange}/query"),
@@ -123,6 +137,17 @@ def cmpc_pairs(config: ModelConfig) -> list[Pair]:
     for tf1, keras in _CONV_LSTM_NORMS:
         pairs += _norm(f"rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}")
     return pairs + _layer("score", "score")
+
+
+def video_pairs(config: ModelConfig) -> list[Pair]:
+    """The variables of CMPC-V: those of CMPC-I, the temporal graphs and contexts."""
+    pairs = cmpc_pairs(config)
+    for level in LEVELS:
+        for tf1, keras in _PER_LEVEL_IN_VIDEO:
+            pairs += _layer(tf1.format(level=level), keras.format(level=level))
+        for tf1, keras in _PER_LEVEL_NORM_IN_VIDEO:
+            pairs += _norm(tf1.format(level=level), keras.format(level=level))
+    return pairs
 
 
 def slot_names(tf1: str) -> tuple[str, str]:

@@ -12,11 +12,10 @@ from cmpc_tf2.layers.normalization import L2Normalize
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
 from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
 from cmpc_tf2.models.exchange import TextGuidedExchange
+from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
 from cmpc_tf2.models.mutan import MutanFusion, MutanVisual
 from cmpc_tf2.models.relation_graph import RelationGraph
-from cmpc_tf2.models.text_encoder import TextEncoder
-from cmpc_tf2.models.word_parser import WeightedWordPool, WordParser
 
 EXCHANGE_ROUNDS = 2
 
@@ -111,8 +110,17 @@ class CMPC(keras.Model):
         return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}
 
 
-def build_visual_projection(config: ModelConfig) -> keras.Model:
-    """Backbone taps `c3`, `c4`, `c5` -> `visual_c3`, ...: `(B, h, w, heads, C)`, the visual halves of MUTAN."""
+def build_visual_projection(config: ModelConfig, with_laterals: bool = False) -> keras.Model:
+    """Backbone taps to the visual halves of MUTAN; both do not depend on words.
+
+    Args:
+        config: Sizes.
+        with_laterals: Give the features that MUTAN starts from, too.
+
+    Returns:
+        A model of `c3`, `c4`, `c5` that gives `visual_c3`, ...: `(B, h, w, heads, C)`; and `lateral_c3`, ...:
+        `(B, h, w, C)`, of unit norm.
+    """
     size = config.grid_size
     taps, outputs = {}, {}
     for level in LEVELS:
@@ -120,6 +128,8 @@ def build_visual_projection(config: ModelConfig) -> keras.Model:
         x = CellDense(config.feature_dim, name=f"lateral_{level}")(taps[level])
         x = L2Normalize(name=f"lateral_{level}_norm")(x)
         outputs[f"visual_{level}"] = MutanVisual(config.feature_dim, MUTAN_HEADS, name=f"mutan_visual_{level}")(x)
+        if with_laterals:
+            outputs[f"lateral_{level}"] = x
     return keras.Model(taps, outputs, name="visual_projection")
 
 
@@ -134,45 +144,48 @@ def build_expression_decoder(config: ModelConfig) -> keras.Model:
     }
     token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
 
-    words, is_word = TextEncoder(config.vocabulary_size, config.embedding_dim, config.feature_dim, name="text_encoder")(
-        token_ids
-    )
-    if "word_types" in config.without:  # Every word is everything.
-        type_probs = ops.ones_like(words[:, :, : len(config.word_types)])
-    else:
-        type_probs = WordParser(config.word_parser_dim, len(config.word_types), name="word_parser")(words)
-    index = config.word_types.index
+    expression = parse_expression(token_ids, config)
+    entity_attribute = expression.pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
+    relation_probs = expression.probability(WordType.RELATION)
 
-    def pool(name, *types):
-        return WeightedWordPool([index(word_type) for word_type in types], name=name)(words, type_probs)
+    features = {}
+    for level in LEVELS:
+        entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
+        maps = [entities]
+        if "relation_graph" not in config.without:
+            graph = RelationGraph(name=f"relation_graph_{level}")
+            maps.append(graph(entities, expression.words, relation_probs, expression.is_word))
+        features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, entity_attribute)
 
-    entity_attribute = pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
-    necessary = pool("necessary_feature", *(t for t in config.word_types if t is not WordType.UNNECESSARY))
-    relation_probs = type_probs[:, :, index(WordType.RELATION)]
+    outputs = segment(features, expression.pool_necessary(), config)
+    inputs = {f"visual_{level}": visual[level] for level in LEVELS}
+    return keras.Model({**inputs, "token_ids": token_ids}, outputs, name="expression_decoder")
 
+
+def segment(features: dict, sentence, config: ModelConfig) -> dict:
+    """Level features to mask logits: exchange between the levels, fusion by the ConvLSTM, scores.
+
+    Args:
+        features: A map `(B, h, w, C)` for each level.
+        sentence: `(B, S)`, guides the exchange.
+        config: Sizes.
+
+    Returns:
+        The outputs of `CMPC`.
+    """
     # Logits are float32 in every precision.
     upsample = LegacyBilinearResize(config.image_size, dtype="float32", name="upsample")
 
     def score(x, name):
         return upsample(layers.Conv2D(1, 3, padding="same", dtype="float32", name=name)(x))
 
-    outputs, features = {}, {}
-    for level in LEVELS:
-        entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
-        maps = [entities]
-        if "relation_graph" not in config.without:
-            maps.append(RelationGraph(name=f"relation_graph_{level}")(entities, words, relation_probs, is_word))
-        features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, entity_attribute)
-        outputs[f"mask_logits_{level}"] = score(features[level], f"score_{level}")
-
+    outputs = {f"mask_logits_{level}": score(features[level], f"score_{level}") for level in LEVELS}
     rounds = 0 if "exchange" in config.without else EXCHANGE_ROUNDS
     for round_number in range(1, rounds + 1):
-        features = exchange(features, necessary, round_number)
-
+        features = exchange(features, sentence, round_number)
     fused = PeepholeConvLSTM(config.fusion_dim, name="conv_lstm")([features[level] for level in LEVELS])
     outputs["mask_logits"] = score(fused, "score")
-    inputs = {f"visual_{level}": visual[level] for level in LEVELS}
-    return keras.Model({**inputs, "token_ids": token_ids}, outputs, name="expression_decoder")
+    return outputs
 
 
 def exchange(features: dict, sentence, round_number: int) -> dict:

@@ -64,11 +64,11 @@ class MutanFusion(keras.layers.Layer):
     """The language half of MUTAN, and the fusion: `m = l2n(tanh(sum_k visual_k * tanh(language W_k + b_k)))`.
 
     Call arguments:
-        visual_heads: `(B or 1, h, w, heads, C)` from `MutanVisual`; one image serves every expression of the batch.
+        visual_heads: `(B or 1, ..., heads, C)` from `MutanVisual`; one image serves every expression of the batch.
         language: `(B, C)`.
 
     Returns:
-        `(B, h, w, C)`.
+        `(B, ..., C)`.
     """
 
     def build(self, visual_heads_shape, language_shape):
@@ -77,5 +77,6 @@ class MutanFusion(keras.layers.Layer):
         self.projection.build(language_shape)
 
     def call(self, visual_heads, language):
-        language_heads = ops.reshape(self.projection(language), (-1, 1, 1, self.heads, self.units))
+        ones = (1,) * (len(visual_heads.shape) - 3)
+        language_heads = ops.reshape(self.projection(language), (-1, *ones, self.heads, self.units))
         return l2_normalize(ops.tanh(ops.sum(visual_heads * language_heads, axis=-2)))

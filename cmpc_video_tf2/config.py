@@ -1,0 +1,18 @@
+"""Sizes of the video model, as plain data."""
+
+import dataclasses
+
+from cmpc_tf2.config import ModelConfig, WordType
+
+# Of a clip's frames the model reads these; the third is the annotated one.
+CLIP_FRAMES = 16
+FRAMES_READ = (0, 4, 8, 12, 15)
+ANNOTATED = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoModelConfig(ModelConfig):
+    """Sizes of CMPC-V; the defaults are those of the released checkpoints. Attributes: as `ModelConfig`."""
+
+    # The classes of the word parser, in the order of its outputs.
+    word_types = (WordType.ENTITY, WordType.ATTRIBUTE, WordType.RELATION, WordType.ACTION, WordType.UNNECESSARY)

@@ -1,0 +1,122 @@
+"""CMPC-V: the parts put together."""
+
+import keras
+from keras import layers, ops
+
+from cmpc_tf2.config import LEVELS, MUTAN_HEADS, WordType
+from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
+from cmpc_tf2.models.cmpc import build_visual_projection, segment
+from cmpc_tf2.models.expression import parse_expression
+from cmpc_tf2.models.level_fusion import LevelFusion
+from cmpc_tf2.models.mutan import MutanFusion
+from cmpc_tf2.models.relation_graph import RelationGraph
+from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ, VideoModelConfig
+from cmpc_video_tf2.models.package import PACKAGE
+from cmpc_video_tf2.models.temporal_graph import TemporalContext, TemporalGraph
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class CMPCVideo(keras.Model):
+    """Cross-Modal Progressive Comprehension for video (CMPC-V, with the R2D backbone): a clip and an expression in, a
+    mask of the annotated frame out.
+
+    As `CMPC`, a clip encoder followed by an expression decoder: several expressions about one clip share its encoding.
+
+    Args:
+        config: Sizes; a `VideoModelConfig` or its `to_dict()`.
+        vocabulary: The words by token id, saved with the model; None if unknown.
+
+    Call arguments (a dict):
+        clip: float32 `(B, 16, S, S, 3)` with S = `config.image_size`, around the annotated frame; BGR, 0 to 255, minus
+            the mean. Frames 0, 4, 8, 12 and 15 are read.
+        token_ids: int32 `(B, T)`, left-padded with 0.
+
+    Returns:
+        As `CMPC`: `mask_logits` and the side outputs, float32 `(B, S, S, 1)`, of the annotated frame.
+
+    Source: `CMPC_video/CMPC_video_mm_tgraph_allvec.py` of CMPC-Refseg (commit 094639b); Liu et al., TPAMI 2021.
+
+    Differs from TF1: every sample of a batch gets what it would get alone. Tested by `tests/video/test_cmpc_video.py`.
+    """
+
+    def __init__(self, config: VideoModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
+        if not isinstance(config, VideoModelConfig):
+            config = VideoModelConfig(**(config or {}))
+
+        # Layers
+        backbone = DeepLabResNet(config.backbone, name="backbone")
+        projection = build_visual_projection(config, with_laterals=True)
+        decoder = build_expression_decoder(config)
+
+        # Functional model
+        size = config.image_size
+        clip = keras.Input((CLIP_FRAMES, size, size, 3), name="clip")
+        token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
+        encoder = build_clip_encoder(clip, backbone, projection)
+        outputs = decoder({**encoder(clip), "token_ids": token_ids})
+        super().__init__(inputs={"clip": clip, "token_ids": token_ids}, outputs=outputs, **kwargs)
+
+        # Config
+        self.config = config
+        self.vocabulary = None if vocabulary is None else list(vocabulary)
+        self.image_encoder = encoder
+        self.expression_decoder = decoder
+
+    def inference_encoder(self) -> keras.Model:
+        """The clip encoder with batch norms folded; a copy, not to be trained."""
+        backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
+        clip = keras.Input(self.image_encoder.input_shape[1:], name="clip")
+        return build_clip_encoder(clip, backbone, self.image_encoder.get_layer("visual_projection"))
+
+    def get_config(self):
+        return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}
+
+
+def build_clip_encoder(clip, backbone: keras.Model, projection: keras.Model) -> keras.Model:
+    """Clips to `visual_c3`, ...: `(B, F, h, w, heads, C)`, and `lateral_c3`, ... of the annotated frame."""
+    frames = len(FRAMES_READ)
+    read = ops.stack([clip[:, index] for index in FRAMES_READ], axis=1)
+    features = projection(backbone(ops.reshape(read, (-1, *clip.shape[2:]))))
+    outputs = {}
+    for level in LEVELS:
+        visual, lateral = features[f"visual_{level}"], features[f"lateral_{level}"]
+        outputs[f"visual_{level}"] = ops.reshape(visual, (-1, frames, *visual.shape[1:]))
+        outputs[f"lateral_{level}"] = ops.reshape(lateral, (-1, frames, *lateral.shape[1:]))[:, ANNOTATED]
+    return keras.Model(clip, outputs, name="image_encoder")
+
+
+def build_expression_decoder(config: VideoModelConfig) -> keras.Model:
+    """What `build_clip_encoder` gives, and `token_ids` -> the mask logits of `CMPCVideo`.
+
+    The features may have batch size 1 beside any number of expressions: they are broadcast.
+    """
+    size, channels = config.grid_size, config.feature_dim
+    token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
+    visual = {
+        level: keras.Input((len(FRAMES_READ), size, size, MUTAN_HEADS, channels), name=f"visual_{level}")
+        for level in LEVELS
+    }
+    lateral = {level: keras.Input((size, size, channels), name=f"lateral_{level}") for level in LEVELS}
+
+    expression = parse_expression(token_ids, config)
+    entity_attribute = expression.pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
+    action = expression.pool("action_feature", WordType.ACTION)
+    necessary = expression.pool_necessary()
+    relation_probs = expression.probability(WordType.RELATION)
+
+    features = {}
+    for level in LEVELS:
+        entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
+        nodes = TemporalGraph(name=f"temporal_graph_{level}")(entities, action)
+        annotated = layers.Identity(name=f"annotated_{level}")(entities[:, ANNOTATED])
+        context = TemporalContext(name=f"temporal_context_{level}")(annotated, nodes)
+        graph = RelationGraph(name=f"relation_graph_{level}")
+        related = graph(annotated, expression.words, relation_probs, expression.is_word)
+        maps = [lateral[level], related, context]
+        features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, necessary)
+
+    inputs = {f"visual_{level}": visual[level] for level in LEVELS}
+    inputs |= {f"lateral_{level}": lateral[level] for level in LEVELS}
+    return keras.Model(
+        {**inputs, "token_ids": token_ids}, segment(features, necessary, config), name="expression_decoder"
+    )

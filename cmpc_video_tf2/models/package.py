@@ -1,0 +1,3 @@
+"""The name under which Keras registers the classes of the video model."""
+
+PACKAGE = "cmpc_video"

@@ -1,0 +1,137 @@
+"""The video model against the original's numbers, alone and in batches."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from cmpc_tf2.checkpoints import load_kind, load_model
+from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.trainer import Trainer
+from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+from convert_tf1_ckpt import TF1Checkpoint, convert_back, main
+from original import read_manifest
+from tf1_name_map import video_pairs
+
+OUTPUTS = {"mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
+SAMPLES = range(3)
+
+
+@pytest.fixture(scope="module")
+def converted(video_prefix, tmp_path_factory):
+    """The model file and the conversion report."""
+    folder = tmp_path_factory.mktemp("video")
+    options = ["--output", str(folder / "video.keras"), "--report", str(folder / "report.json")]
+    assert main(["--checkpoint", video_prefix, *options]) == 0
+    return folder / "video.keras", json.loads((folder / "report.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def model(converted):
+    return load_kind(converted[0], CMPCVideo, "a CMPC-V model")
+
+
+@pytest.fixture(scope="module")
+def inputs(video_golden):
+    return {
+        "clip": np.stack([subtract_mean(video_golden[f"{k}/clip"]) for k in SAMPLES]),
+        "token_ids": np.stack([video_golden[f"{k}/words"] for k in SAMPLES]),
+    }
+
+
+@pytest.fixture(scope="module")
+def outputs(model, inputs):
+    """Of each sample alone, and of all in one batch."""
+    alone = [model({name: value[k : k + 1] for name, value in inputs.items()}) for k in SAMPLES]
+    batch = model(inputs)
+    return alone, batch
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_outputs_equal_the_originals_alone_and_in_a_batch(sample, outputs, video_golden):
+    alone, batch = outputs
+    for logits in (alone[sample], {name: value[sample : sample + 1] for name, value in batch.items()}):
+        coarse = np.asarray(logits["mask_logits"])[0, ::8, ::8]  # Upsampling keeps the grid's own points.
+        np.testing.assert_allclose(coarse, video_golden[f"{sample}/pred"], rtol=0, atol=1e-5)
+        for ours, theirs in OUTPUTS.items():
+            np.testing.assert_allclose(logits[ours][0], video_golden[f"{sample}/{theirs}"], rtol=0, atol=1e-5)
+
+
+def test_stages_equal_the_originals(model, inputs, video_golden):
+    """Each within 1e-5 of its largest value."""
+    names = {"conv_lstm": "convlstm"}
+    for level in ("c3", "c4", "c5"):
+        names |= {f"mutan_{level}": f"mutan_{level}", f"temporal_graph_{level}": f"temporal_graph_{level}"}
+        names |= {f"temporal_context_{level}": f"temporal_context_{level}", f"fusion_{level}": f"fusion_{level}"}
+        names |= {f"relation_graph_{level}": f"graph_{level}"}
+    decoder = model.expression_decoder
+    stages = keras.Model(decoder.input, {name: decoder.get_layer(name).output for name in names})
+    token_ids = keras.ops.convert_to_tensor(inputs["token_ids"])
+    features = {**model.image_encoder(inputs["clip"]), "token_ids": token_ids}
+    found = stages(features)
+    for ours, theirs in names.items():
+        expected = video_golden[f"0/{theirs}"]
+        value = np.asarray(found[ours])[0].reshape(expected.shape)
+        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=theirs)
+
+
+def test_several_expressions_share_a_clip(model, inputs, outputs):
+    features = model.inference_encoder()(inputs["clip"][:1])
+    token_ids = keras.ops.convert_to_tensor(inputs["token_ids"])
+    logits = model.expression_decoder({**features, "token_ids": token_ids})["mask_logits"]
+    np.testing.assert_allclose(logits[:1], outputs[0][0]["mask_logits"], rtol=0, atol=1e-4)
+    clip = np.repeat(inputs["clip"][:1], 3, axis=0)
+    np.testing.assert_allclose(
+        logits, model({"clip": clip, "token_ids": inputs["token_ids"]})["mask_logits"], rtol=0, atol=1e-4
+    )
+
+
+def test_the_report_accounts_for_every_variable(converted, video_values):
+    report = converted[1]
+    assert report["model"] == "cmpc_video" and report["missing"] == report["unexpected"] == []
+    names = [entry["tf1"] for entry in report["converted"] + report["ignored"]]
+    assert sorted(names) == sorted(video_values)
+    assert len(read_manifest("video_full_train")) == 1330
+
+
+def test_names_at_full_size_are_the_originals():
+    from cmpc_video_tf2.config import VideoModelConfig
+
+    weights = {name for name in read_manifest("video_full_train") if "Adam" not in name and "_power" not in name}
+    assert {pair.tf1 for pair in video_pairs(VideoModelConfig())} == weights - {"text_objseg/Variable_1"}
+
+
+def test_converting_back_gives_the_same_bytes(converted, video_values, tmp_path):
+    count = convert_back(str(converted[0]), str(tmp_path / "back"))
+    checkpoint = TF1Checkpoint(str(tmp_path / "back"))
+    assert count == len(checkpoint.shapes)
+    for name in checkpoint.shapes:
+        assert checkpoint.read(name).tobytes() == video_values[name].tobytes(), name
+
+
+def test_image_and_video_models_are_told_apart(converted, small_model_file):
+    with pytest.raises(InputError, match="expected a CMPC model"):
+        load_model(converted[0])
+    with pytest.raises(InputError, match=r"expected a CMPC-V model, found a CMPC$"):
+        load_kind(small_model_file, CMPCVideo, "a CMPC-V model")
+
+
+def test_six_steps_follow_the_originals(converted, video_golden):
+    model = load_kind(converted[0], CMPCVideo, "a CMPC-V model")
+    trainer = Trainer(model, TrainConfig("a2d", "train"))
+    totals = []
+    for step in range(6):
+        k = step % 3
+        clip = subtract_mean(video_golden[f"{k}/clip"])[None]
+        mask = video_golden[f"{k}/mask"][None, ..., None].astype("float32")
+        trainer.reset_metrics()
+        inputs = {"clip": clip, "token_ids": video_golden[f"{k}/words"][None]}
+        totals.append(float(trainer.train_on_batch(inputs, mask, return_dict=True)["loss"]))
+    columns = video_golden["train/columns"].tolist()
+    np.testing.assert_allclose(totals, video_golden["train/trajectory"][:, columns.index("total")], rtol=1e-5)
+    coarse = model({"clip": subtract_mean(video_golden["0/clip"])[None], "token_ids": video_golden["0/words"][None]})
+    coarse = np.asarray(coarse["mask_logits"])[0, ::8, ::8]
+    np.testing.assert_allclose(coarse, video_golden["train/pred_end"], rtol=0, atol=1e-5)
