@@ -185,6 +185,8 @@ class TrainConfig:
             raise InputError(
                 f"TrainConfig.accumulate: {self.accumulate} parts do not divide a batch of {self.batch_size} samples"
             )
+        if self.jit_compile and self.strategy == "multiworker":
+            raise InputError("TrainConfig.jit_compile: XLA does not compile the steps of several machines")
         for name, choices in TRAIN_CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(

@@ -177,6 +177,7 @@ def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_p
         (["--epochs", "-1"], 2, "--epochs: expected a number above 0"),
         (["--precision", "int8"], 2, "invalid choice: 'int8'"),
         (["--strategy", "multiworker"], 2, "expected the workers' addresses and this one's number in TF_CONFIG"),
+        (["--strategy", "multiworker", "--jit-compile"], 1, "XLA does not compile the steps of several machines"),
         (["--optimizer", "o.npz"], 2, "--optimizer goes with the --model that was converted beside it"),
         (["--resume"], 1, "config.json: no such file; there is no run to go on with"),
         (["--validation-split", "testA"], 1, "no batches of unc testA"),
