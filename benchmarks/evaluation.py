@@ -19,8 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import keras
 import numpy as np
-import tensorflow as tf
-from measuring import PRODUCT_SIZE, peak_megabytes
+from measuring import gflops_of, make_product, peak_megabytes
 
 from cmpc_tf2.config import ModelConfig
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, write_batch
@@ -85,13 +84,12 @@ def write_split(folder: Path, pictures: int):
 
 def gflops() -> float:
     """The best rate of twenty float32 products."""
-    matrix = tf.random.normal((PRODUCT_SIZE, PRODUCT_SIZE))
-    seconds = []
+    multiply, seconds = make_product(), []
     for _ in range(20):
         start = time.perf_counter()
-        tf.matmul(matrix, matrix).numpy()
+        multiply()
         seconds.append(time.perf_counter() - start)
-    return 2 * PRODUCT_SIZE**3 / min(seconds) / 1e9
+    return gflops_of(min(seconds))
 
 
 if __name__ == "__main__":

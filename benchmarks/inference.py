@@ -6,12 +6,12 @@ row, which also times the naive graph beside it.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from measuring import interleave, peak_megabytes, run_alone
 
 ROWS = {
     "naive graph, 1 expression": ("naive", 1, 1),
@@ -38,11 +38,8 @@ def main():
     print(f"{arguments.precision}{', XLA' if arguments.jit_compile else ''}; per expression:")
     print(f"{'':32}{'s':>8}{'cost':>8}{'times naive':>13}{'peak MB':>9}{'GFLOP/s':>9}")
     for name in arguments.rows:
-        command = [sys.executable, __file__, "--alone", name, "--precision", arguments.precision]
-        command += ["--repeats", str(arguments.repeats)] + ["--jit-compile"] * arguments.jit_compile
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-        results[name] = row = json.loads(output.splitlines()[-1])
+        options = [name, "--precision", arguments.precision, "--repeats", arguments.repeats]
+        results[name] = row = run_alone(__file__, *options, *["--jit-compile"] * arguments.jit_compile)
         print(
             f"{name:32}{row['seconds']:8.3f}{row['cost']:8.0f}{row['times_naive']:13.2f}"
             f"{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
@@ -57,7 +54,6 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
     import keras
     import numpy as np
     import tensorflow as tf
-    from measuring import interleave
     from naive_graph import NaiveGraph
 
     from cmpc_tf2.config import ModelConfig
@@ -90,8 +86,6 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
     # Alone first: the peak is that of both, so it is taken before the naive graph has run.
     run_ours()
     run_ours()
-    from measuring import peak_megabytes
-
     peak = peak_megabytes()
     figures, comparison = interleave([run_ours, run_naive], arguments.repeats)
     figures |= {name: figures[name] / expressions for name in ("seconds", "cost")}

@@ -3,12 +3,14 @@
 Seconds mean nothing on a machine that others use too; cost is nearly the same on a busy and on an idle one.
 """
 
+import json
+import os
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
-
-import tensorflow as tf
 
 PRODUCT_SIZE = 2048
 PRODUCTS_BETWEEN = 5
@@ -26,10 +28,7 @@ def interleave(steps: list[Callable[[], object]], repeats: int, warm_up: int = 2
         For each: `seconds`: the median. `gflops`: the best rate of a 2048-size product. `cost`: their product, in
         GFLOP. `peak_mb`: the process's largest resident memory so far.
     """
-    matrix = tf.random.normal((PRODUCT_SIZE, PRODUCT_SIZE))
-
-    def multiply():
-        return tf.matmul(matrix, matrix).numpy()
+    multiply = make_product()
 
     for function in [*steps, multiply] * warm_up:
         function()
@@ -38,9 +37,34 @@ def interleave(steps: list[Callable[[], object]], repeats: int, warm_up: int = 2
         for times, step in zip(seconds, steps, strict=True):
             times.append(_time(step))
             products += [_time(multiply) for _ in range(PRODUCTS_BETWEEN)]
-    gflops = 2 * PRODUCT_SIZE**3 / min(products) / 1e9
+    gflops = gflops_of(min(products))
     medians = [statistics.median(times) for times in seconds]
     return [{"seconds": m, "gflops": gflops, "cost": m * gflops, "peak_mb": peak_megabytes()} for m in medians]
+
+
+def make_product() -> Callable[[], object]:
+    """The float32 matrix product that machines are compared by."""
+    import tensorflow as tf
+
+    matrix = tf.random.normal((PRODUCT_SIZE, PRODUCT_SIZE))
+    return lambda: tf.matmul(matrix, matrix).numpy()
+
+
+def gflops_of(seconds: float) -> float:
+    """The rate of such a product."""
+    return 2 * PRODUCT_SIZE**3 / seconds / 1e9
+
+
+def run_alone(script: str, *options) -> dict:
+    """Runs a benchmark script with `--alone` in a process of its own, so that its peak memory is its own.
+
+    Returns:
+        What it printed as JSON on its last line.
+    """
+    command = [sys.executable, script, "--alone", *map(str, options)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    return json.loads(output.splitlines()[-1])
 
 
 def peak_megabytes() -> float:

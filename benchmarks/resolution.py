@@ -6,12 +6,12 @@ runs in a process of its own, so that its peak memory is its own.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from measuring import interleave, run_alone
 
 SIZES = (320, 480, 640)
 
@@ -30,10 +30,8 @@ def main():
     print(f"{'':8}{'size':>6}{'cells':>7}{'s':>8}{'cost':>8}{'per 1000 cells':>16}{'peak MB':>9}")
     for kind in ("ours", "naive"):
         for size in SIZES:
-            command = [sys.executable, __file__, "--alone", kind, str(size), "--repeats", str(arguments.repeats)]
-            environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-            output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-            results[f"{kind} {size}"] = row = json.loads(output.splitlines()[-1])
+            row = run_alone(__file__, kind, size, "--repeats", arguments.repeats)
+            results[f"{kind} {size}"] = row
             cells = (size // 8) ** 2
             print(
                 f"{kind:8}{size:6}{cells:7}{row['seconds']:8.3f}{row['cost']:8.0f}{1000 * row['cost'] / cells:16.0f}"
@@ -49,7 +47,6 @@ def measure(kind: str, size: int, repeats: int) -> dict:
     import keras
     import numpy as np
     import tensorflow as tf
-    from measuring import interleave
     from naive_graph import NaiveGraph
 
     from cmpc_tf2.config import ModelConfig

@@ -1,16 +1,17 @@
 """Training steps at full size, on random pictures: steps a second, cost and peak memory by batch size.
 
-Each batch size runs in a process of its own, so that its peak memory is its own.
+The first row is the original's graph (`naive_graph.py`), which is right for one sample at a time. Each row runs in a
+process of its own, so that its peak memory is its own.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from measuring import interleave, run_alone
 
 
 def main():
@@ -21,24 +22,22 @@ def main():
     parser.add_argument("--finetune-backbone", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
-    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--alone", choices=("naive", "ours"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
         print(json.dumps(measure_steps(arguments)))
         return
     results = {}
-    print(f"{'batch':>6}{'s/step':>9}{'steps/s':>9}{'cost/step':>11}{'cost/sample':>13}{'peak MB':>9}{'GFLOP/s':>9}")
-    for size in arguments.batch_sizes:
-        options = ["--alone", "--batch-sizes", size, "--precision", arguments.precision]
-        options += ["--accumulate", arguments.accumulate, "--repeats", arguments.repeats]
-        options += ["--finetune-backbone"] if arguments.finetune_backbone else []
-        command = [sys.executable, __file__, *map(str, options)]
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        output = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-        results[size] = figures = json.loads(output.splitlines()[-1])
+    print(
+        f"{'':8}{'batch':>6}{'s/step':>9}{'steps/s':>9}{'cost/step':>11}{'cost/sample':>13}{'peak MB':>9}{'GFLOP/s':>9}"
+    )
+    for kind, size in [("naive", 1), *(("ours", size) for size in arguments.batch_sizes)]:
+        options = ["--batch-sizes", size, "--precision", arguments.precision, "--accumulate", arguments.accumulate]
+        options += ["--repeats", arguments.repeats] + ["--finetune-backbone"] * arguments.finetune_backbone
+        results[f"{kind} {size}"] = row = run_alone(__file__, kind, *options)
         print(
-            f"{size:6}{figures['seconds']:9.2f}{1 / figures['seconds']:9.3f}{figures['cost']:11.0f}"
-            f"{figures['cost'] / size:13.0f}{figures['peak_mb']:9.0f}{figures['gflops']:9.0f}",
+            f"{kind:8}{size:6}{row['seconds']:9.2f}{1 / row['seconds']:9.3f}{row['cost']:11.0f}"
+            f"{row['cost'] / size:13.0f}{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
             flush=True,
         )
     if arguments.json:
@@ -46,10 +45,10 @@ def main():
 
 
 def measure_steps(arguments: argparse.Namespace) -> dict:
-    """Figures of one batch size."""
+    """Figures of one row."""
     import numpy as np
     import tensorflow as tf
-    from measuring import interleave
+    from naive_graph import NaiveGraph
 
     from cmpc_tf2.config import ModelConfig, TrainConfig
     from cmpc_tf2.models.cmpc import CMPC
@@ -66,13 +65,18 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
         precision=arguments.precision,
     )
     with computing_in(config.precision):
-        trainer = Trainer(CMPC(ModelConfig(), name="cmpc"), config)
+        model = CMPC(ModelConfig(), name="cmpc")
     rng = np.random.default_rng(0)
     token_ids = np.zeros((size, 20), np.int32)
     token_ids[:, 12:] = rng.integers(4, 12112, size=(size, 8))
     inputs = {"image": tf.constant(rng.normal(0, 60, (size, 320, 320, 3)), tf.float32), "token_ids": token_ids}
     target = tf.constant(rng.random((size, 320, 320, 1)) < 0.2, tf.float32)
-    step = tf.function(trainer.train_step)
+    if arguments.alone == "naive":
+        naive = tf.function(NaiveGraph(model).train_step)
+        image, token_ids = inputs["image"], tf.constant(token_ids)
+        (figures,) = interleave([lambda: float(naive(image, token_ids, target))], arguments.repeats)
+        return figures
+    step = tf.function(Trainer(model, config).train_step)
     (figures,) = interleave([lambda: float(step((inputs, target))["loss"])], arguments.repeats)
     return figures
 
