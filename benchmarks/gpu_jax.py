@@ -1,7 +1,8 @@
 """The model on a GPU through Keras' JAX backend: forward and training step by batch size and precision.
 
 `models/` and `layers/` use Keras alone, so TensorFlow is not needed here: Keras, JAX and NumPy are. Prints milliseconds
-a step, samples a second and the device's peak memory.
+a step, samples a second and the device's peak memory; each row runs in a process of its own. Where the driver lets only
+one process have most of the memory, set XLA_PYTHON_CLIENT_PREALLOCATE=false.
 """
 
 import argparse
@@ -18,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import keras
 import numpy as np
+from measuring import run_alone
 
 from cmpc_tf2.config import ModelConfig
 from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy, regularize
@@ -33,28 +35,43 @@ def main():
     parser.add_argument("--sizes", type=Path, metavar="FILE.json", help="sizes of the model, if not the usual")
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    parser.add_argument("--alone", choices=("forward", "training step"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    sizes = json.loads(arguments.sizes.read_bytes()) if arguments.sizes else {}
+    if arguments.alone:
+        print(json.dumps(measure_row(arguments)))
+        return
     device = jax.devices()[0]
     print(f"{device.device_kind}, JAX {jax.__version__}, Keras {keras.__version__}, {time.strftime('%Y-%m-%d')}")
     print(f"{'':24}{'batch':>6}{'ms':>10}{'samples/s':>11}{'peak GB':>9}")
     results = []
     for precision in arguments.precisions:
-        with computing_in(precision):
-            model = CMPC(ModelConfig(**sizes), name="cmpc")
-        freeze_backbone(model)
-        regularize(model)
         for size in arguments.batch_sizes:
-            for name, make in (("forward", make_forward), ("training step", make_training_step)):
-                seconds = measure(make(model, size), arguments.repeats)
-                peak = (device.memory_stats() or {}).get("peak_bytes_in_use", 0) / 1e9
-                results.append({"what": name, "precision": precision, "batch": size, "s": seconds, "peak_gb": peak})
+            for name in ("forward", "training step"):
+                options = ["--precisions", precision, "--batch-sizes", size, "--repeats", arguments.repeats]
+                options += ["--sizes", arguments.sizes] if arguments.sizes else []
+                row = run_alone(__file__, name, *options)
+                results.append(row)
                 print(
-                    f"{precision + ' ' + name:24}{size:6}{1000 * seconds:10.1f}{size / seconds:11.1f}{peak:9.1f}",
+                    f"{precision + ' ' + name:24}{size:6}{1000 * row['s']:10.1f}{size / row['s']:11.1f}"
+                    f"{row['peak_gb']:9.1f}",
                     flush=True,
                 )
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
+
+
+def measure_row(arguments: argparse.Namespace) -> dict:
+    """Figures of one row."""
+    (precision,), (size,) = arguments.precisions, arguments.batch_sizes
+    sizes = json.loads(arguments.sizes.read_bytes()) if arguments.sizes else {}
+    with computing_in(precision):
+        model = CMPC(ModelConfig(**sizes), name="cmpc")
+    freeze_backbone(model)
+    regularize(model)
+    make = make_forward if arguments.alone == "forward" else make_training_step
+    seconds = measure(make(model, size), arguments.repeats)
+    peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 1e9
+    return {"what": arguments.alone, "precision": precision, "batch": size, "s": seconds, "peak_gb": peak}
 
 
 def inputs_of(model: CMPC, size: int) -> dict:

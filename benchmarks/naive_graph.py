@@ -7,6 +7,7 @@ at a time.
 Source: `CMPC_model.py`, `util/cell.py` and `deeplab_resnet/` of CMPC-Refseg, written down anew from what they compute.
 """
 
+import functools
 import sys
 from pathlib import Path
 
@@ -47,8 +48,6 @@ class NaiveGraph:
         self.grid = tf.constant(spatial_grid(model.config.grid_size, model.config.grid_size)[None])
         self.trained = [v for name, v in variables.items() if name.startswith(SCOPE)]
         self.decayed = [v for name, v in self.weights.items() if name.startswith(SCOPE) and name.endswith("/DW")]
-        self.adam = BiasDoublingAdam(polynomial_schedule())
-        self.adam.build(self.trained)
 
     def __call__(self, image, token_ids) -> dict[str, tf.Tensor]:
         """Mask logits of one sample, as `CMPC`: image `(1, S, S, 3)`, token ids `(1, T)`."""
@@ -73,6 +72,13 @@ class NaiveGraph:
             features = {level: self.exchange(level, suffix, features, necessary) for level in LEVELS}
         fused = self.conv_lstm([features[level] for level in LEVELS])
         return {"mask_logits": self.score("score", fused), **outputs}
+
+    @functools.cached_property
+    def adam(self) -> BiasDoublingAdam:
+        """The optimizer; inference does without its memory."""
+        adam = BiasDoublingAdam(polynomial_schedule())
+        adam.build(self.trained)
+        return adam
 
     def train_step(self, image, token_ids, mask) -> tf.Tensor:
         """One step with a frozen backbone; returns the loss."""

@@ -125,8 +125,8 @@ class OptimizerState:
 
     def save(self, path: str | os.PathLike):
         """Writes an `.npz` file, whole or not at all."""
-        with replacing(path) as partial:
-            np.savez(partial, **self.values)
+        with replacing(path) as partial, partial.open("wb") as file:
+            np.savez(file, **self.values)
 
     def restore(self, optimizer: keras.optimizers.Optimizer):
         """Puts them into an optimizer that is built for the same variables.
@@ -134,9 +134,15 @@ class OptimizerState:
         Raises:
             InputError: It is built for others.
         """
-        paths = [variable.path for variable in optimizer.variables]
-        if sorted(paths) != sorted(self.values):
-            raise InputError("the checkpoint's optimizer was training other variables than the configuration says")
+        expected = {variable.path: tuple(variable.shape) for variable in optimizer.variables}
+        found = {path: value.shape for path, value in self.values.items()}
+        differing = sorted(path for path in {*expected, *found} if expected.get(path) != found.get(path))
+        if differing:
+            raise InputError(
+                f"the state of the optimizer belongs to other weights or settings: {differing[0]} is "
+                f"{found.get(differing[0], 'missing')}, expected {expected.get(differing[0], 'none')} "
+                "(is --finetune-backbone as it was?)"
+            )
         for variable in optimizer.variables:
             variable.assign(self.values[variable.path])
 

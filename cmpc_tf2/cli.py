@@ -68,14 +68,19 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--report", type=Path, metavar="FILE.json", help="write scores and per-sample records")
     evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="write a picture per sample")
 
-    train = commands.add_parser("train", help="train a model; with --resume, go on with a run")
+    # What is not given is left to TrainConfig.
+    train = commands.add_parser(
+        "train", help="train a model; with --resume, go on with a run", argument_default=argparse.SUPPRESS
+    )
     train.set_defaults(module="cmpc_tf2.train")
     train.add_argument("--output-dir", type=Path, required=True, metavar="DIR", help="checkpoints, log, config.json")
-    train.add_argument("--resume", action="store_true", help="go on with the run in DIR, by its config.json")
+    train.add_argument(
+        "--resume", action="store_true", default=False, help="go on with the run in DIR, by its config.json"
+    )
     train.add_argument("-d", "--dataset", help=dataset_names())
     train.add_argument("-t", "--split", help="train, trainval")
-    train.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
-    train.add_argument("--model", type=Path, metavar="FILE.keras", help="start from this model")
+    train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
+    train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
     train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
     train.add_argument("--embeddings", type=Path, metavar="FILE.npy", help="start from these word vectors")
     train.add_argument("--vocabulary", type=Path, metavar="FILE", help="the batches' vocabulary, stored in the model")
@@ -83,45 +88,42 @@ def build_parser() -> argparse.ArgumentParser:
         "--sizes", type=Path, metavar="FILE.json", help="sizes of the model (ModelConfig), if not the usual"
     )
     train.add_argument(
-        "--optimizer", type=Path, metavar="FILE.npz", help="with --model: go on with this state of Adam, at its step"
+        "--optimizer",
+        dest="start_optimizer",
+        type=Path,
+        metavar="FILE.npz",
+        help="with --model: go on with this state of Adam, at its step",
     )
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, default=700_000, help="in all (default: the original's 700000)")
+    length.add_argument("--steps", type=int, help="in all (default: 700000, as the original)")
     length.add_argument("--epochs", type=float, help="in place of --steps: how often every sample is seen")
-    train.add_argument("-bs", "--batch-size", type=int, default=1, help="samples per step, over all devices")
-    train.add_argument(
-        "--accumulate", type=int, default=1, metavar="PARTS", help="compute a batch in parts, to save memory"
-    )
-    train.add_argument("-lr", "--learning-rate", type=float, default=0.00025, help="at step 0, for a batch of 1")
+    train.add_argument("-bs", "--batch-size", type=int, help="samples per step, over all devices (default: 1)")
+    train.add_argument("--accumulate", type=int, metavar="PARTS", help="compute a batch in parts, to save memory")
+    train.add_argument("-lr", "--learning-rate", type=float, help="at step 0, for a batch of 1 (default: 0.00025)")
     train.add_argument(
         "--rate-scaling",
         choices=TRAIN_CHOICES["rate_scaling"],
-        default="none",
-        help="multiply the rate by the batch size, or its root",
+        help="multiply the rate by the batch size, or its root (default: none)",
     )
-    train.add_argument("--decay-steps", type=int, default=800_000, help="until the rate is 0.00001")
+    train.add_argument("--decay-steps", type=int, help="until the rate is 0.00001 (default: 800000)")
     train.add_argument(
         "--finetune-backbone", action="store_true", help="train res3 to res5 too (the original's -conv5)"
     )
-    train.add_argument(
-        "--recipe", choices=TRAIN_CHOICES["recipe"], default="original", help="maskris adds masked second passes"
-    )
+    train.add_argument("--recipe", choices=TRAIN_CHOICES["recipe"], help="maskris adds masked second passes")
     train.add_argument(
         "--precision",
         choices=TRAIN_CHOICES["precision"],
-        default="float32",
-        help="of the layers; norms, softmaxes, logits, losses and weights stay float32",
+        help="of the layers; norms, softmaxes, logits, losses and weights stay float32 (default: float32)",
     )
     train.add_argument("--jit-compile", action="store_true", help="compile the step with XLA")
     train.add_argument(
         "--strategy",
         choices=TRAIN_CHOICES["strategy"],
-        default="none",
-        help="all devices of this machine, or the machines in TF_CONFIG",
+        help="all devices of this machine, or the machines in TF_CONFIG (default: none)",
     )
     train.add_argument("--validation-split", metavar="SPLIT", help="scored at every checkpoint; the best model is kept")
-    train.add_argument("--checkpoint-every", type=int, default=10_000, metavar="STEPS")
-    train.add_argument("--seed", type=int, default=0)
+    train.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="(default: 10000)")
+    train.add_argument("--seed", type=int, help="(default: 0)")
 
     predict = commands.add_parser("predict", help="segment one picture")
     predict.set_defaults(module="cmpc_tf2.predict")

@@ -101,6 +101,8 @@ class ModelConfig:
     def __post_init__(self):
         if isinstance(self.backbone, dict):
             object.__setattr__(self, "backbone", BackboneConfig(**self.backbone))
+        if not isinstance(self.backbone, BackboneConfig):
+            raise InputError(f"ModelConfig.backbone: expected sizes of a backbone; received {self.backbone!r}")
         object.__setattr__(self, "without", tuple(self.without))
         for field in dataclasses.fields(self):
             if field.name not in ("backbone", "without"):
@@ -179,6 +181,8 @@ class TrainConfig:
             object.__setattr__(self, "model", ModelConfig(**self.model))
         for name in ("steps", "batch_size", "accumulate", "decay_steps", "checkpoint_every"):
             _require_positive(self, name)
+        if not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
+            raise InputError(f"TrainConfig.seed: expected a whole number from 0 to 2**32 - 1; received {self.seed!r}")
         if not self.learning_rate > 0:
             raise InputError(f"TrainConfig.learning_rate: expected a number above 0; received {self.learning_rate!r}")
         if self.batch_size % self.accumulate:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from cmpc_tf2.crf import load_densecrf
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import write_json
 
@@ -42,6 +43,7 @@ def run(arguments: argparse.Namespace):
         raise InputError("the demo uses build_batches.py and tools/: run it from a checkout of the repository")
     if (folder / "run").exists():
         raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
+    load_densecrf()
     os.makedirs(folder, exist_ok=True)
     steps = LONG_STEPS if arguments.long else STEPS
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Callable
 
 import keras
@@ -75,7 +74,7 @@ def take_steps(
     Args:
         trainer: A compiled model, built in the scope of a strategy.
         make_dataset: Gives the stream of global batches, or with an input context a worker's share of it.
-        first: Steps already taken, for display.
+        first: Steps already taken.
         count: Steps to take.
         on_step: Called after each step with its number and the mean loss so far.
 
@@ -84,27 +83,26 @@ def take_steps(
     """
     strategy = trainer.distribute_strategy
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        callback = keras.callbacks.LambdaCallback(
-            on_train_batch_end=lambda batch, logs: on_step(first + batch, logs["loss"])
-        )
+        shown = iter(progress(range(count), count, "train"))
+
+        def count_step(batch, logs):
+            next(shown)
+            on_step(first + batch, logs["loss"])
+
         history = trainer.fit(
             make_dataset(None),
-            initial_epoch=first,
-            epochs=first + 1,
+            epochs=1,
             steps_per_epoch=count,
             shuffle=False,
-            verbose=1 if sys.stderr.isatty() else 0,
-            callbacks=[callback],
+            verbose=0,
+            callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=count_step)],
         )
+        next(shown, None)  # Ends the display.
         return {name: values[-1] for name, values in sorted(history.history.items())}
-
-    @tf.function
-    def step(batch):
-        return strategy.run(trainer.train_step, args=(batch,))["loss"]
 
     batches = iter(strategy.distribute_datasets_from_function(make_dataset))
     trainer.reset_metrics()
     for number in progress(range(first, first + count), count, "train"):
-        loss = step(next(batches))
+        loss = trainer.distributed_step(next(batches))
         on_step(number, float(strategy.experimental_local_results(loss)[0]))
     return {name: float(value) for name, value in sorted(trainer.get_metrics_result().items())}

@@ -89,6 +89,7 @@ def compare(model, folder: Path) -> float:
     """
     import numpy as np
 
+    folder = folder.resolve()  # The other process runs in it.
     rng = np.random.default_rng(0)
     size, words = model.config.image_size, model.config.max_words
     token_ids = np.zeros((2, words), np.int32)
@@ -99,7 +100,8 @@ def compare(model, folder: Path) -> float:
     command = [sys.executable, "-I", "-c", _CHECK, folder, given, found]
     result = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True)
     if result.returncode:
-        raise InputError(f"the exported model does not run: {result.stderr.strip().splitlines()[-1]}")
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise InputError(f"the exported model does not run: {lines[-1]}")
     outputs = dict(np.load(found))
     for path in (given, found):
         path.unlink()

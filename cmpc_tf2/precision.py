@@ -7,7 +7,17 @@ import keras
 
 
 @contextlib.contextmanager
-def computing_in(precision: str, weights: str = "float32") -> Iterator[None]:
+def building_with(policy: str | keras.DTypePolicy) -> Iterator[None]:
+    """Within the block, layers are built with this Keras dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def computing_in(precision: str, weights: str = "float32") -> contextlib.AbstractContextManager[None]:
     """Within the block, layers that are built or loaded compute in this precision.
 
     Norms, softmaxes and logits stay float32 in any case: their layers say so themselves.
@@ -16,9 +26,4 @@ def computing_in(precision: str, weights: str = "float32") -> Iterator[None]:
         precision: `float32`, `bfloat16` or `float16`.
         weights: What the weights are kept in: float32 to train them, the precision itself to only use them.
     """
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision if weights == precision else f"mixed_{precision}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
+    return building_with(precision if weights == precision else f"mixed_{precision}")

@@ -18,9 +18,9 @@ from pathlib import Path
 from cmpc_tf2.config import ModelConfig, TrainConfig
 from cmpc_tf2.data.batches import check_batches, list_batches
 from cmpc_tf2.data.datasets import find_dataset
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
 from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import write_json
+from cmpc_tf2.files import replacing, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -33,23 +33,29 @@ def run(arguments: argparse.Namespace):
     """The `train` command."""
     folder = arguments.output_dir
     config_path = folder / CONFIG_NAME
+    given = sorted(set(vars(arguments)) - {"module", "output_dir", "resume"})
     if arguments.resume:
+        if given:
+            raise UsageError(f"--resume goes on by {config_path}; leave out {', '.join(given)}")
         config, vocabulary = read_config(config_path), None
     else:
         if config_path.exists():
             raise InputError(f"{folder}: holds a run already; --resume goes on with it")
         config, vocabulary = _config_of(arguments)
-    paths = list_batches(config.batch_root, find_dataset(config.dataset, config.split).name, config.split)
-    check_batches(paths)
-    if arguments.epochs and not arguments.resume:
+    paths = _paths_of(config, config.split)
+    if "epochs" in given:
         config = dataclasses.replace(config, steps=math.ceil(arguments.epochs * len(paths) / config.batch_size))
-    validation_paths = []
-    if config.validation_split:
-        dataset = find_dataset(config.dataset, config.validation_split)
-        validation_paths = list_batches(config.batch_root, dataset.name, config.validation_split)
-    scores = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume)
-    loss = f"loss {scores['loss']:.4g}" if scores else "all taken before"
-    print(f"{folder / 'last.keras'}: {config.steps} steps, {loss}")
+    validation_paths = _paths_of(config, config.validation_split) if config.validation_split else []
+    entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume)
+    if entry is not None:
+        loss = f"loss {entry['loss']:.4g}" if entry else "all taken before"
+        print(f"{folder / 'last.keras'}: {config.steps} steps, {loss}")
+
+
+def _paths_of(config: TrainConfig, split: str) -> list[Path]:
+    paths = list_batches(config.batch_root, find_dataset(config.dataset, split).name, split)
+    check_batches(paths)
+    return paths
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -67,33 +73,41 @@ def read_config(path: Path) -> TrainConfig:
 
 
 def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary | None]:
-    if not (arguments.dataset and arguments.split):
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
+    if not {"dataset", "split"} <= set(options):
         raise UsageError("-d and -t are needed to start a run")
-    if arguments.model and (arguments.backbone or arguments.embeddings or arguments.vocabulary or arguments.sizes):
+    if "start_model" in options and {"backbone", "embeddings", "vocabulary", "sizes"} & set(options):
         raise UsageError("--model brings backbone, word vectors, vocabulary and sizes; give it alone")
-    if arguments.optimizer and not arguments.model:
+    if "start_optimizer" in options and "start_model" not in options:
         raise UsageError("--optimizer goes with the --model that was converted beside it")
-    if arguments.epochs is not None and arguments.epochs <= 0:
-        raise UsageError(f"--epochs: expected a number above 0, received {arguments.epochs}")
-    sizes = {}
-    if arguments.sizes:
-        try:
-            sizes = json.loads(arguments.sizes.read_bytes())
-        except ValueError as error:
-            raise InputError(f"{arguments.sizes}: not readable JSON: {error}") from error
-        if not isinstance(sizes, dict):
-            raise InputError(f"{arguments.sizes}: not sizes of a model: expected a JSON object")
-    vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
+    if "start_optimizer" in options and "epochs" in options:
+        raise UsageError("--optimizer goes on at its step: say with --steps where to end")
+    epochs = options.get("epochs", 1.0)
+    if not 0 < epochs < math.inf:
+        raise UsageError(f"--epochs: expected a number above 0, received {epochs}")
+    sizes = _read_sizes(options["sizes"]) if "sizes" in options else {}
+    vocabulary = Vocabulary.from_file(options["vocabulary"]) if "vocabulary" in options else None
     if vocabulary:
         sizes["vocabulary_size"] = len(vocabulary)
     try:
         model = ModelConfig(**sizes)
     except TypeError as error:
-        raise InputError(f"{arguments.sizes}: not sizes of a model: {error}") from error
-    options = {field.name: getattr(arguments, field.name, None) for field in dataclasses.fields(TrainConfig)}
-    options |= {"model": model, "start_model": arguments.model, "start_optimizer": arguments.optimizer}
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in options.items()}
-    return TrainConfig(**options), vocabulary
+        raise InputError(f"{options['sizes']}: not sizes of a model: {error}") from error
+    if model.max_words != MAX_WORDS:
+        raise InputError(f"{options['sizes']}: max_words: batches have {MAX_WORDS} words; received {model.max_words}")
+    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    options = {name: value for name, value in options.items() if name in fields}
+    return TrainConfig(**{**options, "model": model}), vocabulary
+
+
+def _read_sizes(path: str) -> dict:
+    try:
+        sizes = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise InputError(f"{path}: not readable JSON: {error}") from error
+    if not isinstance(sizes, dict):
+        raise InputError(f"{path}: not sizes of a model: expected a JSON object")
+    return sizes
 
 
 def start_model(config: TrainConfig, vocabulary: Vocabulary | None):
@@ -127,11 +141,11 @@ def train(
     validation_paths: list[Path],
     vocabulary: Vocabulary | None = None,
     resume: bool = False,
-) -> dict:
+) -> dict | None:
     """Trains to the run's last step, from its start or from its last checkpoint.
 
-    The stream of batches and the learning rate depend on the step alone, so a run that is stopped and resumed takes
-    the same steps as one that is not.
+    The stream of batches follows from the step alone, everything else from the checkpoint, so a run that is stopped
+    and resumed takes the same steps as one that is not.
 
     Args:
         config: The run.
@@ -142,7 +156,7 @@ def train(
         resume: Go on from the last checkpoint.
 
     Returns:
-        The last entry of the log; empty if no step was left.
+        The last entry of the log; empty if no step was left; None on machines that do not write.
 
     Raises:
         InputError: There is no checkpoint to resume from, a file cannot be used, or the loss is not a number.
@@ -152,7 +166,7 @@ def train(
     import tensorflow as tf
 
     from cmpc_tf2.checkpoints import OptimizerState, load_training, save_model, save_training
-    from cmpc_tf2.data.pipeline import samples_of_step, training_dataset
+    from cmpc_tf2.data.pipeline import read_train_sample, samples_of_step, training_dataset
     from cmpc_tf2.distribution import is_chief, make_strategy, require_divisible, take_steps
     from cmpc_tf2.precision import computing_in
     from cmpc_tf2.trainer import Trainer
@@ -181,12 +195,15 @@ def train(
         if model.vocabulary is None:
             raise InputError("--recipe maskris masks words: give the vocabulary (--vocabulary FILE)")
         masked_vocabulary = Vocabulary(model.vocabulary)
+    read_train_sample(paths[0], config.model.image_size, config.model.vocabulary_size)
     if is_writer and not resume:
+        if any(path.name != "step-000000000" for path in checkpoints.glob("step-*")):
+            raise InputError(f"{checkpoints}: holds checkpoints of another run; give a new folder (--output-dir)")
         # The configuration last: where it is, there is a checkpoint to go on from.
         os.makedirs(folder, exist_ok=True)
         save_training(checkpoints, step, model, trainer.optimizer)
         write_json(folder / CONFIG_NAME, config.to_dict())
-    log = RunLog(folder) if is_writer else None
+    log = RunLog(folder, step) if is_writer else None
 
     def dataset_from(first: int):
         return lambda context: training_dataset(
@@ -196,6 +213,7 @@ def train(
             start_step=first,
             input_context=context,
             image_size=config.model.image_size,
+            vocabulary_size=config.model.vocabulary_size,
             masked_vocabulary=masked_vocabulary,
         )
 
@@ -209,25 +227,38 @@ def train(
         count = min(config.checkpoint_every, config.steps - step)
         try:
             means = take_steps(trainer, dataset_from(step), step, count, check)
-        except tf.errors.InvalidArgumentError as error:
-            # Our reader's line stands somewhere in TensorFlow's.
-            named = re.search(r"ValueError: (.*\.npz: .*)", str(error))
-            raise InputError(named[1] if named else str(error)) from error
+        except tf.errors.OpError as error:
+            raise InputError(_reason_of(error)) from error
         step += count
         entry = {"step": step, "learning_rate": float(trainer.optimizer.learning_rate), **means}
         if not is_writer:
             continue
         pictures = []
-        if validation_paths:
-            scores, pictures = validate(model, validation_paths)
-            entry |= scores
-            if log.is_best(scores):
-                save_model(model, folder / "best.keras")
-        save_training(checkpoints, step, model, trainer.optimizer)
-        log.write(entry, pictures)
-    if is_writer:
-        save_model(model, folder / "last.keras")
+        try:
+            if validation_paths:
+                scores, pictures = validate(model, validation_paths)
+                entry |= scores
+                if log.is_best(scores):
+                    save_model(model, folder / "best.keras")
+            log.write(entry, pictures)
+        finally:  # Whatever becomes of the scores, the steps are not lost.
+            save_training(checkpoints, step, model, trainer.optimizer)
+    if not is_writer:
+        return None
+    save_model(model, folder / "last.keras")
     return entry
+
+
+def _reason_of(error) -> str:
+    """A TensorFlow error in one line; ours, from reading a batch, stands somewhere in it."""
+    import tensorflow as tf
+
+    named = re.search(r"ValueError: (.*\.npz: .*)", str(error))
+    if named:
+        return named[1]
+    if isinstance(error, tf.errors.ResourceExhaustedError):
+        return "out of memory; a smaller batch, or --accumulate, needs less"
+    return f"TensorFlow: {type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
 
 
 def validate(model, paths: list[Path]) -> tuple[dict, list]:
@@ -246,21 +277,36 @@ def validate(model, paths: list[Path]) -> tuple[dict, list]:
         if len(pictures) < DRAWN_SAMPLES:
             pictures.append(draw_masks(sample.image, [prediction], sample.mask))
 
-    scores = evaluate(TwoStageModel(model), paths, on_prediction=draw)["plain"]
+    result = evaluate(TwoStageModel(model), paths, on_prediction=draw)
+    if not result["samples"]:
+        raise InputError(f"{paths[0].parent}: every sample was skipped: {result['skipped'][0]['reason']}")
+    scores = result["plain"]
     entry = {"val_overall_iou": scores["overall_iou"], "val_mean_iou": scores["mean_iou"]}
     entry |= {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
     return entry, pictures
 
 
 class RunLog:
-    """What a run says about itself: lines on standard error, `log.csv`, TensorBoard events."""
+    """What a run says about itself: lines on standard error, `log.csv`, TensorBoard events.
 
-    def __init__(self, folder: Path):
+    Args:
+        folder: The run's folder.
+        step: Where the run goes on; lines of later steps, which are taken again, are dropped.
+    """
+
+    def __init__(self, folder: Path, step: int):
         import tensorflow as tf
 
         self._path = folder / "log.csv"
         self._summaries = tf.summary.create_file_writer(str(folder / "tensorboard"))
-        self._best = max((float(row.get("val_overall_iou") or -1) for row in read_log(folder)), default=-1.0)
+        rows = read_log(folder)
+        kept = [row for row in rows if int(row["step"]) <= step]
+        if len(kept) < len(rows):
+            with replacing(self._path) as partial, partial.open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(kept)
+        self._best = max((float(row.get("val_overall_iou") or -1) for row in kept), default=-1.0)
 
     def is_best(self, scores: dict) -> bool:
         """Whether these are the best scores so far; if so, later ones are compared with them."""

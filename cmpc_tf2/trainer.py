@@ -1,5 +1,7 @@
 """One step of training, which Keras' `fit` and the loop over several machines share."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
@@ -15,9 +17,9 @@ class Trainer(keras.Model):
 
         sum over outputs of weight * mean over the batch of summed cross-entropy, plus weight decay;
 
-    with the recipe `maskris`, half of it, and half of the same sum over the outputs for masked inputs, whose targets
-    are the probabilities for the clean ones. It depends on the batch alone, not on how many devices or parts share
-    it.
+    with the recipe `maskris`, half of that sum, half of the same sum over the outputs for masked inputs, whose targets
+    are the probabilities for the clean ones, plus weight decay. It depends on the batch alone, not on how many devices
+    or parts share it.
 
     Source: `train_op` in `CMPC_model.py` of CMPC-Refseg. The masked pass: Lee et al. 2024, arXiv 2411.19067, and
     `training.py` of naver-ai/maskris.
@@ -70,6 +72,16 @@ class Trainer(keras.Model):
         self.optimizer.apply(gradients)
         self.means["loss"].update_state(loss)
         return self.get_metrics_result()
+
+    @functools.cached_property
+    def distributed_step(self):
+        """Takes a step on all devices, given a global batch; returns the mean loss so far."""
+
+        @tf.function
+        def step(data):
+            return self.distribute_strategy.run(self.train_step, args=(data,))["loss"]
+
+        return step
 
     def gradients(self, data) -> tuple[list[tf.Tensor], tf.Tensor]:
         """Gradients and loss of a share of a batch; the sum over all devices is that of the batch."""

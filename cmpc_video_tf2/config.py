@@ -3,6 +3,7 @@
 import dataclasses
 
 from cmpc_tf2.config import ModelConfig, WordType
+from cmpc_tf2.errors import InputError
 
 # Of a clip's frames the model reads these; the third is the annotated one.
 CLIP_FRAMES = 16
@@ -16,3 +17,8 @@ class VideoModelConfig(ModelConfig):
 
     # The classes of the word parser, in the order of its outputs.
     word_types = (WordType.ENTITY, WordType.ATTRIBUTE, WordType.RELATION, WordType.ACTION, WordType.UNNECESSARY)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.without:
+            raise InputError(f"VideoModelConfig.without: parts of the video model stay; received {self.without!r}")

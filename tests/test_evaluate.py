@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.cli import main
 from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
@@ -91,6 +92,8 @@ def test_bfloat16_gives_nearly_the_same_scores(small_model_file, split, tmp_path
     exact, fast = (evaluate(small_model_file, split, tmp_path, "--precision", p) for p in ("float32", "bfloat16"))
     assert exact["per_sample"] != fast["per_sample"]
     assert fast["plain"]["mean_iou"] == pytest.approx(exact["plain"]["mean_iou"], abs=0.03)
+    encoder = load_for_inference(small_model_file, "bfloat16").inference_encoder()
+    assert encoder.get_layer("backbone").get_layer("conv1").compute_dtype == "bfloat16"
 
 
 def test_another_size_of_picture(small_model, small_model_file, split, tmp_path, capsys):

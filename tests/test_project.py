@@ -59,6 +59,7 @@ def sources(*folders: str) -> list[Path]:
 def test_models_and_layers_use_keras_alone():
     ours = (
         "cmpc_tf2.config",
+        "cmpc_tf2.precision",
         "cmpc_tf2.layers.",
         "cmpc_tf2.models.",
         "cmpc_video_tf2.config",

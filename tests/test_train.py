@@ -19,9 +19,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cmpc_tf2.checkpoints import load_model, save_model
 from cmpc_tf2.cli import main
 from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.cmpc import CMPC
-from cmpc_tf2.train import read_config
+from cmpc_tf2.train import RunLog, read_config, read_log
 from small import SMALL, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,11 +176,13 @@ def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_p
         (["--model", "m.keras"], 2, "--model brings backbone, word vectors, vocabulary and sizes"),
         (["--accumulate", "3"], 1, "TrainConfig.accumulate: 3 parts do not divide a batch of 2 samples"),
         (["--epochs", "-1"], 2, "--epochs: expected a number above 0"),
+        (["--epochs", "nan"], 2, "--epochs: expected a number above 0"),
+        (["--seed", "-1"], 1, "TrainConfig.seed: expected a whole number from 0"),
+        (["--resume", "--steps", "9"], 2, "leave out batch_root, batch_size, dataset, sizes, split, steps, vocabulary"),
         (["--precision", "int8"], 2, "invalid choice: 'int8'"),
         (["--strategy", "multiworker"], 2, "expected the workers' addresses and this one's number in TF_CONFIG"),
         (["--strategy", "multiworker", "--jit-compile"], 1, "XLA does not compile the steps of several machines"),
         (["--optimizer", "o.npz"], 2, "--optimizer goes with the --model that was converted beside it"),
-        (["--resume"], 1, "config.json: no such file; there is no run to go on with"),
         (["--validation-split", "testA"], 1, "no batches of unc testA"),
     ],
 )
@@ -223,8 +226,47 @@ def test_a_state_of_another_optimizer_is_refused(arguments, small_model_file, tm
         assert f"state.npz: {words}" in capsys.readouterr().err
     np.savez(tmp_path / "state.npz", **{"adam/iteration": np.int64(3)})
     assert main(["train", "--output-dir", str(tmp_path / "run"), *start]) == 1
-    assert "was training other variables than the configuration says" in capsys.readouterr().err
+    assert "the state of the optimizer belongs to other weights or settings: adam/" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_resume_without_a_run(tmp_path, capsys):
+    assert main(["train", "--output-dir", str(tmp_path / "run"), "--resume"]) == 1
+    assert "config.json: no such file; there is no run to go on with" in capsys.readouterr().err
+
+
+def test_batches_of_another_vocabulary_are_refused_before_a_run_starts(arguments, squares, tmp_path, capsys):
+    (tmp_path / "words.txt").write_text("\n".join(WORDS[:5]) + "\n")
+    start = [*arguments, "--vocabulary", str(tmp_path / "words.txt")]
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *start]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "unc_train_0.npz: token ids do not fit the model, which has 5 words" in error
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "sizes.json").write_text(json.dumps({**SMALL.to_dict(), "max_words": 10}))
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *arguments, "--sizes", str(tmp_path / "sizes.json")])
+    assert "max_words: batches have 20 words; received 10" in capsys.readouterr().err
+
+
+def test_a_broken_validation_loses_no_step(arguments, tmp_path, monkeypatch, capsys):
+    from cmpc_tf2 import train
+
+    def broken(*_):
+        raise InputError("val_0.npz: broken")
+
+    run = tmp_path / "run"
+    monkeypatch.setattr(train, "validate", broken)
+    more = ["--steps", "2", "--checkpoint-every", "2", "--validation-split", "val"]
+    assert main(["train", "--output-dir", str(run), *arguments, *more]) == 1
+    assert "val_0.npz: broken" in capsys.readouterr().err
+    assert (run / "checkpoints" / "step-000000002").is_dir()
+
+
+def test_lines_that_are_taken_again_are_dropped(tmp_path):
+    """A checkpoint was damaged, so the run goes on one before it."""
+    (tmp_path / "log.csv").write_text("step,loss,val_overall_iou\n10,3,0.2\n20,2,0.5\n30,1,0.9\n")
+    log = RunLog(tmp_path, 20)
+    assert [row["step"] for row in read_log(tmp_path)] == ["10", "20"]
+    assert not log.is_best({"val_overall_iou": 0.5}) and log.is_best({"val_overall_iou": 0.6})
 
 
 def test_a_broken_batch_is_named(arguments, squares, tmp_path, capsys):

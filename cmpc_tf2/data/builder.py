@@ -274,15 +274,15 @@ def _build_part(
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise InputError(_disk_full(journal, references)) from error
+        raise InputError(_disk_full(journal, references, settings)) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     journal.finish()
 
 
-def _disk_full(journal: BuildJournal, references: list[Reference]) -> str:
+def _disk_full(journal: BuildJournal, references: list[Reference], settings: BuildSettings) -> str:
     sizes = [path.stat().st_size for path in journal.folder.glob("*.npz")]
-    each = sum(sizes) / len(sizes) if sizes else 4 * IMAGE_SIZE * IMAGE_SIZE
+    each = sum(sizes) / len(sizes) if sizes else 4 * settings.image_size**2
     left = sum(len(reference.expressions) for reference in references[journal.done :])
     missing = max(0, int(left * each) - shutil.disk_usage(journal.folder).free)
     return (

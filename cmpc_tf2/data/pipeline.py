@@ -1,6 +1,7 @@
 """`.npz` batches as a `tf.data` stream for training."""
 
 import functools
+import os
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ def training_dataset(
     deterministic: bool = True,
     input_context: tf.distribute.InputContext | None = None,
     image_size: int = 320,
+    vocabulary_size: int | None = None,
     masked_vocabulary: Vocabulary | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of training batches.
@@ -41,14 +43,15 @@ def training_dataset(
         shuffle: False keeps the files' order.
         cache: Keep every sample in memory once it was read: 0.41 MB each.
         deterministic: False lets batches overtake each other, which is faster when the disk is slow.
-        input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: this worker then gets its
-            share of every global batch.
+        input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: an element is then one
+            device's share of a global batch.
         image_size: Side of the images in the files.
+        vocabulary_size: If given, token ids are checked to be below it.
         masked_vocabulary: The vocabulary, to add a masked copy of every image and expression.
 
     Returns:
         A dataset of `({"image": float32 (b, S, S, 3) BGR minus mean, "token_ids": int32 (b, T)}, float32 mask
-        (b, S, S, 1))`, where b is the batch size, or a worker's share of it. Masked copies stand beside them as
+        (b, S, S, 1))`, where b is the batch size, or a device's share of it. Masked copies stand beside them as
         `masked_image` and `masked_token_ids`; they follow from the seed and the sample's place in the stream.
 
     Raises:
@@ -56,15 +59,16 @@ def training_dataset(
         tf.errors.InvalidArgumentError: While iterating, with the name of a file that cannot be used.
     """
     workers = input_context.num_input_pipelines if input_context else 1
+    replicas = input_context.num_replicas_in_sync if input_context else 1
     if not paths:
         raise InputError("no files to train on")
-    if batch_size < 1 or batch_size % workers:
-        raise InputError(f"batch size: expected a multiple of the {workers} workers above 0, received {batch_size}")
+    if batch_size < 1 or batch_size % replicas:
+        raise InputError(f"batch size: expected a multiple of the {replicas} devices above 0, received {batch_size}")
     first = start_step * batch_size
     order = _order(len(paths), seed, first, shuffle).enumerate(first)
     if input_context:
         order = order.shard(workers, input_context.input_pipeline_id)
-    share = batch_size // workers
+    share = batch_size // replicas  # A worker takes as many elements per step as it has devices.
     names = tf.constant([str(path) for path in paths])
     read_sample = functools.cache(_read_sample) if cache else _read_sample
 
@@ -80,7 +84,7 @@ def training_dataset(
         inputs = {name: np.empty(shape, types[name]) for name, shape in shapes.items()}
         masks = np.empty(mask_shape, np.float32)
         for row, (file, position) in enumerate(zip(files, positions, strict=True)):
-            sample = read_sample(file.decode(), image_size)
+            sample = read_sample(file.decode(), image_size, vocabulary_size)
             image = subtract_mean(sample.image, out=inputs["image"][row])
             inputs["token_ids"][row] = sample.token_ids
             masks[row, ..., 0] = sample.mask
@@ -123,12 +127,26 @@ def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Datas
     return epochs.flat_map(epoch).skip(consumed % count)
 
 
-def _read_sample(path: str, image_size: int) -> Sample:
+def _read_sample(path: str, image_size: int, vocabulary_size: int | None) -> Sample:
     try:
-        sample = read_batch(path)
-        if sample.image.shape[:2] != (image_size, image_size) or sample.token_ids.shape != (MAX_WORDS,):
-            found = f"{sample.image.shape}, {sample.token_ids.shape}"
-            raise InputError(f"{path}: not of a train split of {image_size} x {image_size}: {found}")
+        return read_train_sample(path, image_size, vocabulary_size)
     except InputError as error:
         raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
+
+
+def read_train_sample(path: str | os.PathLike, image_size: int, vocabulary_size: int | None = None) -> Sample:
+    """Reads a file of a train split.
+
+    Raises:
+        InputError: It cannot be read, or does not fit a model of these sizes.
+    """
+    sample = read_batch(path)
+    if sample.image.shape[:2] != (image_size, image_size) or sample.token_ids.shape != (MAX_WORDS,):
+        found = f"{sample.image.shape}, {sample.token_ids.shape}"
+        raise InputError(f"{path}: not of a train split of {image_size} x {image_size}: {found}")
+    if vocabulary_size is not None and not 0 <= sample.token_ids.min() <= sample.token_ids.max() < vocabulary_size:
+        raise InputError(
+            f"{path}: token ids do not fit the model, which has {vocabulary_size} words; "
+            "build the split with the model's vocabulary"
+        )
     return sample

@@ -69,19 +69,23 @@ class GlobalLayerNormalization(keras.layers.Layer):
         scale = ops.rsqrt(variance + self.EPSILON) * self.gamma
         return ops.cast(exact * scale + (self.beta - mean * scale), x.dtype)
 
-    def normalize_mixture(self, weights, sources):
-        """The layer applied to `weights @ sources`, without passing over that product.
 
-        With weights that sum to 1, subtracting the mean, scaling and adding beta can be done to the few sources instead
-        of to the many mixtures; mean and variance follow from small matrices.
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class MixtureNormalization(GlobalLayerNormalization):
+    """`GlobalLayerNormalization` of `weights @ sources`, without passing over that product.
 
-        Args:
-            weights: `(B, N, T)`, every row sums to 1.
-            sources: `(B, T, C)`.
+    With weights that sum to 1, subtracting the mean, scaling and adding beta can be done to the few sources instead of
+    to the many mixtures; mean and variance follow from small matrices.
 
-        Returns:
-            `(B, N, C)`.
-        """
+    Call arguments:
+        weights: `(B, N, T)`, every row sums to 1.
+        sources: `(B, T, C)`.
+
+    Returns:
+        `(B, N, C)`.
+    """
+
+    def call(self, weights, sources):
         left, right = ops.cast(weights, "float32"), ops.cast(sources, "float32")
         count = left.shape[1] * right.shape[2]
         shares = ops.sum(left, axis=1)[:, :, None]  # (B, T, 1)

@@ -6,6 +6,7 @@ from keras import layers
 
 from cmpc_tf2.config import PACKAGE, BackboneConfig
 from cmpc_tf2.layers.phases import MergePhases, SplitPhases
+from cmpc_tf2.precision import building_with
 
 BATCH_NORM_EPSILON = 1e-3
 # By stage: what takes the place of strides.
@@ -132,7 +133,8 @@ def fold_batch_norm(backbone: DeepLabResNet, image_size: int | None = None) -> D
     Returns:
         A new folded backbone with its own weights.
     """
-    folded = DeepLabResNet(backbone.config, folded=True, image_size=image_size, name=backbone.name)
+    with building_with(backbone.get_layer("conv1").dtype_policy):
+        folded = DeepLabResNet(backbone.config, folded=True, image_size=image_size, name=backbone.name)
     for layer in folded.layers:
         if not isinstance(layer, layers.Conv2D):
             continue

@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from cmpc_tf2.config import PACKAGE
 from cmpc_tf2.layers.cell_dense import CellDense
-from cmpc_tf2.layers.normalization import GlobalLayerNormalization, l2_normalize
+from cmpc_tf2.layers.normalization import GlobalLayerNormalization, MixtureNormalization, l2_normalize
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -27,7 +27,7 @@ class GraphConvolution(keras.layers.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.message_norm = GlobalLayerNormalization(name="message_norm")
+        self.message_norm = MixtureNormalization(name="message_norm")
         self.update_norm = GlobalLayerNormalization(name="update_norm")
 
     def build(self, nodes_shape):
@@ -36,7 +36,7 @@ class GraphConvolution(keras.layers.Layer):
             layer.build(nodes_shape)
 
     def call(self, nodes, weights, sources):
-        nodes = ops.relu(nodes + self.message_norm.normalize_mixture(weights, sources))
+        nodes = ops.relu(nodes + self.message_norm(weights, sources))
         return l2_normalize(ops.relu(self.update_norm(self.update(nodes))))
 
 

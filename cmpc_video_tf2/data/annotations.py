@@ -77,7 +77,7 @@ def read_split(path: Path) -> dict[str, str]:
 
 def annotated_frames(folder: Path) -> Iterator[tuple[int, Path]]:
     """Number and file of a video's annotated frames, in order: `00030.h5`, ..."""
-    return ((int(path.stem), path) for path in sorted(folder.glob("*.h5")))
+    return ((int(path.stem), path) for path in sorted(folder.glob("*.h5")) if path.stem.isdigit())
 
 
 def read_a2d_mask(path: Path, instance_id: int) -> np.ndarray:
@@ -110,6 +110,8 @@ def read_a2d_mask(path: Path, instance_id: int) -> np.ndarray:
         raise InputError(f"{path}: not a readable HDF5 file: {error}") from error
     if masks.ndim == 2:
         masks = masks[None]
+    if len(masks) != len(instances):
+        raise InputError(f"{path}: {len(instances)} instances, but {len(masks)} masks")
     if len(instances) > 1:
         masks = masks[instances == instance_id]
         if not len(masks):
@@ -135,6 +137,6 @@ def read_jhmdb_masks(path: Path) -> np.ndarray:
         raise InputError(f"{path}: no such file; it comes with J-HMDB (puppet_mask.zip)")
     try:
         masks = scipy.io.loadmat(path)["part_mask"]
-    except (KeyError, ValueError, NotImplementedError, OSError) as error:
+    except Exception as error:  # The reader's own errors have no common class.
         raise InputError(f"{path}: not a .mat file with part_mask: {error}") from error
     return np.moveaxis(masks > 0, -1, 0)

@@ -64,13 +64,7 @@ class VideoFile:
     """A video file, decoded by OpenCV from its beginning, so that frame numbers are exact.
 
     Args:
-        path: An mp4 or avi file.
-
-    Attributes:
-        last: The number of frames, counted by decoding.
-
-    Raises:
-        InputError: It cannot be opened, or not one frame can be decoded.
+        path: An mp4 or avi file; it is opened when frames are asked for.
     """
 
     def __init__(self, path: Path):
@@ -78,6 +72,11 @@ class VideoFile:
 
     @functools.cached_property
     def last(self) -> int:
+        """The number of frames, counted by decoding.
+
+        Raises:
+            InputError: The file cannot be opened, or not one frame can be decoded.
+        """
         return sum(1 for _ in self._decode())
 
     def read(self, numbers: list[int]) -> list[np.ndarray]:

@@ -4,11 +4,13 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.naive_graph import NaiveGraph
+from cmpc_tf2.checkpoints import load_model
 from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.trainer import Trainer
 
 
-def test_the_naive_graph_is_the_model(small_model, rng):
+def test_the_naive_graph_is_the_model(small_model_file, rng):
+    small_model = load_model(small_model_file)
     naive = NaiveGraph(small_model)
     for words in ([5, 7], [4, 6, 8, 9, 10, 4, 8]):
         image = rng.uniform(-120, 120, size=(1, 32, 32, 3)).astype("float32")

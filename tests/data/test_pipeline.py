@@ -77,14 +77,18 @@ def test_it_goes_on_where_it_stopped(start, paths):
     assert numbers(training_dataset(paths, 4, seed=3, start_step=start, image_size=SIDE), 5) == whole[start : start + 5]
 
 
-def test_workers_share_every_global_batch(paths):
+@pytest.mark.parametrize("devices", [1, 2])
+def test_workers_share_every_global_batch(devices, paths):
+    """Two workers, each with some devices; a worker takes an element for each of them."""
     whole = numbers(training_dataset(paths, 4, image_size=SIDE), 8)
-    shares = [
-        numbers(training_dataset(paths, 4, image_size=SIDE, input_context=tf.distribute.InputContext(2, worker)), 8)
-        for worker in range(2)
+    contexts = [tf.distribute.InputContext(2, worker, 2 * devices) for worker in range(2)]
+    elements = [
+        numbers(training_dataset(paths, 4, image_size=SIDE, input_context=context), 8 * devices) for context in contexts
     ]
-    assert all(len(batch) == 2 for share in shares for batch in share)
-    assert [sorted(a + b) for a, b in zip(*shares, strict=True)] == [sorted(batch) for batch in whole]
+    assert all(len(element) == 2 // devices for share in elements for element in share)
+    for step, batch in enumerate(whole):
+        taken = [share[step * devices : (step + 1) * devices] for share in elements]
+        assert sorted(n for worker in taken for element in worker for n in element) == sorted(batch)
 
 
 def test_under_a_distribution_strategy(paths):
@@ -128,5 +132,5 @@ def test_wrong_arguments():
     with pytest.raises(InputError, match="no files"):
         training_dataset([], 1)
     for batch_size, workers in ((0, 1), (3, 2)):
-        with pytest.raises(InputError, match=f"a multiple of the {workers} workers"):
-            training_dataset(["a"], batch_size, input_context=tf.distribute.InputContext(workers, 0))
+        with pytest.raises(InputError, match=f"a multiple of the {workers} devices"):
+            training_dataset(["a"], batch_size, input_context=tf.distribute.InputContext(workers, 0, workers))
