@@ -9,9 +9,9 @@ SEED ?= 0
 .PHONY: help setup test test-all lint format demo demo-long bench clean
 
 help:
-	@echo "make test      tests and lint (about 6 minutes on 2 cores)"
+	@echo "make test      tests and lint (about 9 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
-	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 6 minutes on 2 cores"
+	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 5 minutes on 2 cores"
 	@echo "make demo-long the same with a longer training"
 	@echo "make bench     the benchmark of the README's figures that needs no data"
 	@echo "make format    format the code"

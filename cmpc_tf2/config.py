@@ -136,6 +136,7 @@ class TrainConfig:
         start_model: A CMPC model to start from; then `model` is its sizes.
         backbone: A backbone to start from (`.keras`).
         embeddings: Word vectors to start from (`.npy`).
+        vocabulary: The batches' vocabulary, stored in a new model.
         steps: Training steps in all. The original's image models took 700,000.
         start_optimizer: What Adam was doing when `start_model` was written (`.npz`); the run goes on at its step.
         batch_size: Samples per step, over all devices; the original's is 1.
@@ -160,6 +161,7 @@ class TrainConfig:
     start_model: str | None = None
     backbone: str | None = None
     embeddings: str | None = None
+    vocabulary: str | None = None
     start_optimizer: str | None = None
     steps: int = 700_000
     batch_size: int = 1
