@@ -197,6 +197,7 @@ def test_wrong_arguments(change, status, words, arguments, tmp_path, capsys):
     assert not run.exists()
 
 
+@pytest.mark.slow
 def test_epochs_count_samples(arguments, tmp_path):
     """Six samples, two at a time."""
     run = tmp_path / "run"
@@ -247,6 +248,7 @@ def test_batches_of_another_vocabulary_are_refused_before_a_run_starts(arguments
     assert "max_words: batches have 20 words; received 10" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_broken_validation_loses_no_step(arguments, tmp_path, monkeypatch, capsys):
     from cmpc_tf2 import train
 

@@ -175,6 +175,7 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+@pytest.mark.slow
 def test_the_number_of_devices_does_not_matter(squares, small_model_file, tmp_path):
     """One device, two of one machine, two machines: the same weights after ten steps."""
     common = ["-d", "unc", "-t", "train", "--batch-root", squares, "--model", small_model_file, "-bs", "4"]
