@@ -73,7 +73,7 @@ def take_steps(
 
     Args:
         trainer: A compiled model, built in the scope of a strategy.
-        make_dataset: Gives the stream of global batches, or with an input context a worker's share of it.
+        make_dataset: Gives the stream of global batches, or with an input context a device's share of it.
         first: Steps already taken.
         count: Steps to take.
         on_step: Called after each step with its number and the mean loss so far.
