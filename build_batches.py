@@ -4,40 +4,15 @@ import argparse
 import sys
 from pathlib import Path
 
+from cmpc_tf2 import build
 from cmpc_tf2.cli import run_command
-from cmpc_tf2.data.datasets import dataset_names
+from cmpc_tf2.task import IMAGES
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("-d", "--dataset", required=True, help=dataset_names())
-    parser.add_argument("-t", "--split", required=True, help="train, val, testA, testB, ...")
-    parser.add_argument(
-        "--data-root", type=Path, default=Path("data"), help="vocabularies, annotations, images (default: data)"
-    )
+    parser = build.build_parser(IMAGES, __doc__)
     parser.add_argument("--refer-root", type=Path, help="REFER's annotations (default: DATA_ROOT/refer)")
-    parser.add_argument("--image-root", type=Path, help="image files (default: the dataset's folder in DATA_ROOT)")
-    parser.add_argument("--output-root", type=Path, default=Path("."), help="where DATASET/SPLIT_batch/ is made")
-    parser.add_argument("--vocabulary", type=Path, help="vocabulary file (default: the dataset's, in DATA_ROOT)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they change no byte")
-    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="build part I of N, then --merge")
-    parser.add_argument("--compress", action="store_true", help="compressed .npz: smaller and slower, same contents")
-    parser.add_argument(
-        "--image-size", type=int, default=320, help="side of train pictures in pixels; the original's is 320"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace a split that is already there")
-    parser.add_argument("--skip-errors", action="store_true", help="exit with 0 even if samples had to be left out")
-    action = parser.add_mutually_exclusive_group()
-    action.add_argument("--merge", action="store_true", help="put the shards of a split together")
-    action.add_argument("--check", action="store_true", help="verify a built split against its manifest")
     return parser
-
-
-def _shard(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
-        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, received {text!r}")
-    return int(part), int(parts)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -45,20 +20,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from cmpc_tf2.data.builder import BuildSettings, build_split, check_split, merge_shards
+    from cmpc_tf2.data.image_builder import ImageBuild
 
-    options = dict(vars(arguments))
-    skip_errors, merge, check = (options.pop(name) for name in ("skip_errors", "merge", "check"))
-    settings = BuildSettings(**options)
-    if check:
-        print(f"{check_split(settings)} batches, all as the manifest says")
-        return 0
-    result = merge_shards(settings) if merge else build_split(settings)
-    print(f"{result.written} batches written, {len(result.skipped)} samples skipped")
-    if result.skipped and not skip_errors:
-        print(f"error: {len(result.skipped)} samples skipped; --skip-errors accepts that", file=sys.stderr)
-        return 1
-    return 0
+    return build.run(arguments, ImageBuild)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,8 @@ from skimage.util import img_as_ubyte
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cmpc_tf2.data.annotations import read_plain_pickle
-from cmpc_tf2.data.builder import BuildSettings, build_split
+from cmpc_tf2.data.builder import build_split
+from cmpc_tf2.data.image_builder import ImageBuild
 from cmpc_tf2.data.text import Vocabulary
 
 SIZE = 320
@@ -99,7 +100,7 @@ def main():
                 copies.append({**ref, "split": "train", "image_id": image_id, "ref_id": ref_id})
         (relabelled / "refs(unc).p").write_bytes(pickle.dumps(copies, protocol=2))
         shutil.copy(arguments.refer_root / "refcoco" / "instances.json", relabelled)
-        settings = BuildSettings(
+        settings = ImageBuild(
             "unc", "train", refer_root=relabelled.parent, image_root=images,
             vocabulary=arguments.vocabulary, output_root=root,
         )  # fmt: skip

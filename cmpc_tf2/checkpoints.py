@@ -1,6 +1,7 @@
 """Model files: one `.keras` file holds the sizes, the weights and, if known, the vocabulary."""
 
 import dataclasses
+import json
 import logging
 import os
 import shutil
@@ -18,6 +19,13 @@ from cmpc_tf2.precision import computing_in
 
 logger = logging.getLogger(__name__)
 
+# Whose commands and functions take which models.
+_PACKAGES = {
+    "CMPC": "`python -m cmpc_tf2`",
+    "CMPCVideo": "`python -m cmpc_video_tf2`",
+    "DeepLabResNet": "`python -m cmpc_tf2 train --backbone`",
+}
+
 
 def load_model(path: str | os.PathLike) -> CMPC:
     """Loads a CMPC model.
@@ -31,39 +39,42 @@ def load_model(path: str | os.PathLike) -> CMPC:
     Raises:
         InputError: The file is missing, damaged or something else.
     """
-    return load_kind(path, CMPC, "a CMPC model")
+    return load_kind(path, CMPC)
 
 
-def load_for_inference(path: str | os.PathLike, precision: str = "float32", image_size: int | None = None) -> CMPC:
+def load_for_inference(
+    path: str | os.PathLike, precision: str = "float32", image_size: int | None = None, kind: type = CMPC
+) -> keras.Model:
     """As `load_model`, in the precision and for the size of picture that are asked for.
 
     Args:
         path: A `.keras` file.
         precision: What layers compute in and weights are kept in.
         image_size: Side of the pictures; None for that of the model's training.
+        kind: The class that is expected.
     """
     with computing_in(precision, weights=precision):
-        model = load_model(path)
+        model = load_kind(path, kind)
         return model if image_size in (None, model.config.image_size) else model.at_size(image_size)
 
 
 def load_backbone(path: str | os.PathLike) -> DeepLabResNet:
     """Loads a bare backbone; as `load_model`."""
-    return load_kind(path, DeepLabResNet, "a DeepLab-ResNet backbone")
+    return load_kind(path, DeepLabResNet)
 
 
-def load_kind(path: str | os.PathLike, kind: type | tuple[type, ...], expectation: str) -> keras.Model:
-    """Loads a model of a kind; the class must have been imported.
+def load_kind(path: str | os.PathLike, *kinds: type) -> keras.Model:
+    """Loads a model of one of some kinds.
 
     Args:
         path: A `.keras` file.
-        kind: The class that is expected, or several.
-        expectation: The same in words, for messages.
+        kinds: The classes that are expected.
 
     Raises:
         InputError: The file is missing, damaged or something else.
     """
     path = Path(path)
+    expectation = " or ".join(kind.title for kind in kinds)
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected a .keras file")
     if not path.is_file():
@@ -79,6 +90,9 @@ def load_kind(path: str | os.PathLike, kind: type | tuple[type, ...], expectatio
         is_archive = zipfile.is_zipfile(file)
     if not is_archive:
         raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again")
+    found = _class_name(path)
+    if found in _PACKAGES and found not in [kind.__name__ for kind in kinds]:
+        raise InputError(f"{path}: expected {expectation}, found a {found}, which goes with {_PACKAGES[found]}")
     try:
         model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
@@ -86,9 +100,18 @@ def load_kind(path: str | os.PathLike, kind: type | tuple[type, ...], expectatio
         if "safe_mode" in str(error):
             reason = "it holds code, which is never loaded"
         raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
-    if not isinstance(model, kind):
+    if not isinstance(model, kinds):
         raise InputError(f"{path}: expected {expectation}, found a {type(model).__name__}")
     return model
+
+
+def _class_name(path: Path) -> str | None:
+    """What a `.keras` file says it holds, without loading it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("config.json"))["class_name"]
+    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
+        return None
 
 
 def save_model(model: keras.Model, path: str | os.PathLike):
@@ -147,7 +170,7 @@ class OptimizerState:
             variable.assign(self.values[variable.path])
 
 
-def save_training(folder: Path, step: int, model: CMPC, optimizer: keras.optimizers.Optimizer):
+def save_training(folder: Path, step: int, model: keras.Model, optimizer: keras.optimizers.Optimizer):
     """Writes a checkpoint of a run: `step-<n>/model.keras` and `step-<n>/optimizer.npz`, whole or not at all.
 
     Of the older ones the newest is kept, to fall back on.
@@ -166,8 +189,12 @@ def save_training(folder: Path, step: int, model: CMPC, optimizer: keras.optimiz
         shutil.rmtree(outdated)
 
 
-def load_training(folder: Path) -> tuple[int, CMPC, OptimizerState]:
+def load_training(folder: Path, kind: type = CMPC) -> tuple[int, keras.Model, OptimizerState]:
     """Reads the newest checkpoint of a run; if it is damaged, the one before it, with a warning.
+
+    Args:
+        folder: The run's checkpoints.
+        kind: The class of the model.
 
     Returns:
         The step it was written after, the model, and the optimizer's state.
@@ -179,7 +206,7 @@ def load_training(folder: Path) -> tuple[int, CMPC, OptimizerState]:
         shutil.rmtree(leftover, ignore_errors=True)
     for checkpoint in sorted(folder.glob("step-*"), reverse=True):
         try:
-            model = load_model(checkpoint / "model.keras")
+            model = load_kind(checkpoint / "model.keras", kind)
             state = OptimizerState.from_file(checkpoint / "optimizer.npz")
             return int(checkpoint.name.removeprefix("step-")), model, state
         except (InputError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import dataclasses
 import importlib
 import logging
 import os
@@ -12,8 +13,8 @@ from pathlib import Path
 
 import cmpc_tf2
 from cmpc_tf2.config import TRAIN_CHOICES
-from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.task import IMAGES, Task
 
 
 def run_command(command: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
@@ -45,21 +46,51 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     return 1
 
 
-def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="cmpc", description="Referring image segmentation with CMPC.")
+def start_parser(prog: str, description: str) -> tuple[argparse.ArgumentParser, argparse._SubParsersAction]:
+    """A parser without commands, and where they are added."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--version", action="version", version=f"%(prog)s {cmpc_tf2.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    return parser, parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
+
+def build_parser() -> argparse.ArgumentParser:
+    parser, commands = start_parser("cmpc", "Referring image segmentation with CMPC.")
+    add_evaluate(commands, IMAGES)
+    add_train(commands, IMAGES)
+
+    predict = commands.add_parser("predict", help="segment one picture")
+    predict.set_defaults(module="cmpc_tf2.predict")
+    predict.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
+    predict.add_argument("--image", type=Path, required=True, metavar="FILE", help="JPEG, PNG, ..., any size")
+    add_expressions(predict)
+    predict.add_argument("--output", type=Path, required=True, metavar="FILE.png", help="picture with masks drawn in")
+    predict.add_argument(
+        "--mask", type=Path, metavar="FILE.png", help="mask as 0 and 255; FILE_1.png, ... for several expressions"
+    )
+    add_inference_options(predict)
+
+    add_export(commands, IMAGES)
+
+    demo = commands.add_parser("demo", help="the whole way on drawn data, offline: 5 minutes on 2 cores")
+    demo.set_defaults(module="cmpc_tf2.demo")
+    demo.add_argument("--long", action="store_true", help="train longer: about 16 minutes in all")
+    demo.add_argument("--seed", type=int, default=0, help="of the training run")
+    demo.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
+    return parser
+
+
+def add_evaluate(commands, task: Task):
+    """Adds the `evaluate` command."""
     evaluate = commands.add_parser("evaluate", help="score a split")
-    evaluate.set_defaults(module="cmpc_tf2.evaluate")
+    evaluate.set_defaults(module="cmpc_tf2.evaluate", task=task)
     evaluate.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
-    evaluate.add_argument("-d", "--dataset", required=True, help=dataset_names())
+    evaluate.add_argument("-d", "--dataset", required=True, help=task.dataset_names())
     evaluate.add_argument("-t", "--split", required=True, help="val, testA, testB, ...")
     evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
     evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
     evaluate.add_argument("-bs", "--batch-size", type=int, default=4, help="expressions decoded together")
     evaluate.add_argument("--workers", type=int, default=1, help="with -c: processes that refine masks")
-    _add_inference_options(evaluate)
+    add_inference_options(evaluate)
     evaluate.add_argument(
         "--exact-masks",
         action="store_true",
@@ -68,16 +99,19 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--report", type=Path, metavar="FILE.json", help="write scores and per-sample records")
     evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="write a picture per sample")
 
-    # What is not given is left to TrainConfig.
+
+def add_train(commands, task: Task):
+    """Adds the `train` command. What is not given is left to the task's `TrainConfig`."""
+    default = {field.name: field.default for field in dataclasses.fields(task.train_config)}
     train = commands.add_parser(
         "train", help="train a model; with --resume, go on with a run", argument_default=argparse.SUPPRESS
     )
-    train.set_defaults(module="cmpc_tf2.train")
+    train.set_defaults(module="cmpc_tf2.train", task=task)
     train.add_argument("--output-dir", type=Path, required=True, metavar="DIR", help="checkpoints, log, config.json")
     train.add_argument(
         "--resume", action="store_true", default=False, help="go on with the run in DIR, by its config.json"
     )
-    train.add_argument("-d", "--dataset", help=dataset_names())
+    train.add_argument("-d", "--dataset", help=task.dataset_names())
     train.add_argument("-t", "--split", help="train, trainval")
     train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
     train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
@@ -95,7 +129,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="with --model: go on with this state of Adam, at its step",
     )
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help="in all (default: 700000, as the original)")
+    length.add_argument("--steps", type=int, help=f"in all (default: {default['steps']}, as the original)")
     length.add_argument("--epochs", type=float, help="in place of --steps: how often every sample is seen")
     train.add_argument("-bs", "--batch-size", type=int, help="samples per step, over all devices (default: 1)")
     train.add_argument("--accumulate", type=int, metavar="PARTS", help="compute a batch in parts, to save memory")
@@ -105,7 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=TRAIN_CHOICES["rate_scaling"],
         help="multiply the rate by the batch size, or its root (default: none)",
     )
-    train.add_argument("--decay-steps", type=int, help="until the rate is 0.00001 (default: 800000)")
+    train.add_argument("--decay-steps", type=int, help=f"until the rate is 0.00001 (default: {default['decay_steps']})")
     train.add_argument(
         "--finetune-backbone", action="store_true", help="train res3 to res5 too (the original's -conv5)"
     )
@@ -125,34 +159,25 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="(default: 10000)")
     train.add_argument("--seed", type=int, help="(default: 0)")
 
-    predict = commands.add_parser("predict", help="segment one picture")
-    predict.set_defaults(module="cmpc_tf2.predict")
-    predict.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
-    predict.add_argument("--image", type=Path, required=True, metavar="FILE", help="JPEG, PNG, ..., any size")
-    predict.add_argument(
-        "--expression", action="append", required=True, metavar="TEXT", help="what to mark; may be given repeatedly"
-    )
-    predict.add_argument("--output", type=Path, required=True, metavar="FILE.png", help="picture with masks drawn in")
-    predict.add_argument(
-        "--mask", type=Path, metavar="FILE.png", help="mask as 0 and 255; FILE_1.png, ... for several expressions"
-    )
-    _add_inference_options(predict)
-    predict.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
 
+def add_export(commands, task: Task):
+    """Adds the `export` command."""
     export = commands.add_parser("export", help="write a SavedModel that runs without this project")
-    export.set_defaults(module="cmpc_tf2.export")
+    export.set_defaults(module="cmpc_tf2.export", task=task)
     export.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
     export.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
 
-    demo = commands.add_parser("demo", help="the whole way on drawn data, offline: 5 minutes on 2 cores")
-    demo.set_defaults(module="cmpc_tf2.demo")
-    demo.add_argument("--long", action="store_true", help="train longer: about 16 minutes in all")
-    demo.add_argument("--seed", type=int, default=0, help="of the training run")
-    demo.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
-    return parser
+
+def add_expressions(command: argparse.ArgumentParser):
+    """Adds what a `predict` command is asked for."""
+    command.add_argument(
+        "--expression", action="append", required=True, metavar="TEXT", help="what to mark; may be given repeatedly"
+    )
+    command.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
 
 
-def _add_inference_options(command: argparse.ArgumentParser):
+def add_inference_options(command: argparse.ArgumentParser):
+    """Adds how a model is loaded to be used."""
     command.add_argument(
         "--image-size", type=int, help="side of what the model sees, if not that of its training; not the original's"
     )
@@ -165,6 +190,11 @@ def _add_inference_options(command: argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs `python -m cmpc_tf2`; the command's module is loaded only after its arguments were understood."""
-    arguments = build_parser().parse_args(argv)
+    """Runs `python -m cmpc_tf2`."""
+    return dispatch(build_parser(), argv)
+
+
+def dispatch(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    """Runs a command; its module is loaded only after its arguments were understood."""
+    arguments = parser.parse_args(argv)
     return run_command(lambda options: importlib.import_module(options.module).run(options), arguments)

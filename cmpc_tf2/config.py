@@ -178,9 +178,12 @@ class TrainConfig:
     checkpoint_every: int = 10_000
     seed: int = 0
 
+    # The class of `model`.
+    model_type = ModelConfig
+
     def __post_init__(self):
         if isinstance(self.model, dict):
-            object.__setattr__(self, "model", ModelConfig(**self.model))
+            object.__setattr__(self, "model", self.model_type(**self.model))
         for name in ("steps", "batch_size", "accumulate", "decay_steps", "checkpoint_every"):
             _require_positive(self, name)
         if not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.special import expit
 
 from cmpc_tf2.crf import load_densecrf, refine_mask
-from cmpc_tf2.data.batches import Sample, check_batches, group_by_image, list_batches, read_batch
+from cmpc_tf2.data.batches import Sample, check_batches, group_by_pixels, list_batches, read_batch
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.image_ops import fit_image, restore_map, restore_mask, write_image
 from cmpc_tf2.errors import InputError, UsageError
@@ -23,6 +23,7 @@ from cmpc_tf2.files import progress, require_writable, write_json
 from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
 from cmpc_tf2.overlays import draw_masks
 from cmpc_tf2.processes import process_pool
+from cmpc_tf2.task import IMAGES, Task
 
 if TYPE_CHECKING:
     from cmpc_tf2.predictor import TwoStageModel
@@ -41,6 +42,7 @@ def evaluate(
     batch_size: int = 4,
     workers: int = 0,
     on_prediction: Callable[[int, Sample, np.ndarray], None] | None = None,
+    task: Task = IMAGES,
 ) -> dict:
     """Scores a model on batches.
 
@@ -61,6 +63,7 @@ def evaluate(
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model goes on. They change no number.
         on_prediction: Called with each sample's index, the sample and its final mask, bool `(h, w)`.
+        task: What the files hold, and what is scored.
 
     Returns:
         The report's `samples`, `skipped`, `plain`, `dcrf` and `per_sample`.
@@ -68,11 +71,12 @@ def evaluate(
     Raises:
         InputError: A batch cannot be used.
     """
-    plain, refined = SegmentationScores(), SegmentationScores()
+    plain, refined = (SegmentationScores(task.thresholds, task.average_precision) for _ in range(2))
     skipped, records = [], []
     score = functools.partial(_score, dcrf=dcrf, exact_masks=exact_masks)
     with _mapping(score, workers if dcrf else 0) as scored:
-        for (index, sample, _, _), (prediction, record) in scored(_predictions(model, paths, batch_size, skipped)):
+        predictions = _predictions(model, paths, batch_size, skipped, task.sample_type)
+        for (index, sample, _), (prediction, record) in scored(predictions):
             plain.add(record["intersection"], record["union"])
             if dcrf:
                 refined.add(record["dcrf_intersection"], record["dcrf_union"])
@@ -91,7 +95,7 @@ def evaluate(
 
 def _score(predicted: tuple, dcrf: bool, exact_masks: bool) -> tuple[np.ndarray, dict]:
     """The final mask of a sample, and its record."""
-    _, sample, fitted, logits = predicted
+    _, sample, logits = predicted
     record = {}
 
     def restore(mask: np.ndarray, prefix: str) -> np.ndarray:
@@ -105,7 +109,7 @@ def _score(predicted: tuple, dcrf: bool, exact_masks: bool) -> tuple[np.ndarray,
 
     prediction = restore(logits >= SCORE_THRESHOLD, "")
     if dcrf:
-        prediction = restore(refine_mask(expit(logits), fitted), "dcrf_")
+        prediction = restore(refine_mask(expit(logits), fit_image(sample.image, len(logits))), "dcrf_")
     return prediction, record
 
 
@@ -137,25 +141,28 @@ def _mapping(function: Callable, workers: int) -> Iterator[Callable]:
 
 
 def _predictions(
-    model: "TwoStageModel", paths: list[Path], batch_size: int, skipped: list
-) -> Iterator[tuple[int, Sample, np.ndarray, np.ndarray]]:
-    """Yields index, sample, fitted picture and logits for each sample.
+    model: "TwoStageModel", paths: list[Path], batch_size: int, skipped: list, kind: type[Sample]
+) -> Iterator[tuple[int, Sample, np.ndarray]]:
+    """Yields index, sample and logits for each sample.
 
-    Neighbouring samples of equal pictures share the encoding.
+    Neighbouring samples of equal pixels share the encoding.
     """
-    for image, samples in group_by_image(_read_samples(model, paths, skipped)):
-        fitted = fit_image(image, model.config.image_size)
-        features = model.encode(fitted[None])
+    for samples in group_by_pixels(_read_samples(model, paths, skipped, kind)):
+        features = None
         while members := list(itertools.islice(samples, batch_size)):
+            if features is None:
+                features = model.encode(members[0][1].fitted(model.config.image_size)[None])
             logits = model.decode(features, np.stack([sample.token_ids for _, sample in members]))
             for (index, sample), sample_logits in zip(members, logits, strict=True):
-                yield index, sample, fitted, sample_logits
+                yield index, sample, sample_logits
 
 
-def _read_samples(model: "TwoStageModel", paths: list[Path], skipped: list) -> Iterator[tuple[int, Sample]]:
+def _read_samples(
+    model: "TwoStageModel", paths: list[Path], skipped: list, kind: type[Sample]
+) -> Iterator[tuple[int, Sample]]:
     config = model.config
     for index, path in enumerate(progress(paths, len(paths), "evaluate")):
-        sample = read_batch(path)
+        sample = read_batch(path, kind)
         ids = sample.token_ids
         if ids.shape != (config.max_words,) or ids.min() < 0 or ids.max() >= config.vocabulary_size:
             raise InputError(
@@ -173,13 +180,16 @@ def format_scores(title: str, scores: dict) -> str:
     """The scores in the words the original prints."""
     lines = [f"{title}:"]
     lines += [f"precision@{threshold} = {value:f}" for threshold, value in scores["precision"].items()]
+    if "average_precision" in scores:
+        lines.append(f"average precision = {scores['average_precision']:f}")
     lines.append(f"overall IoU = {scores['overall_iou']:f}; mean IoU = {scores['mean_iou']:f}")
     return "\n".join(lines) + "\n"
 
 
 def run(arguments: argparse.Namespace):
     """The `evaluate` command."""
-    dataset = find_dataset(arguments.dataset, arguments.split)
+    task = arguments.task
+    dataset = find_dataset(arguments.dataset, arguments.split, task.datasets)
     if arguments.batch_size < 1:
         raise UsageError(f"-bs: expected a whole number above 0, received {arguments.batch_size}")
     if arguments.workers < 0:
@@ -188,13 +198,13 @@ def run(arguments: argparse.Namespace):
         load_densecrf()
     if arguments.report:
         require_writable(arguments.report, others=[arguments.model])
-    paths = list_batches(arguments.batch_root, dataset.name, arguments.split)
-    check_batches(paths)
+    paths = list_batches(arguments.batch_root, dataset.name, arguments.split, task.builder)
+    check_batches(paths, task.sample_type)
 
     from cmpc_tf2.checkpoints import load_for_inference
     from cmpc_tf2.predictor import TwoStageModel
 
-    model = TwoStageModel(load_for_inference(arguments.model, arguments.precision, arguments.image_size))
+    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, task.model_type)
     if arguments.overlays:
         os.makedirs(arguments.overlays, exist_ok=True)
 
@@ -202,13 +212,14 @@ def run(arguments: argparse.Namespace):
         write_image(arguments.overlays / f"{index}.png", draw_masks(sample.image, [prediction], sample.mask))
 
     result = evaluate(
-        model,
+        TwoStageModel(model),
         paths,
         dcrf=arguments.dcrf,
         exact_masks=arguments.exact_masks,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         on_prediction=write_overlay if arguments.overlays else None,
+        task=task,
     )
     if not result["samples"]:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {result['skipped'][0]['reason']}")

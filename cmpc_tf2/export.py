@@ -34,9 +34,9 @@ def run(arguments: argparse.Namespace):
         raise InputError(f"{target}: is there already; give the name of a new folder")
     require_writable(target)
 
-    from cmpc_tf2.checkpoints import load_model
+    from cmpc_tf2.checkpoints import load_kind
 
-    model = load_model(arguments.model)
+    model = load_kind(arguments.model, arguments.task.model_type)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
         export(model, partial)
@@ -53,28 +53,32 @@ def export(model, folder: Path):
     """Writes a SavedModel.
 
     Its signature `tensors` takes `image`, float32 `(B, S, S, 3)`, BGR minus mean, and `token_ids`, int32 `(B, T)`, and
-    gives `mask_logits`, float32 `(B, S, S, 1)`; any batch size, and one image beside any number of expressions.
+    gives `mask_logits`, float32 `(B, S, S, 1)`; any batch size, and one image beside any number of expressions. Of a
+    video model it takes `clip`, float32 `(B, 16, S, S, 3)`, in place of `image`.
 
     Args:
-        model: A CMPC model. Batch norms are folded in what is written.
+        model: A CMPC model, for images or video. Batch norms are folded in what is written.
         folder: The folder to write.
     """
     import keras
     import tensorflow as tf
 
     encoder, decoder = model.inference_encoder(), model.expression_decoder
-    size, words = model.config.image_size, model.config.max_words
+    pixels = encoder.input.name
 
-    def tensors(image, token_ids):
-        logits = decoder({**encoder(image, training=False), "token_ids": token_ids}, training=False)
+    def tensors(inputs):
+        features = encoder(inputs[pixels], training=False)
+        logits = decoder({**features, "token_ids": inputs["token_ids"]}, training=False)
         return {"mask_logits": logits["mask_logits"]}
 
     archive = keras.export.ExportArchive()
     archive.track(encoder)
     archive.track(decoder)
-    specs = [tf.TensorSpec((None, size, size, 3), tf.float32, name="image")]
-    specs.append(tf.TensorSpec((None, words), tf.int32, name="token_ids"))
-    archive.add_endpoint("tensors", tensors, input_signature=specs)
+    specs = {
+        pixels: tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32, name=pixels),
+        "token_ids": tf.TensorSpec((None, model.config.max_words), tf.int32, name="token_ids"),
+    }
+    archive.add_endpoint("tensors", tensors, input_signature=[specs])
     archive.write_out(str(folder), verbose=False)
 
 
@@ -91,10 +95,11 @@ def compare(model, folder: Path) -> float:
 
     folder = folder.resolve()  # The other process runs in it.
     rng = np.random.default_rng(0)
-    size, words = model.config.image_size, model.config.max_words
+    words, pixels = model.config.max_words, model.image_encoder.input
     token_ids = np.zeros((2, words), np.int32)
     token_ids[:, words // 2 :] = rng.integers(1, model.config.vocabulary_size, size=(2, words - words // 2))
-    inputs = {"image": rng.uniform(-120, 120, size=(2, size, size, 3)).astype(np.float32), "token_ids": token_ids}
+    values = rng.uniform(-120, 120, size=(2, *pixels.shape[1:])).astype(np.float32)
+    inputs = {pixels.name: values, "token_ids": token_ids}
     given, found = folder / "given.npz", folder / "found.npz"
     np.savez(given, **inputs)
     command = [sys.executable, "-I", "-c", _CHECK, folder, given, found]

@@ -2,8 +2,6 @@
 
 import numpy as np
 
-THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9)
-
 
 def intersection_and_union(prediction: np.ndarray, target: np.ndarray) -> tuple[int, int]:
     """Pixels in both masks, and in either. Every non-zero value counts as foreground.
@@ -26,10 +24,12 @@ class SegmentationScores:
 
     Args:
         thresholds: IoU values for the precision; a sample counts from the threshold on (IoU >= X).
+        average_precision: Give their mean too.
     """
 
-    def __init__(self, thresholds: tuple[float, ...] = THRESHOLDS):
+    def __init__(self, thresholds: tuple[float, ...], average_precision: bool = False):
         self.thresholds = thresholds
+        self._has_average = average_precision
         self._pairs: list[tuple[int, int]] = []
 
     def add(self, intersection: int, union: int):
@@ -41,14 +41,18 @@ class SegmentationScores:
 
         Returns:
             `overall_iou`: sum of intersections over sum of unions. `mean_iou`: mean of each sample's IoU.
-            `precision`: share of samples per threshold. All None if there is no sample.
+            `precision`: share of samples per threshold. `average_precision`: their mean, if it is wanted. All None if
+            there is no sample.
         """
         if not self._pairs:
-            return {"overall_iou": None, "mean_iou": None, "precision": {str(x): None for x in self.thresholds}}
+            scores = {"overall_iou": None, "mean_iou": None, "precision": {str(x): None for x in self.thresholds}}
+            return scores | ({"average_precision": None} if self._has_average else {})
         intersections, unions = np.array(self._pairs).T
         ious = np.array([iou(i, u) for i, u in self._pairs])
-        return {
+        precision = {str(x): float((ious >= x).mean()) for x in self.thresholds}
+        scores = {
             "overall_iou": iou(int(intersections.sum()), int(unions.sum())),
             "mean_iou": float(ious.mean()),
-            "precision": {str(x): float((ious >= x).mean()) for x in self.thresholds},
+            "precision": precision,
         }
+        return scores | ({"average_precision": float(np.mean([*precision.values()]))} if self._has_average else {})

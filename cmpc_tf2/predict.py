@@ -23,9 +23,7 @@ def run(arguments: argparse.Namespace):
     require_writable(arguments.output, others=inputs)
     for path in masks:
         require_writable(path, others=[*inputs, arguments.output])
-    for expression in arguments.expression:
-        if not tokenize(expression):
-            raise InputError(f"expression {expression!r}: has no words")
+    require_words(arguments.expression)
     image = read_image(arguments.image, upright=True)
     vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
 
@@ -45,6 +43,17 @@ def run(arguments: argparse.Namespace):
     for expression, mask in zip(arguments.expression, predicted, strict=True):
         print(f"{expression}: {mask.mean():.2%} of the picture")
     print(arguments.output)
+
+
+def require_words(expressions: list[str]):
+    """Checks that there is a word in every expression.
+
+    Raises:
+        InputError: There is none in one of them.
+    """
+    for expression in expressions:
+        if not tokenize(expression):
+            raise InputError(f"expression {expression!r}: has no words")
 
 
 def mask_paths(path: Path, count: int) -> list[Path]:

@@ -15,12 +15,13 @@ import os
 import re
 from pathlib import Path
 
-from cmpc_tf2.config import ModelConfig, TrainConfig
+from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.data.batches import check_batches, list_batches
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import replacing, write_json
+from cmpc_tf2.task import IMAGES, Task
 
 logger = logging.getLogger(__name__)
 
@@ -33,32 +34,34 @@ def run(arguments: argparse.Namespace):
     """The `train` command."""
     folder = arguments.output_dir
     config_path = folder / CONFIG_NAME
-    given = sorted(set(vars(arguments)) - {"module", "output_dir", "resume"})
+    given = sorted(set(vars(arguments)) - {"module", "task", "output_dir", "resume"})
+    task = arguments.task
     if arguments.resume:
         if given:
             raise UsageError(f"--resume goes on by {config_path}; leave out {', '.join(given)}")
-        config, vocabulary = read_config(config_path), None
+        config, vocabulary = read_config(config_path, task), None
     else:
         if config_path.exists():
             raise InputError(f"{folder}: holds a run already; --resume goes on with it")
         config, vocabulary = _config_of(arguments)
-    paths = _paths_of(config, config.split)
+    paths = _paths_of(task, config, config.split)
     if "epochs" in given:
         config = dataclasses.replace(config, steps=math.ceil(arguments.epochs * len(paths) / config.batch_size))
-    validation_paths = _paths_of(config, config.validation_split) if config.validation_split else []
-    entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume)
+    validation_paths = _paths_of(task, config, config.validation_split) if config.validation_split else []
+    entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume, task=task)
     if entry is not None:
         loss = f"loss {entry['loss']:.4g}" if entry else "all taken before"
         print(f"{folder / 'last.keras'}: {config.steps} steps, {loss}")
 
 
-def _paths_of(config: TrainConfig, split: str) -> list[Path]:
-    paths = list_batches(config.batch_root, find_dataset(config.dataset, split).name, split)
-    check_batches(paths)
+def _paths_of(task: Task, config: TrainConfig, split: str) -> list[Path]:
+    dataset = find_dataset(config.dataset, split, task.datasets)
+    paths = list_batches(config.batch_root, dataset.name, split, task.builder)
+    check_batches(paths, task.sample_type)
     return paths
 
 
-def read_config(path: Path) -> TrainConfig:
+def read_config(path: Path, task: Task = IMAGES) -> TrainConfig:
     """Reads the `config.json` of a run.
 
     Raises:
@@ -67,12 +70,13 @@ def read_config(path: Path) -> TrainConfig:
     if not path.is_file():
         raise InputError(f"{path}: no such file; there is no run to go on with")
     try:
-        return TrainConfig(**json.loads(path.read_bytes()))
+        return task.train_config(**json.loads(path.read_bytes()))
     except (ValueError, TypeError) as error:
         raise InputError(f"{path}: not the configuration of a run: {error}") from error
 
 
 def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary | None]:
+    task = arguments.task
     options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
     if not {"dataset", "split"} <= set(options):
         raise UsageError("-d and -t are needed to start a run")
@@ -90,14 +94,14 @@ def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary |
     if vocabulary:
         sizes["vocabulary_size"] = len(vocabulary)
     try:
-        model = ModelConfig(**sizes)
+        model = task.train_config.model_type(**sizes)
     except TypeError as error:
         raise InputError(f"{options['sizes']}: not sizes of a model: {error}") from error
     if model.max_words != MAX_WORDS:
         raise InputError(f"{options['sizes']}: max_words: batches have {MAX_WORDS} words; received {model.max_words}")
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     options = {name: value for name, value in options.items() if name in fields}
-    return TrainConfig(**{**options, "model": model}), vocabulary
+    return task.train_config(**{**options, "model": model}), vocabulary
 
 
 def _read_sizes(path: str) -> dict:
@@ -110,19 +114,18 @@ def _read_sizes(path: str) -> dict:
     return sizes
 
 
-def start_model(config: TrainConfig, vocabulary: Vocabulary | None):
+def start_model(config: TrainConfig, vocabulary: Vocabulary | None, task: Task = IMAGES):
     """The model before the first step: initialised as the original's, with what the run starts from put in.
 
     Raises:
         InputError: A start file cannot be used, or is of another size.
     """
-    from cmpc_tf2.checkpoints import load_backbone, load_model
+    from cmpc_tf2.checkpoints import load_backbone, load_kind
     from cmpc_tf2.data.embeddings import load_embeddings
-    from cmpc_tf2.models.cmpc import CMPC
 
     if config.start_model:
-        return load_model(config.start_model)
-    model = CMPC(config.model, vocabulary=vocabulary.words if vocabulary else None, name="cmpc")
+        return load_kind(config.start_model, task.model_type)
+    model = task.model_type(config.model, vocabulary=vocabulary.words if vocabulary else None, name="cmpc")
     if config.embeddings:
         shape = (config.model.vocabulary_size, config.model.embedding_dim)
         model.expression_decoder.get_layer("text_encoder").embedding.assign(load_embeddings(config.embeddings, shape))
@@ -141,6 +144,7 @@ def train(
     validation_paths: list[Path],
     vocabulary: Vocabulary | None = None,
     resume: bool = False,
+    task: Task = IMAGES,
 ) -> dict | None:
     """Trains to the run's last step, from its start or from its last checkpoint.
 
@@ -154,6 +158,7 @@ def train(
         validation_paths: Files of the validation split, or none.
         vocabulary: The words by token id, if a new model is to hold them.
         resume: Go on from the last checkpoint.
+        task: What the files hold.
 
     Returns:
         The last entry of the log; empty if no step was left; None on machines that do not write.
@@ -179,11 +184,11 @@ def train(
     checkpoints = folder / "checkpoints"
     with computing_in(config.precision), strategy.scope():
         if resume:
-            step, model, state = load_training(checkpoints)
+            step, model, state = load_training(checkpoints, task.model_type)
             trainer = Trainer(model, config)
             state.restore(trainer.optimizer)
         else:
-            step, model = 0, start_model(config, vocabulary)
+            step, model = 0, start_model(config, vocabulary, task)
             config = dataclasses.replace(config, model=model.config)
             trainer = Trainer(model, config)
             if config.start_optimizer:
@@ -195,7 +200,7 @@ def train(
         if model.vocabulary is None:
             raise InputError("--recipe maskris masks words: give the vocabulary (--vocabulary FILE)")
         masked_vocabulary = Vocabulary(model.vocabulary)
-    read_train_sample(paths[0], config.model.image_size, config.model.vocabulary_size)
+    read_train_sample(paths[0], config.model.image_size, config.model.vocabulary_size, task.sample_type)
     if is_writer and not resume:
         if any(path.name != "step-000000000" for path in checkpoints.glob("step-*")):
             raise InputError(f"{checkpoints}: holds checkpoints of another run; give a new folder (--output-dir)")
@@ -215,6 +220,7 @@ def train(
             image_size=config.model.image_size,
             vocabulary_size=config.model.vocabulary_size,
             masked_vocabulary=masked_vocabulary,
+            kind=task.sample_type,
         )
 
     def check(number: int, loss: float):
@@ -236,7 +242,7 @@ def train(
         pictures = []
         try:
             if validation_paths:
-                scores, pictures = validate(model, validation_paths)
+                scores, pictures = validate(model, validation_paths, task)
                 entry |= scores
                 if log.is_best(scores):
                     save_model(model, folder / "best.keras")
@@ -261,7 +267,7 @@ def _reason_of(error) -> str:
     return f"TensorFlow: {type(error).__name__}: {(str(error).strip() or 'no reason given').splitlines()[0]}"
 
 
-def validate(model, paths: list[Path]) -> tuple[dict, list]:
+def validate(model, paths: list[Path], task: Task) -> tuple[dict, list]:
     """Scores by the original's protocol, as entries of the log: `val_overall_iou`, `val_mean_iou`, ...
 
     Returns:
@@ -277,11 +283,13 @@ def validate(model, paths: list[Path]) -> tuple[dict, list]:
         if len(pictures) < DRAWN_SAMPLES:
             pictures.append(draw_masks(sample.image, [prediction], sample.mask))
 
-    result = evaluate(TwoStageModel(model), paths, on_prediction=draw)
+    result = evaluate(TwoStageModel(model), paths, on_prediction=draw, task=task)
     if not result["samples"]:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {result['skipped'][0]['reason']}")
     scores = result["plain"]
     entry = {"val_overall_iou": scores["overall_iou"], "val_mean_iou": scores["mean_iou"]}
+    if "average_precision" in scores:
+        entry["val_average_precision"] = scores["average_precision"]
     entry |= {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
     return entry, pictures
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from cmpc_tf2.config import ModelConfig, WordType
+from cmpc_tf2.config import ModelConfig, TrainConfig, WordType
 from cmpc_tf2.errors import InputError
 
 # Of a clip's frames the model reads these; the third is the annotated one.
@@ -22,3 +22,22 @@ class VideoModelConfig(ModelConfig):
         super().__post_init__()
         if self.without:
             raise InputError(f"VideoModelConfig.without: parts of the video model stay; received {self.without!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoTrainConfig(TrainConfig):
+    """A training run of the video model; the defaults are those of the original's training script.
+
+    Attributes: as `TrainConfig`.
+    """
+
+    model: VideoModelConfig = dataclasses.field(default_factory=VideoModelConfig)
+    steps: int = 380_000
+    decay_steps: int = 400_000
+
+    model_type = VideoModelConfig
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.recipe != "original":
+            raise InputError(f"VideoTrainConfig.recipe: {self.recipe} is for pictures; clips have `original` alone")

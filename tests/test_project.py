@@ -15,6 +15,7 @@ LIGHT = [
     "tools/build_embeddings.py",
     "tools/fetch_assets.py",
     "cmpc_tf2/__init__.py",
+    "cmpc_tf2/build.py",
     "cmpc_tf2/cli.py",
     "cmpc_tf2/config.py",
     "cmpc_tf2/crf.py",
@@ -23,16 +24,29 @@ LIGHT = [
     "cmpc_tf2/metrics.py",
     "cmpc_tf2/overlays.py",
     "cmpc_tf2/processes.py",
+    "cmpc_tf2/task.py",
     "cmpc_tf2/data/annotations.py",
     "cmpc_tf2/data/batches.py",
     "cmpc_tf2/data/build_journal.py",
     "cmpc_tf2/data/builder.py",
     "cmpc_tf2/data/datasets.py",
     "cmpc_tf2/data/embeddings.py",
+    "cmpc_tf2/data/image_builder.py",
     "cmpc_tf2/data/image_ops.py",
     "cmpc_tf2/data/npz.py",
     "cmpc_tf2/data/shapes.py",
     "cmpc_tf2/data/text.py",
+    "cmpc_video_tf2/__init__.py",
+    "cmpc_video_tf2/build_batches.py",
+    "cmpc_video_tf2/cli.py",
+    "cmpc_video_tf2/config.py",
+    "cmpc_video_tf2/task.py",
+    "cmpc_video_tf2/data/annotations.py",
+    "cmpc_video_tf2/data/builder.py",
+    "cmpc_video_tf2/data/clips.py",
+    "cmpc_video_tf2/data/datasets.py",
+    "cmpc_video_tf2/data/moving_shapes.py",
+    "cmpc_video_tf2/data/samples.py",
 ]
 
 
@@ -78,9 +92,9 @@ def test_layers_do_not_import_models():
 
 def test_data_imports_no_model_and_no_command():
     allowed = ("data", "config", "errors", "files", "processes")
-    for path in sources("cmpc_tf2/data"):
+    for path in sources("cmpc_tf2/data", "cmpc_video_tf2/data"):
         for module in imports(path):
-            if module.startswith("cmpc_tf2."):
+            if module.startswith(("cmpc_tf2.", "cmpc_video_tf2.")):
                 assert module.split(".")[1] in allowed, path
 
 
@@ -98,7 +112,7 @@ def test_nothing_imports_the_tools():
 def test_light_files_import_nothing_heavy(name):
     for module in imports(ROOT / name, nested=False):
         assert module.split(".")[0] not in HEAVY, module
-        if module.startswith("cmpc_tf2."):
+        if module.startswith(("cmpc_tf2.", "cmpc_video_tf2.")):
             assert f"{module.replace('.', '/')}.py" in LIGHT, module
 
 
@@ -115,6 +129,13 @@ def test_light_files_import_nothing_heavy(name):
         ["-m", "cmpc_tf2", "train"],
         ["-m", "cmpc_tf2", "demo"],
         ["-m", "cmpc_tf2", "export"],
+        ["-m", "cmpc_video_tf2.build_batches"],
+        ["-m", "cmpc_video_tf2"],
+        ["-m", "cmpc_video_tf2", "evaluate"],
+        ["-m", "cmpc_video_tf2", "predict"],
+        ["-m", "cmpc_video_tf2", "train"],
+        ["-m", "cmpc_video_tf2", "demo"],
+        ["-m", "cmpc_video_tf2", "export"],
     ],
 )
 def test_help_loads_no_tensorflow(command):

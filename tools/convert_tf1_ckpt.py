@@ -329,7 +329,7 @@ def convert_back(model_file: str, prefix: str) -> int:
         raise InputError(f"{prefix}: expected a prefix, the path of the checkpoint's files without .index")
     for suffix in (".index", ".data-00000-of-00001"):
         require_writable(f"{prefix}{suffix}", others=[model_file])
-    model = load_kind(model_file, (CMPC, CMPCVideo, DeepLabResNet), "a CMPC model or backbone")
+    model = load_kind(model_file, CMPC, CMPCVideo, DeepLabResNet)
     if getattr(model.config, "without", ()):
         raise InputError(f"{model_file}: the original has no model without {' and '.join(model.config.without)}")
     pairs = kind_of(model.config).pairs(model.config)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.data.image_ops import fit_image
 from cmpc_tf2.data.npz import load_stored, save_stored
 from cmpc_tf2.errors import InputError
 
@@ -58,6 +59,66 @@ class Sample:
     mask: np.ndarray
     expression: str
 
+    # What it is made of, keys of the file, and the input of the models that its pixels go to.
+    contents = "pictures"
+    keys = (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)
+    input_name = "image"
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """What the expression is about, as uint8: samples of equal pixels share an encoding."""
+        return self.image
+
+    @staticmethod
+    def input_shape(size: int) -> tuple[int, ...]:
+        """Shape of `fitted`."""
+        return size, size, 3
+
+    def fitted(self, size: int) -> np.ndarray:
+        """What a model sees, before the mean is subtracted: uint8 RGB `(size, size, 3)`."""
+        return fit_image(self.image, size)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of the file by key."""
+        return {
+            _TOKEN_IDS: self.token_ids.astype(np.int64),
+            _IMAGE: self.image,
+            _MASK: self.mask,
+            _EXPRESSION: np.array([self.expression]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Sample":
+        """The way back.
+
+        Raises:
+            InputError: An array has another type or shape; the message names its key.
+        """
+        return cls(**cls._checked(arrays))
+
+    @classmethod
+    def _checked(cls, arrays: dict[str, np.ndarray]) -> dict:
+        token_ids, image, mask, expressions = (arrays[key] for key in (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION))
+        require_array(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", _TOKEN_IDS, "integers (T,)", token_ids)
+        is_image = image.ndim == 3 and image.shape[2] == 3 and image.size and image.dtype == np.uint8
+        require_array(is_image, _IMAGE, "uint8 (h, w, 3)", image)
+        require_array(mask.dtype == bool and mask.shape == image.shape[:2], _MASK, f"bool {image.shape[:2]}", mask)
+        require_array(expressions.size == 1 and expressions.dtype.kind in "US", _EXPRESSION, "one string", expressions)
+        expression = expressions.item()
+        if isinstance(expression, bytes):
+            expression = expression.decode("utf-8", errors="replace")
+        return {"token_ids": token_ids.astype(np.int64), "image": image, "mask": mask, "expression": expression}
+
+
+def require_array(condition: bool, key: str, expected: str, array: np.ndarray):
+    """Checks an array of a file.
+
+    Raises:
+        InputError: The condition does not hold.
+    """
+    if not condition:
+        raise InputError(f"{key}: expected {expected}, found {array.dtype} {array.shape}")
+
 
 def split_folder(root: str | os.PathLike, dataset: str, split: str) -> Path:
     """Where the batches of a split lie."""
@@ -92,8 +153,16 @@ def read_manifest(folder: Path) -> dict | None:
     return manifest
 
 
-def list_batches(root: str | os.PathLike, dataset: str, split: str) -> list[Path]:
+def list_batches(
+    root: str | os.PathLike, dataset: str, split: str, builder: str = "python build_batches.py"
+) -> list[Path]:
     """The files of a split in order.
+
+    Args:
+        root: Holds the datasets' folders.
+        dataset: Name of the dataset.
+        split: Name of the split.
+        builder: The command that makes them, for messages.
 
     Raises:
         InputError: There are none, a number is missing, or there are not as many as the manifest says.
@@ -103,8 +172,7 @@ def list_batches(root: str | os.PathLike, dataset: str, split: str) -> list[Path
     numbers = sorted(int(m[1]) for p in folder.glob("*.npz") if (m := pattern.fullmatch(p.name)))
     if not numbers:
         raise InputError(
-            f"{folder}: no batches of {dataset} {split}; "
-            f"make them with `python build_batches.py -d {dataset} -t {split}`"
+            f"{folder}: no batches of {dataset} {split}; make them with `{builder} -d {dataset} -t {split}`"
         )
     if numbers[-1] != len(numbers) - 1:
         missing = next(expected for expected, number in enumerate(numbers) if number != expected)
@@ -123,20 +191,14 @@ def write_batch(path: str | os.PathLike, sample: Sample, compress: bool = False)
         sample: What to write.
         compress: Write a compressed file; it holds the same and is read alike.
     """
-    arrays = {
-        _TOKEN_IDS: sample.token_ids.astype(np.int64),
-        _IMAGE: sample.image,
-        _MASK: sample.mask,
-        _EXPRESSION: np.array([sample.expression]),
-    }
     if compress:
-        np.savez_compressed(path, **arrays)
+        np.savez_compressed(path, **sample.to_arrays())
     else:
-        save_stored(path, arrays)
+        save_stored(path, sample.to_arrays())
 
 
-def read_batch(path: str | os.PathLike) -> Sample:
-    """Reads a sample written by this project or by the original.
+def read_batch(path: str | os.PathLike, kind: type[Sample] = Sample) -> Sample:
+    """Reads a sample of a kind, written by this project or by the original.
 
     Raises:
         InputError: The file is missing, cut off, holds pickled objects, or is not such a batch.
@@ -153,10 +215,9 @@ def read_batch(path: str | os.PathLike) -> Sample:
                 raise zipfile.BadZipFile("foreign or cut off")
             with np.load(io.BytesIO(content), allow_pickle=False) as members:
                 arrays = {name: members[name] for name in members.files}
-        missing = {_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION} - set(arrays)
+        missing = set(kind.keys) - set(arrays)
         if missing:
-            raise InputError(f"{path}: not a batch of this project: no {', '.join(sorted(missing))}")
-        token_ids, image, mask, expressions = (arrays[key] for key in (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION))
+            raise InputError(f"{path}: not a batch of {kind.contents}: no {', '.join(sorted(missing))}")
     except _DAMAGED as error:
         raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
     except InputError:
@@ -165,33 +226,19 @@ def read_batch(path: str | os.PathLike) -> Sample:
         if "allow_pickle" in str(error):
             raise InputError(f"{path}: holds pickled objects, which are never loaded") from error
         raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
-
-    def require(condition, key, expected, array):
-        if not condition:
-            raise InputError(f"{path}: {key}: expected {expected}, found {array.dtype} {array.shape}")
-
-    require(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", _TOKEN_IDS, "integers (T,)", token_ids)
-    require(
-        image.ndim == 3 and image.shape[2] == 3 and image.size and image.dtype == np.uint8,
-        _IMAGE,
-        "uint8 (h, w, 3)",
-        image,
-    )
-    require(mask.dtype == bool and mask.shape == image.shape[:2], _MASK, f"bool {image.shape[:2]}", mask)
-    require(expressions.size == 1 and expressions.dtype.kind in "US", _EXPRESSION, "one string", expressions)
-    expression = expressions.item()
-    if isinstance(expression, bytes):
-        expression = expression.decode("utf-8", errors="replace")
-    return Sample(token_ids.astype(np.int64), image, mask, expression)
+    try:
+        return kind.from_arrays(arrays)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def check_batches(paths: list[Path]):
+def check_batches(paths: list[Path], kind: type[Sample] = Sample):
     """Looks at the table of contents of every file: a file that is cut off or foreign shows before hours of work.
 
     Raises:
         InputError: Naming the first bad file.
     """
-    expected = {f"{key}.npy" for key in (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)}
+    expected = {f"{key}.npy" for key in kind.keys}
     for path in paths:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -200,28 +247,26 @@ def check_batches(paths: list[Path]):
             raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
         if not expected <= names:
             missing = ", ".join(sorted(name.removesuffix(".npy") for name in expected - names))
-            raise InputError(f"{path}: not a batch of this project: no {missing}")
+            raise InputError(f"{path}: not a batch of {kind.contents}: no {missing}")
 
 
-def group_by_image(
-    samples: Iterable[tuple[int, Sample]],
-) -> Iterator[tuple[np.ndarray, Iterator[tuple[int, Sample]]]]:
-    """Groups neighbouring samples of equal pictures, so that a picture is encoded once for all that is said of it.
+def group_by_pixels(samples: Iterable[tuple[int, Sample]]) -> Iterator[Iterator[tuple[int, Sample]]]:
+    """Groups neighbouring samples of equal pixels, so that a picture is encoded once for all that is said of it.
 
     Args:
         samples: Numbered samples, in order.
 
     Yields:
-        The picture, uint8 `(h, w, 3)`, and an iterator over its numbered samples, to be used up before the next group.
+        An iterator over the numbered samples of one picture, to be used up before the next group.
     """
     last, group_number = None, 0
 
     def number_of_group(numbered):
         nonlocal last, group_number
-        image = numbered[1].image
-        if last is None or not np.array_equal(last, image):
-            last, group_number = image, group_number + 1
+        pixels = numbered[1].pixels
+        if last is None or not np.array_equal(last, pixels):
+            last, group_number = pixels, group_number + 1
         return group_number
 
     for _, group in itertools.groupby(samples, key=number_of_group):
-        yield last, group
+        yield group

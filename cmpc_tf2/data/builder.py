@@ -1,25 +1,23 @@
-"""References to `.npz` batches: in parallel, restartable, the same bytes every time.
+"""From annotations to `.npz` batches: in parallel, restartable, the same bytes every time.
 
 A split is built in a hidden folder beside its place and moved there when it is complete, with a manifest. Until then a
 journal in that folder says how far the build is, so that the same command goes on where an earlier one was stopped.
+Where the samples come from is a matter of the kind of data: `ImageBuild`, and `VideoBuild` in `cmpc_video_tf2`.
 """
 
 import contextlib
 import dataclasses
 import errno
-import functools
 import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-
-import numpy as np
+from typing import Protocol
 
 import cmpc_tf2
 from cmpc_tf2.config import OUTPUT_STRIDE
-from cmpc_tf2.data.annotations import Reference, read_references
 from cmpc_tf2.data.batches import (
     MANIFEST,
     Sample,
@@ -31,10 +29,7 @@ from cmpc_tf2.data.batches import (
     write_batch,
 )
 from cmpc_tf2.data.build_journal import PART_REPORT, BuildJournal
-from cmpc_tf2.data.datasets import Dataset, Sources, find_dataset, find_sources
-from cmpc_tf2.data.image_ops import fit_image, fit_mask, read_image
-from cmpc_tf2.data.shapes import write_shapes
-from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
+from cmpc_tf2.data.text import MAX_WORDS
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import progress, write_json
 from cmpc_tf2.processes import process_pool
@@ -43,6 +38,29 @@ logger = logging.getLogger(__name__)
 
 # The original's.
 IMAGE_SIZE = 320
+
+
+class Described(Protocol):
+    """Something that was described: `name` is what to call it in messages, `expressions` what was said of it."""
+
+    name: str
+    expressions: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildPlan:
+    """What a split is made of.
+
+    Attributes:
+        sources: The files that decide which samples there are.
+        described: What was described, in the order in which its samples are numbered.
+        make_samples: Gives for each expression of such a thing its sample, or the reason why there is none. It is sent
+            to worker processes.
+    """
+
+    sources: list[Path]
+    described: list[Described]
+    make_samples: Callable[[Described], Iterator[tuple[str, Sample | str]]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +72,6 @@ class BuildSettings:
         split: Name of a split. One whose name contains `train` gets square pictures and masks, the others keep the
             original size.
         data_root: Holds the vocabularies, and by default everything else.
-        refer_root: Holds `refcoco/` and so on.
         image_root: Holds the picture files.
         output_root: Where `<dataset>/<split>_batch/` is made.
         vocabulary: Vocabulary file, if it is elsewhere.
@@ -68,7 +85,6 @@ class BuildSettings:
     dataset: str
     split: str
     data_root: Path = Path("data")
-    refer_root: Path | None = None
     image_root: Path | None = None
     output_root: Path = Path(".")
     vocabulary: Path | None = None
@@ -78,6 +94,9 @@ class BuildSettings:
     compress: bool = False
     image_size: int = IMAGE_SIZE
 
+    # What the files hold.
+    sample_type = Sample
+
     def __post_init__(self):
         part, parts = self.shard
         if not 1 <= part <= parts:
@@ -86,6 +105,37 @@ class BuildSettings:
             raise UsageError(f"--workers: expected a whole number above 0, received {self.workers}")
         if self.image_size < OUTPUT_STRIDE or self.image_size % OUTPUT_STRIDE:
             raise UsageError(f"--image-size: expected a multiple of {OUTPUT_STRIDE}, received {self.image_size}")
+
+    @property
+    def dataset_name(self) -> str:
+        """The data set's own name.
+
+        Raises:
+            UsageError: There is no such data set, or it has no such split.
+        """
+        raise NotImplementedError
+
+    def plan(self) -> BuildPlan:
+        """Reads the annotations.
+
+        Raises:
+            InputError: They, or the vocabulary, cannot be used.
+        """
+        raise NotImplementedError
+
+    def recorded(self) -> dict:
+        """Settings that decide what the files hold, for the manifest."""
+        return {"train_size": self.image_size, "max_words": MAX_WORDS, "compress": self.compress}
+
+    @property
+    def train_size(self) -> int | None:
+        """Side of the pictures and masks; None if they keep their size."""
+        return self.image_size if "train" in self.split else None
+
+    @property
+    def target(self) -> Path:
+        """The split's folder."""
+        return split_folder(self.output_root, self.dataset_name, self.split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,30 +151,27 @@ def build_split(settings: BuildSettings) -> BuildResult:
 
     A sample that cannot be made is named in a warning and left out; the numbers of the others have no gap.
 
-    Source: `build_coco_batches` and `build_referit_batches` in `build_batches.py` of CMPC-Refseg.
-
     Raises:
         InputError: An annotation file or the vocabulary cannot be used, the split is already there, or the disk is
             full. What was written stays, and the same call goes on from there.
     """
-    dataset = find_dataset(settings.dataset, settings.split)
-    target = split_folder(settings.output_root, dataset.name, settings.split)
+    target = settings.target
     _require_absent(target, settings.overwrite)
-    sources = _find_sources(dataset, settings)
-    if dataset.name == "shapes" and settings.refer_root is None and not sources.annotations[0].exists():
-        write_shapes(settings.data_root)
-    vocabulary = Vocabulary.from_file(sources.vocabulary)
-    references = read_references(dataset, settings.split, sources)
-    if not sources.images.is_dir():
-        raise InputError(f"{sources.images}: no such folder; it should hold the images (--image-root says where)")
-
+    plan = settings.plan()
     part, parts = settings.shard
-    first, last = (len(references) * number // parts for number in (part - 1, part))
-    head = {**_manifest_head(dataset, settings, sources), "references": len(references)}
+    first, last = (len(plan.described) * number // parts for number in (part - 1, part))
+    head = {
+        "dataset": settings.dataset_name,
+        "split": settings.split,
+        "version": cmpc_tf2.__version__,
+        "settings": settings.recorded(),
+        "sources": [{"file": path.as_posix(), "bytes": path.stat().st_size} for path in plan.sources],
+        "references": len(plan.described),
+    }
     folder = _part_folder(target, settings.shard)
     journal = BuildJournal.open(folder, {**head, "shard": [part, parts]}, settings.overwrite)
     if not journal.is_complete:
-        _build_part(journal, references[first:last], vocabulary, dataset, settings)
+        _build_part(journal, plan.described[first:last], plan.make_samples, settings)
     if parts == 1:
         if not journal.written:
             shutil.rmtree(journal.folder)
@@ -142,12 +189,11 @@ def merge_shards(settings: BuildSettings) -> BuildResult:
     Raises:
         InputError: A shard is missing or unfinished, or the shards were not built from the same sources.
     """
-    dataset = find_dataset(settings.dataset, settings.split)
-    target = split_folder(settings.output_root, dataset.name, settings.split)
+    target, dataset = settings.target, settings.dataset_name
     _require_absent(target, settings.overwrite)
     found = sorted(target.parent.glob(f".{target.name}.part-*-of-*"))
     if not found:
-        raise InputError(f"{target.parent}: no shards of {dataset.name} {settings.split}; build them with --shard")
+        raise InputError(f"{target.parent}: no shards of {dataset} {settings.split}; build them with --shard")
     parts = int(found[0].name.rsplit("-", 1)[1])
     folders = [_part_folder(target, (part, parts)) for part in range(1, parts + 1)]
     reports = []
@@ -164,8 +210,8 @@ def merge_shards(settings: BuildSettings) -> BuildResult:
     number = 0
     for folder, report in zip(folders, reports, strict=True):
         for index in range(report["samples"]):
-            source = folder / batch_name(dataset.name, settings.split, index)
-            destination = merged / batch_name(dataset.name, settings.split, number)
+            source = folder / batch_name(dataset, settings.split, index)
+            destination = merged / batch_name(dataset, settings.split, number)
             # A merge that was stopped has moved the first ones already.
             if source.exists():
                 os.replace(source, destination)
@@ -188,8 +234,7 @@ def check_split(settings: BuildSettings) -> int:
     Raises:
         InputError: Naming what differs.
     """
-    dataset = find_dataset(settings.dataset, settings.split)
-    target = split_folder(settings.output_root, dataset.name, settings.split)
+    target = settings.target
     manifest = read_manifest(target)
     if manifest is None:
         raise InputError(
@@ -199,18 +244,13 @@ def check_split(settings: BuildSettings) -> int:
         path = Path(source["file"])
         if path.exists() and path.stat().st_size != source["bytes"]:
             raise InputError(f"{path}: {path.stat().st_size} bytes, it had {source['bytes']} when the split was built")
-    paths = list_batches(settings.output_root, dataset.name, settings.split)
+    paths = list_batches(settings.output_root, settings.dataset_name, settings.split)
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
-        sample = read_batch(path)
-        if "train" in settings.split and sample.image.shape[:2] != (size, size):
+        sample = read_batch(path, settings.sample_type)
+        if settings.train_size and sample.image.shape[:2] != (size, size):
             raise InputError(f"{path}: {sample.image.shape[:2]}, expected {size} x {size}")
     return len(paths)
-
-
-def _find_sources(dataset: Dataset, settings: BuildSettings) -> Sources:
-    roots = (settings.data_root, settings.refer_root, settings.image_root)
-    return find_sources(dataset, settings.split, *roots, settings.vocabulary)
 
 
 def _require_absent(target: Path, overwrite: bool):
@@ -221,17 +261,6 @@ def _require_absent(target: Path, overwrite: bool):
 
 def _part_folder(target: Path, shard: tuple[int, int]) -> Path:
     return target.with_name(f".{target.name}.part-{shard[0]}-of-{shard[1]}")
-
-
-def _manifest_head(dataset: Dataset, settings: BuildSettings, sources: Sources) -> dict:
-    files = [*sources.annotations, sources.vocabulary]
-    return {
-        "dataset": dataset.name,
-        "split": settings.split,
-        "version": cmpc_tf2.__version__,
-        "settings": {"train_size": settings.image_size, "max_words": MAX_WORDS, "compress": settings.compress},
-        "sources": [{"file": path.as_posix(), "bytes": path.stat().st_size} for path in files],
-    }
 
 
 def _publish(folder: Path, target: Path, manifest: dict):
@@ -246,27 +275,19 @@ def _publish(folder: Path, target: Path, manifest: dict):
     shutil.rmtree(outdated, ignore_errors=True)
 
 
-def _build_part(
-    journal: BuildJournal,
-    references: list[Reference],
-    vocabulary: Vocabulary,
-    dataset: Dataset,
-    settings: BuildSettings,
-):
+def _build_part(journal: BuildJournal, described: list[Described], make_samples: Callable, settings: BuildSettings):
     for leftover in journal.folder.glob("tmp-*"):
         shutil.rmtree(leftover)
     scratch = journal.folder / f"tmp-{os.getpid()}"
     scratch.mkdir()
-    _read_picture.cache_clear()
-    train_size = settings.image_size if "train" in settings.split else None
-    worker = _Worker(vocabulary, train_size, settings.compress, scratch)
-    description = f"{dataset.name} {settings.split}"
-    remaining = references[journal.done :]
+    worker = _Worker(make_samples, settings.compress, scratch)
+    description = f"{settings.dataset_name} {settings.split}"
+    remaining = described[journal.done :]
     try:
         with _map_in_order(worker, remaining, journal.done, settings.workers) as outcomes:
-            for files, skipped in progress(outcomes, len(references), description, done=journal.done):
+            for files, skipped in progress(outcomes, len(described), description, done=journal.done):
                 for offset, path in enumerate(files):
-                    name = batch_name(dataset.name, settings.split, journal.written + offset)
+                    name = batch_name(settings.dataset_name, settings.split, journal.written + offset)
                     os.replace(path, journal.folder / name)
                 for entry in skipped:
                     logger.warning("skipped: %s %r: %s", entry["reference"], entry["expression"], entry["reason"])
@@ -274,16 +295,16 @@ def _build_part(
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise InputError(_disk_full(journal, references, settings)) from error
+        raise InputError(_disk_full(journal, described, settings)) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     journal.finish()
 
 
-def _disk_full(journal: BuildJournal, references: list[Reference], settings: BuildSettings) -> str:
+def _disk_full(journal: BuildJournal, described: list[Described], settings: BuildSettings) -> str:
     sizes = [path.stat().st_size for path in journal.folder.glob("*.npz")]
     each = sum(sizes) / len(sizes) if sizes else 4 * settings.image_size**2
-    left = sum(len(reference.expressions) for reference in references[journal.done :])
+    left = sum(len(thing.expressions) for thing in described[journal.done :])
     missing = max(0, int(left * each) - shutil.disk_usage(journal.folder).free)
     return (
         f"{journal.folder}: the disk is full: about {missing} bytes are missing for the {left} samples left; "
@@ -292,15 +313,15 @@ def _disk_full(journal: BuildJournal, references: list[Reference], settings: Bui
 
 
 @contextlib.contextmanager
-def _map_in_order(worker: "_Worker", references: list[Reference], first: int, workers: int) -> Iterator[Iterator]:
-    """Runs the worker over the references, in processes if there are several; the results come in order."""
-    numbered = list(enumerate(references, start=first))
+def _map_in_order(worker: "_Worker", described: list[Described], first: int, workers: int) -> Iterator[Iterator]:
+    """Runs the worker over all that is described, in processes if there are several; the results come in order."""
+    numbered = list(enumerate(described, start=first))
     if workers == 1:
         yield map(worker, numbered)
         return
     pool = process_pool(workers)
     try:
-        # Neighbouring references share pictures: in chunks they meet in one process.
+        # Neighbours share pictures: in chunks they meet in one process.
         yield pool.map(worker, numbered, chunksize=8)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -308,50 +329,20 @@ def _map_in_order(worker: "_Worker", references: list[Reference], first: int, wo
 
 @dataclasses.dataclass(frozen=True)
 class _Worker:
-    """Makes the files of one reference under temporary names."""
+    """Makes the files of one described thing under temporary names."""
 
-    vocabulary: Vocabulary
-    train_size: int | None
+    make_samples: Callable
     compress: bool
     scratch: Path
 
-    def __call__(self, numbered: tuple[int, Reference]) -> tuple[list[Path], list[dict]]:
-        number, reference = numbered
+    def __call__(self, numbered: tuple[int, Described]) -> tuple[list[Path], list[dict]]:
+        number, described = numbered
         files, skipped = [], []
-        for expression, outcome in self._samples(reference):
+        for expression, outcome in self.make_samples(described):
             if isinstance(outcome, Sample):
                 path = self.scratch / f"{number}-{len(files)}.npz"
                 write_batch(path, outcome, compress=self.compress)
                 files.append(path)
             else:
-                skipped.append({"reference": reference.name, "expression": expression, "reason": outcome})
+                skipped.append({"reference": described.name, "expression": expression, "reason": outcome})
         return files, skipped
-
-    def _samples(self, reference: Reference) -> Iterator[tuple[str, Sample | str]]:
-        """Each expression with its sample, or with the reason why there is none."""
-        try:
-            height, width, image = _read_picture(reference.image_path, self.train_size)
-            mask = reference.draw_mask(height, width)
-            if not mask.any():
-                raise InputError("its mask has no pixel inside the picture")
-        except InputError as error:
-            for expression in reference.expressions:
-                yield expression, str(error)
-            return
-        if self.train_size:
-            mask = fit_mask(mask, self.train_size)
-        for expression in reference.expressions:
-            try:
-                token_ids = self.vocabulary.encode(expression)
-                has_words = token_ids.any()
-            except InputError:
-                has_words = False
-            yield expression, Sample(token_ids, image, mask, expression) if has_words else "has no words"
-
-
-@functools.lru_cache(maxsize=4)
-def _read_picture(path: Path, train_size: int | None) -> tuple[int, int, np.ndarray]:
-    """Height and width of a picture, and its pixels as they are stored; the references of one share the work."""
-    image = read_image(path)
-    height, width = image.shape[:2]
-    return height, width, fit_image(image, train_size) if train_size else image

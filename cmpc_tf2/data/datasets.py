@@ -105,24 +105,29 @@ class Sources:
     vocabulary: Path
 
 
-def find_dataset(name: str, split: str) -> Dataset:
+def find_dataset(name: str, split: str, datasets: tuple = DATASETS):
     """The dataset of that name or alias.
+
+    Args:
+        name: A name or alias.
+        split: A split that it has to have.
+        datasets: Where to look.
 
     Raises:
         UsageError: There is no such dataset, or it has no such split.
     """
-    for dataset in DATASETS:
+    for dataset in datasets:
         if name == dataset.name or name in dataset.aliases:
             if split not in dataset.splits:
                 raise UsageError(f"{dataset.name} has no split {split!r}; it has {', '.join(dataset.splits)}")
             return dataset
-    raise UsageError(f"unknown dataset {name!r}; known: {dataset_names()}")
+    raise UsageError(f"unknown dataset {name!r}; known: {dataset_names(datasets)}")
 
 
-def dataset_names() -> str:
+def dataset_names(datasets: tuple = DATASETS) -> str:
     """All names with their aliases, for help and messages."""
     return ", ".join(
-        f"{dataset.name} ({', '.join(dataset.aliases)})" if dataset.aliases else dataset.name for dataset in DATASETS
+        f"{dataset.name} ({', '.join(dataset.aliases)})" if dataset.aliases else dataset.name for dataset in datasets
     )
 
 

@@ -98,6 +98,8 @@ def fit_image(image: np.ndarray, size: int) -> np.ndarray:
     """
     import cv2
 
+    if image.shape[:2] == (size, size):
+        return image
     rows, columns, top, left = _fitted_box(*image.shape[:2], size)
     resized = cv2.resize(image.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR)
     if rows > image.shape[0] or columns > image.shape[1]:

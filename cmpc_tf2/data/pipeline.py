@@ -29,6 +29,7 @@ def training_dataset(
     image_size: int = 320,
     vocabulary_size: int | None = None,
     masked_vocabulary: Vocabulary | None = None,
+    kind: type[Sample] = Sample,
 ) -> tf.data.Dataset:
     """An endless stream of training batches.
 
@@ -48,11 +49,13 @@ def training_dataset(
         image_size: Side of the images in the files.
         vocabulary_size: If given, token ids are checked to be below it.
         masked_vocabulary: The vocabulary, to add a masked copy of every image and expression.
+        kind: What the files hold.
 
     Returns:
         A dataset of `({"image": float32 (b, S, S, 3) BGR minus mean, "token_ids": int32 (b, T)}, float32 mask
-        (b, S, S, 1))`, where b is the batch size, or a device's share of it. Masked copies stand beside them as
-        `masked_image` and `masked_token_ids`; they follow from the seed and the sample's place in the stream.
+        (b, S, S, 1))`, where b is the batch size, or a device's share of it; of video samples `clip`, `(b, 16, S, S,
+        3)`, in place of `image`. Masked copies stand beside them as `masked_image` and `masked_token_ids`; they follow
+        from the seed and the sample's place in the stream.
 
     Raises:
         InputError: There are no files, or the batch size does not divide among the workers.
@@ -72,8 +75,9 @@ def training_dataset(
     names = tf.constant([str(path) for path in paths])
     read_sample = functools.cache(_read_sample) if cache else _read_sample
 
-    shapes = {"image": (share, image_size, image_size, 3), "token_ids": (share, MAX_WORDS)}
-    types = {"image": np.float32, "token_ids": np.int32}
+    pixels = kind.input_name
+    shapes = {pixels: (share, *kind.input_shape(image_size)), "token_ids": (share, MAX_WORDS)}
+    types = {pixels: np.float32, "token_ids": np.int32}
     if masked_vocabulary is not None:
         shapes |= {f"masked_{name}": shape for name, shape in shapes.items()}
         types |= {f"masked_{name}": dtype for name, dtype in types.items()}
@@ -84,13 +88,13 @@ def training_dataset(
         inputs = {name: np.empty(shape, types[name]) for name, shape in shapes.items()}
         masks = np.empty(mask_shape, np.float32)
         for row, (file, position) in enumerate(zip(files, positions, strict=True)):
-            sample = read_sample(file.decode(), image_size, vocabulary_size)
-            image = subtract_mean(sample.image, out=inputs["image"][row])
+            sample = read_sample(file.decode(), image_size, vocabulary_size, kind)
+            seen = subtract_mean(sample.fitted(image_size), out=inputs[pixels][row])
             inputs["token_ids"][row] = sample.token_ids
             masks[row, ..., 0] = sample.mask
             if masked_vocabulary is not None:
                 rng = np.random.default_rng([seed, position])
-                inputs["masked_image"][row] = mask_patches(image, rng)
+                inputs[f"masked_{pixels}"][row] = mask_patches(seen, rng)
                 inputs["masked_token_ids"][row] = mask_words(sample.token_ids, masked_vocabulary, rng)
         return *inputs.values(), masks
 
@@ -127,20 +131,22 @@ def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Datas
     return epochs.flat_map(epoch).skip(consumed % count)
 
 
-def _read_sample(path: str, image_size: int, vocabulary_size: int | None) -> Sample:
+def _read_sample(path: str, image_size: int, vocabulary_size: int | None, kind: type[Sample]) -> Sample:
     try:
-        return read_train_sample(path, image_size, vocabulary_size)
+        return read_train_sample(path, image_size, vocabulary_size, kind)
     except InputError as error:
         raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
 
 
-def read_train_sample(path: str | os.PathLike, image_size: int, vocabulary_size: int | None = None) -> Sample:
+def read_train_sample(
+    path: str | os.PathLike, image_size: int, vocabulary_size: int | None = None, kind: type[Sample] = Sample
+) -> Sample:
     """Reads a file of a train split.
 
     Raises:
         InputError: It cannot be read, or does not fit a model of these sizes.
     """
-    sample = read_batch(path)
+    sample = read_batch(path, kind)
     if sample.image.shape[:2] != (image_size, image_size) or sample.token_ids.shape != (MAX_WORDS,):
         found = f"{sample.image.shape}, {sample.token_ids.shape}"
         raise InputError(f"{path}: not of a train split of {image_size} x {image_size}: {found}")

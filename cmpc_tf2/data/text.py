@@ -92,3 +92,11 @@ class Vocabulary:
         unknown = self.ids[UNKNOWN]
         ids = [self.ids.get(token, unknown) for token in tokenize(expression)][:max_words]
         return np.array([PAD_ID] * (max_words - len(ids)) + ids, dtype=np.int64)
+
+    def encode_words(self, expression: str) -> np.ndarray | None:
+        """As `encode`, but None for an expression that has no words."""
+        try:
+            token_ids = self.encode(expression)
+        except InputError:
+            return None
+        return token_ids if token_ids.any() else None

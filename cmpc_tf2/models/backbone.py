@@ -48,6 +48,8 @@ class DeepLabResNet(keras.Model):
     Output: dict of `c3`, `c4`, `c5`: float32 `(B, ceil(H/8), ceil(W/8), C)` with C of 512, 1024, 2048 at full width.
     """
 
+    title = "a DeepLab-ResNet backbone"
+
     def __init__(
         self,
         config: BackboneConfig | dict | None = None,

@@ -1,9 +1,7 @@
 """CMPC-I: the parts put together."""
 
-import dataclasses
-
 import keras
-from keras import layers, ops
+from keras import layers
 
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, PACKAGE, ModelConfig, WordType
 from cmpc_tf2.layers.cell_dense import CellDense
@@ -15,13 +13,14 @@ from cmpc_tf2.models.exchange import TextGuidedExchange
 from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
 from cmpc_tf2.models.mutan import MutanFusion, MutanVisual
+from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.models.relation_graph import RelationGraph
 
 EXCHANGE_ROUNDS = 2
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class CMPC(keras.Model):
+class CMPC(ReferringModel):
     """Cross-Modal Progressive Comprehension for images (CMPC-I): a picture and an expression in, a mask out.
 
     The model is an image encoder followed by an expression decoder. The encoder is everything that does not depend on
@@ -54,60 +53,24 @@ class CMPC(keras.Model):
     Tested by `tests/models/test_cmpc.py`.
     """
 
+    title = "a CMPC model"
+
     def __init__(self, config: ModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
         if not isinstance(config, ModelConfig):
             config = ModelConfig(**(config or {}))
 
-        # Layers
         backbone = DeepLabResNet(config.backbone, name="backbone")
         projection = build_visual_projection(config)
         decoder = build_expression_decoder(config)
-
-        # Functional model
         image = keras.Input((config.image_size, config.image_size, 3), name="image")
-        token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         encoder = keras.Model(image, projection(backbone(image)), name="image_encoder")
-        outputs = decoder({**encoder(image), "token_ids": token_ids})
-        super().__init__(inputs={"image": image, "token_ids": token_ids}, outputs=outputs, **kwargs)
-
-        # Config
-        self.config = config
-        self.vocabulary = None if vocabulary is None else list(vocabulary)
-        self.image_encoder = encoder
-        self.expression_decoder = decoder
+        super().__init__(encoder, decoder, config, vocabulary, **kwargs)
 
     def inference_encoder(self) -> keras.Model:
-        """The image encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
         backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
         image = keras.Input(self.image_encoder.input_shape[1:], name="image")
         features = self.image_encoder.get_layer("visual_projection")(backbone(image))
         return keras.Model(image, features, name="image_encoder")
-
-    def at_size(self, image_size: int) -> "CMPC":
-        """The same weights for pictures of another size.
-
-        The ConvLSTM's peepholes have one weight per cell; they are resized bilinearly. Everything else does not depend
-        on the size.
-
-        Differs from TF1: a checkpoint is bound to its size there. Scores at another size are not the published ones.
-
-        Args:
-            image_size: Side of the pictures in pixels, a multiple of 8.
-
-        Returns:
-            A new model.
-        """
-        config = dataclasses.replace(self.config, image_size=image_size)
-        model = CMPC(config, vocabulary=self.vocabulary, name=self.name)
-        for target, source in zip(model.variables, self.variables, strict=True):
-            value = ops.convert_to_tensor(source)
-            if target.shape != source.shape:
-                value = ops.image.resize(value, target.shape[:2], interpolation="bilinear")
-            target.assign(value)
-        return model
-
-    def get_config(self):
-        return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}
 
 
 def build_visual_projection(config: ModelConfig, with_laterals: bool = False) -> keras.Model:

@@ -119,24 +119,40 @@ def read_a2d_mask(path: Path, instance_id: int) -> np.ndarray:
     return (masks.sum(axis=0) > 0).T
 
 
-def read_jhmdb_masks(path: Path) -> np.ndarray:
-    """The masks of a J-HMDB clip.
+def read_jhmdb_mask(path: Path, number: int) -> np.ndarray:
+    """The mask of one frame of a J-HMDB clip.
 
     Args:
         path: A `puppet_mask.mat` with `part_mask`, `(h, w, frames)`.
+        number: The frame, from 1.
 
     Returns:
-        bool `(frames, h, w)`.
+        bool `(h, w)`.
 
     Raises:
-        InputError: The file is missing, damaged or lacks `part_mask`.
+        InputError: The file is damaged or lacks `part_mask`, or that has no such frame.
     """
     import scipy.io
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; it comes with J-HMDB (puppet_mask.zip)")
     try:
         masks = scipy.io.loadmat(path)["part_mask"]
     except Exception as error:  # The reader's own errors have no common class.
         raise InputError(f"{path}: not a .mat file with part_mask: {error}") from error
-    return np.moveaxis(masks > 0, -1, 0)
+    if not 1 <= number <= masks.shape[-1]:
+        raise InputError(f"{path}: has {masks.shape[-1]} masks, none of frame {number}")
+    return masks[..., number - 1] > 0
+
+
+def jhmdb_length(path: Path) -> int:
+    """The number of frames that a `puppet_mask.mat` has masks of.
+
+    Raises:
+        InputError: The file is damaged or lacks `part_mask`.
+    """
+    import scipy.io
+
+    try:
+        shapes = {name: shape for name, shape, _ in scipy.io.whosmat(path)}
+        return shapes["part_mask"][-1]
+    except Exception as error:  # As above.
+        raise InputError(f"{path}: not a .mat file with part_mask: {error}") from error

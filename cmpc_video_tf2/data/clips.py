@@ -2,6 +2,7 @@
 
 import functools
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,35 @@ def clip_numbers(annotated: int, last: int) -> list[int]:
     return [min(max(number, 1), last) for number in range(first, first + CLIP_FRAMES)]
 
 
+def clips_of(frames: Iterable[np.ndarray], every: int) -> Iterator[tuple[int, list[np.ndarray]]]:
+    """The clip around every n-th frame of a video, from the first on; few frames are held at a time.
+
+    Args:
+        frames: All frames in order.
+        every: Step from one annotated frame to the next.
+
+    Yields:
+        The number of the annotated frame, from 1, and the 16 frames around it.
+    """
+    held: dict[int, np.ndarray] = {}
+    annotated, last = 1, 0
+    ahead = CLIP_FRAMES - 1 - CLIP_FRAMES // 2
+
+    def clip() -> tuple[int, list[np.ndarray]]:
+        return annotated, [held[number] for number in clip_numbers(annotated, last)]
+
+    for last, frame in enumerate(frames, start=1):
+        held[last] = frame
+        if last == annotated + ahead:
+            yield clip()
+            annotated += every
+        for number in [number for number in held if number < annotated - CLIP_FRAMES // 2]:
+            del held[number]
+    while annotated <= last:
+        yield clip()
+        annotated += every
+
+
 class FrameFolder:
     """A video as a folder of `00001.png`, `00002.png`, ...
 
@@ -34,6 +64,7 @@ class FrameFolder:
 
     Attributes:
         last: The number of the last frame.
+        rate: Frames a second.
 
     Raises:
         InputError: It holds no frame.
@@ -46,6 +77,11 @@ class FrameFolder:
             raise InputError(f"{path}: holds no frames; expected 00001.png, 00002.png, ...")
         self._files = files
         self.last = max(files)
+        self.rate = 25.0  # A folder does not say.
+
+    def frames(self) -> Iterator[np.ndarray]:
+        """All frames in order; as `read`."""
+        return (self.read([number])[0] for number in range(1, self.last + 1))
 
     def read(self, numbers: list[int]) -> list[np.ndarray]:
         """Frames as uint8 RGB `(h, w, 3)`.
@@ -70,6 +106,17 @@ class VideoFile:
     def __init__(self, path: Path):
         self.path = path
 
+    @property
+    def rate(self) -> float:
+        """Frames a second, as the file says."""
+        import cv2
+
+        capture = cv2.VideoCapture(str(self.path))
+        try:
+            return capture.get(cv2.CAP_PROP_FPS) or 25.0
+        finally:
+            capture.release()
+
     @functools.cached_property
     def last(self) -> int:
         """The number of frames, counted by decoding.
@@ -77,19 +124,24 @@ class VideoFile:
         Raises:
             InputError: The file cannot be opened, or not one frame can be decoded.
         """
-        return sum(1 for _ in self._decode())
+        return sum(1 for _ in self.frames())
 
     def read(self, numbers: list[int]) -> list[np.ndarray]:
         """As `FrameFolder.read`."""
         wanted, frames = set(numbers), {}
-        for number, frame in enumerate(self._decode(), start=1):
+        for number, frame in enumerate(self.frames(), start=1):
             if number in wanted:
-                frames[number] = frame[..., ::-1]
+                frames[number] = frame
             if len(frames) == len(wanted):
                 return [frames[number] for number in numbers]
         raise InputError(f"{self.path}: frame {max(wanted)} cannot be decoded; is the file whole?")
 
-    def _decode(self):
+    def frames(self) -> Iterator[np.ndarray]:
+        """All frames in order, as uint8 RGB `(h, w, 3)`.
+
+        Raises:
+            InputError: Not one can be decoded.
+        """
         import cv2
 
         capture = cv2.VideoCapture(str(self.path))
@@ -98,13 +150,26 @@ class VideoFile:
             if not is_read:
                 raise InputError(f"{self.path}: not a video that OpenCV can decode")
             while is_read:
-                yield frame
+                yield frame[..., ::-1]
                 is_read, frame = capture.read()
         finally:
             capture.release()
 
 
-def open_video(folders: list[Path], video_id: str) -> FrameFolder | VideoFile:
+def open_path(path: Path) -> FrameFolder | VideoFile:
+    """A video by its path: a folder of frames or a video file.
+
+    Raises:
+        InputError: There is neither, or the folder holds no frames.
+    """
+    if path.is_dir():
+        return FrameFolder(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such video")
+    return VideoFile(path)
+
+
+def open_video(folders: Sequence[Path], video_id: str) -> FrameFolder | VideoFile:
     """A video by its id: a folder of frames, or else a file `<id>.mp4` or `<id>.avi`.
 
     Args:
@@ -115,10 +180,9 @@ def open_video(folders: list[Path], video_id: str) -> FrameFolder | VideoFile:
         InputError: There is neither.
     """
     for folder in folders:
-        if (folder / video_id).is_dir():
-            return FrameFolder(folder / video_id)
-        for suffix in VIDEO_SUFFIXES:
-            if (folder / f"{video_id}{suffix}").is_file():
-                return VideoFile(folder / f"{video_id}{suffix}")
+        names = [video_id, *(f"{video_id}{suffix}" for suffix in VIDEO_SUFFIXES)]
+        for path in (folder / name for name in names):
+            if path.exists():
+                return open_path(path)
     places = " or ".join(str(folder) for folder in folders)
     raise InputError(f"{video_id}: no folder of frames and no {' or '.join(VIDEO_SUFFIXES)} file in {places}")

@@ -9,6 +9,7 @@ from cmpc_tf2.models.cmpc import build_visual_projection, segment
 from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
 from cmpc_tf2.models.mutan import MutanFusion
+from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.models.relation_graph import RelationGraph
 from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ, VideoModelConfig
 from cmpc_video_tf2.models.package import PACKAGE
@@ -16,7 +17,7 @@ from cmpc_video_tf2.models.temporal_graph import TemporalContext, TemporalGraph
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class CMPCVideo(keras.Model):
+class CMPCVideo(ReferringModel):
     """Cross-Modal Progressive Comprehension for video (CMPC-V, with the R2D backbone): a clip and an expression in, a
     mask of the annotated frame out.
 
@@ -39,37 +40,24 @@ class CMPCVideo(keras.Model):
     Differs from TF1: every sample of a batch gets what it would get alone. Tested by `tests/video/test_cmpc_video.py`.
     """
 
+    title = "a CMPC-V (video) model"
+
     def __init__(self, config: VideoModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
         if not isinstance(config, VideoModelConfig):
             config = VideoModelConfig(**(config or {}))
 
-        # Layers
+        size = config.image_size
         backbone = DeepLabResNet(config.backbone, name="backbone")
         projection = build_visual_projection(config, with_laterals=True)
         decoder = build_expression_decoder(config)
-
-        # Functional model
-        size = config.image_size
         clip = keras.Input((CLIP_FRAMES, size, size, 3), name="clip")
-        token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         encoder = build_clip_encoder(clip, backbone, projection)
-        outputs = decoder({**encoder(clip), "token_ids": token_ids})
-        super().__init__(inputs={"clip": clip, "token_ids": token_ids}, outputs=outputs, **kwargs)
-
-        # Config
-        self.config = config
-        self.vocabulary = None if vocabulary is None else list(vocabulary)
-        self.image_encoder = encoder
-        self.expression_decoder = decoder
+        super().__init__(encoder, decoder, config, vocabulary, **kwargs)
 
     def inference_encoder(self) -> keras.Model:
-        """The clip encoder with batch norms folded; a copy, not to be trained."""
         backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
         clip = keras.Input(self.image_encoder.input_shape[1:], name="clip")
         return build_clip_encoder(clip, backbone, self.image_encoder.get_layer("visual_projection"))
-
-    def get_config(self):
-        return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}
 
 
 def build_clip_encoder(clip, backbone: keras.Model, projection: keras.Model) -> keras.Model:

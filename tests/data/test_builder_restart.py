@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import build_batches
-from cmpc_tf2.data import builder
+from cmpc_tf2.data import builder, image_builder
 from cmpc_tf2.data.batches import list_batches, read_batch, split_folder
 from refer_layout import make_refer
 
@@ -259,7 +259,7 @@ def test_a_picture_is_read_once_for_neighbouring_references(tmp_path, monkeypatc
     import pickle
 
     refs.write_bytes(pickle.dumps([{**ref, "image_id": 1} for ref in pickle.loads(refs.read_bytes())], protocol=2))
-    read, calls = builder.read_image, []
-    monkeypatch.setattr(builder, "read_image", lambda path: calls.append(path) or read(path))
+    read, calls = image_builder.read_image, []
+    monkeypatch.setattr(image_builder, "read_image", lambda path: calls.append(path) or read(path))
     assert build_batches.main(["-d", "unc", "-t", "train", "--skip-errors", *arguments]) == 0
     assert len(calls) == 1

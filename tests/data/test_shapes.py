@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 import build_batches
-from cmpc_tf2.data import builder
+from cmpc_tf2.data import image_builder
 from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.data.shapes import (
@@ -125,7 +125,7 @@ def test_split_sizes():
 
 def test_it_goes_through_the_same_reader(tmp_path, monkeypatch, capsys):
     """Asked for, it is drawn, once, and built like any other data set."""
-    monkeypatch.setattr(builder, "write_shapes", functools.partial(write_shapes, images=12, seed=4))
+    monkeypatch.setattr(image_builder, "write_shapes", functools.partial(write_shapes, images=12, seed=4))
     data_root = tmp_path / "data"
     data_root.mkdir()
     for split in SPLITS:

@@ -31,7 +31,7 @@ def converted(video_prefix, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(converted):
-    return load_kind(converted[0], CMPCVideo, "a CMPC-V model")
+    return load_kind(converted[0], CMPCVideo)
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +113,14 @@ def test_converting_back_gives_the_same_bytes(converted, video_values, tmp_path)
 
 
 def test_image_and_video_models_are_told_apart(converted, small_model_file):
-    with pytest.raises(InputError, match="expected a CMPC model"):
+    with pytest.raises(InputError, match="expected a CMPC model, found a CMPCVideo, which goes with `python -m cmpc_v"):
         load_model(converted[0])
-    with pytest.raises(InputError, match=r"expected a CMPC-V model, found a CMPC$"):
-        load_kind(small_model_file, CMPCVideo, "a CMPC-V model")
+    with pytest.raises(InputError, match=r"expected a CMPC-V \(video\) model, found a CMPC, which goes with"):
+        load_kind(small_model_file, CMPCVideo)
 
 
 def test_six_steps_follow_the_originals(converted, video_golden):
-    model = load_kind(converted[0], CMPCVideo, "a CMPC-V model")
+    model = load_kind(converted[0], CMPCVideo)
     trainer = Trainer(model, TrainConfig("a2d", "train"))
     totals = []
     for step in range(6):

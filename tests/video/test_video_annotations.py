@@ -1,13 +1,13 @@
-import h5py
 import numpy as np
 import pytest
 import scipy.io
 
+from a2d_layout import write_h5
 from cmpc_tf2.data.image_ops import write_image
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
-from cmpc_video_tf2.data.annotations import read_a2d_mask, read_jhmdb_masks, read_queries, read_split
-from cmpc_video_tf2.data.clips import FrameFolder, VideoFile, clip_numbers, open_video
+from cmpc_video_tf2.data.annotations import jhmdb_length, read_a2d_mask, read_jhmdb_mask, read_queries, read_split
+from cmpc_video_tf2.data.clips import FrameFolder, VideoFile, clip_numbers, clips_of, open_video
 from original import GOLDEN
 
 A, B = np.zeros((4, 6), "uint8"), np.zeros((4, 6), "uint8")
@@ -59,13 +59,6 @@ def test_split_file(tmp_path):
         read_split(tmp_path / "none.csv")
 
 
-def write_h5(path, **arrays):
-    with h5py.File(path, "w") as file:
-        for name, value in arrays.items():
-            file[name] = value
-    return path
-
-
 def test_masks_of_instances(tmp_path):
     """Stored transposed; one: whatever its id; several: the asked one, or all that have the id."""
     one = write_h5(tmp_path / "1.h5", instance=[7], reMask=A.T)
@@ -86,12 +79,14 @@ def test_masks_of_instances(tmp_path):
 def test_masks_of_a_jhmdb_clip(tmp_path):
     path = tmp_path / "puppet_mask.mat"
     scipy.io.savemat(path, {"part_mask": np.stack([A, B], axis=-1)})
-    np.testing.assert_array_equal(read_jhmdb_masks(path), np.stack([A, B]) > 0)
+    assert jhmdb_length(path) == 2
+    np.testing.assert_array_equal(read_jhmdb_mask(path, 2), B > 0)
+    with pytest.raises(InputError, match="has 2 masks, none of frame 3"):
+        read_jhmdb_mask(path, 3)
     scipy.io.savemat(path, {"other": A})
-    with pytest.raises(InputError, match=r"not a .mat file with part_mask"):
-        read_jhmdb_masks(path)
-    with pytest.raises(InputError, match="no such file; it comes with J-HMDB"):
-        read_jhmdb_masks(tmp_path / "none.mat")
+    for read in (jhmdb_length, lambda p: read_jhmdb_mask(p, 1)):
+        with pytest.raises(InputError, match=r"not a .mat file with part_mask"):
+            read(path)
 
 
 def test_clips_are_clamped_at_both_ends():
@@ -135,3 +130,11 @@ def test_a_file_that_is_no_video(tmp_path):
     (tmp_path / "v.mp4").write_bytes(b"not a video")
     with pytest.raises(InputError, match=r"v.mp4: not a video that OpenCV can decode"):
         open_video([tmp_path], "v").read([1])
+
+
+@pytest.mark.parametrize("length, every", [(1, 1), (3, 2), (16, 8), (20, 1), (40, 8), (41, 20), (60, 30)])
+def test_clips_of_a_stream(length, every):
+    """The clip around every n-th frame, as if the whole video were at hand; few frames are held."""
+    frames = ((np.full((1, 1, 3), number, np.uint8)) for number in range(1, length + 1))
+    found = [(number, [int(frame[0, 0, 0]) for frame in clip]) for number, clip in clips_of(frames, every)]
+    assert found == [(number, clip_numbers(number, length)) for number in range(1, length + 1, every)]

@@ -1,0 +1,75 @@
+"""References to pictures as samples."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from cmpc_tf2.data.annotations import Reference, read_references
+from cmpc_tf2.data.batches import Sample
+from cmpc_tf2.data.builder import BuildPlan, BuildSettings
+from cmpc_tf2.data.datasets import find_dataset, find_sources
+from cmpc_tf2.data.image_ops import fit_image, fit_mask, read_image
+from cmpc_tf2.data.shapes import write_shapes
+from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageBuild(BuildSettings):
+    """A split of a data set of pictures.
+
+    Source: `build_coco_batches` and `build_referit_batches` in `build_batches.py` of CMPC-Refseg.
+
+    Attributes:
+        refer_root: Holds `refcoco/` and so on.
+    """
+
+    refer_root: Path | None = None
+
+    @property
+    def dataset_name(self) -> str:
+        return find_dataset(self.dataset, self.split).name
+
+    def plan(self) -> BuildPlan:
+        dataset = find_dataset(self.dataset, self.split)
+        roots = (self.data_root, self.refer_root, self.image_root)
+        sources = find_sources(dataset, self.split, *roots, self.vocabulary)
+        if dataset.name == "shapes" and self.refer_root is None and not sources.annotations[0].exists():
+            write_shapes(self.data_root)
+        vocabulary = Vocabulary.from_file(sources.vocabulary)
+        references = read_references(dataset, self.split, sources)
+        if not sources.images.is_dir():
+            raise InputError(f"{sources.images}: no such folder; it should hold the images (--image-root says where)")
+        _read_picture.cache_clear()
+        make_samples = functools.partial(_make_samples, vocabulary=vocabulary, train_size=self.train_size)
+        return BuildPlan([*sources.annotations, sources.vocabulary], references, make_samples)
+
+
+def _make_samples(
+    reference: Reference, vocabulary: Vocabulary, train_size: int | None
+) -> Iterator[tuple[str, Sample | str]]:
+    try:
+        height, width, image = _read_picture(reference.image_path, train_size)
+        mask = reference.draw_mask(height, width)
+        if not mask.any():
+            raise InputError("its mask has no pixel inside the picture")
+    except InputError as error:
+        for expression in reference.expressions:
+            yield expression, str(error)
+        return
+    if train_size:
+        mask = fit_mask(mask, train_size)
+    for expression in reference.expressions:
+        token_ids = vocabulary.encode_words(expression)
+        yield expression, "has no words" if token_ids is None else Sample(token_ids, image, mask, expression)
+
+
+@functools.lru_cache(maxsize=4)
+def _read_picture(path: Path, train_size: int | None) -> tuple[int, int, np.ndarray]:
+    """Height and width of a picture, and its pixels as they are stored; the references of one share the work."""
+    image = read_image(path)
+    height, width = image.shape[:2]
+    return height, width, fit_image(image, train_size) if train_size else image

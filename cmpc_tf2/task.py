@@ -1,0 +1,70 @@
+"""What the commands have to know of a kind of data: pictures here, clips in `cmpc_video_tf2`.
+
+Everything heavy is loaded when it is asked for.
+"""
+
+from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.data.datasets import DATASETS, dataset_names
+
+
+class Task:
+    """Referring segmentation of one kind of data.
+
+    Attributes:
+        package: The package whose commands do it.
+        data: What expressions are about, in a word.
+        datasets: Registered data sets.
+        builder: The command that builds their batches.
+        train_config: Describes a training run.
+        thresholds: IoU values for the precision.
+        average_precision: Whether the mean over these is a score of its own.
+    """
+
+    package: str
+    data: str
+    datasets: tuple
+    builder: str
+    train_config: type[TrainConfig]
+    thresholds: tuple[float, ...]
+    average_precision: bool
+
+    @property
+    def sample_type(self) -> type:
+        """What the files of a split hold."""
+        raise NotImplementedError
+
+    @property
+    def model_type(self) -> type:
+        """The class of its models."""
+        raise NotImplementedError
+
+    def dataset_names(self) -> str:
+        """All data sets, for help and messages."""
+        return dataset_names(self.datasets)
+
+
+class ImageTask(Task):
+    """Referring image segmentation."""
+
+    package = "cmpc_tf2"
+    data = "picture"
+    datasets = DATASETS
+    builder = "python build_batches.py"
+    train_config = TrainConfig
+    thresholds = (0.5, 0.6, 0.7, 0.8, 0.9)
+    average_precision = False
+
+    @property
+    def sample_type(self) -> type:
+        from cmpc_tf2.data.batches import Sample
+
+        return Sample
+
+    @property
+    def model_type(self) -> type:
+        from cmpc_tf2.models.cmpc import CMPC
+
+        return CMPC
+
+
+IMAGES = ImageTask()

@@ -1,0 +1,156 @@
+"""`moving_shapes`, the embedded video data set: short clips of shapes that do something, drawn from a seed.
+
+It is written as A2D-Sentences is, so that it goes through the same reader. There are two kinds of sentences. Attributes
+("the red circle") can be told from the annotated frame alone. Actions ("the circle that is sliding") cannot: in that
+frame every shape looks as if it did nothing, and the noun fits several.
+
+An action reads the same forwards and backwards, because CMPC-V sees its frames as a set: nothing in the model says
+which comes first.
+"""
+
+import csv
+import dataclasses
+import logging
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+
+from cmpc_tf2.data.annotations import rasterize
+from cmpc_tf2.data.shapes import COLORS, KINDS, Shape, paint
+from cmpc_tf2.data.text import PAD, UNKNOWN
+from cmpc_tf2.files import replacing
+from cmpc_video_tf2.config import CLIP_FRAMES
+from cmpc_video_tf2.data.datasets import MOVING_SHAPES, A2DFiles
+
+logger = logging.getLogger(__name__)
+
+VIDEOS = {"train": 900, "test": 150}
+SEED = 0
+SIDE = 112
+# Counted from 1, as in A2D; the ninth of the clip around it.
+ANNOTATED_FRAME = 1 + CLIP_FRAMES // 2
+ACTIONS = ("flashing", "pulsing", "sliding")
+RADIUS = (10.0, 15.0)
+SHAPES_PER_VIDEO = (2, 3)
+# How far a shape slides to either side in pixels, and how much of its radius it gains and loses.
+SLIDE, PULSE = 14.0, 0.4
+
+
+@dataclasses.dataclass(frozen=True)
+class Actor:
+    """A shape, as it is in the annotated frame, and what it does; None for nothing."""
+
+    shape: Shape
+    action: str | None
+
+    def at(self, number: int) -> Shape:
+        """The shape in a frame, counted from 1."""
+        phase = 2 * math.pi * (number - ANNOTATED_FRAME) / CLIP_FRAMES
+        if self.action == "sliding":
+            return dataclasses.replace(self.shape, x=self.shape.x + SLIDE * math.sin(phase))
+        if self.action == "pulsing":
+            return dataclasses.replace(self.shape, radius=self.shape.radius * (1 + PULSE * math.sin(phase)))
+        if self.action == "flashing" and abs(math.sin(phase)) > 0.3:
+            return dataclasses.replace(self.shape, texture="striped")
+        return self.shape
+
+
+def draw_scene(rng: np.random.Generator) -> list[Actor]:
+    """Shapes of different colours, of one or two kinds, that touch in no frame."""
+    colors = rng.permutation(list(COLORS))
+    kinds = rng.choice(KINDS, size=2, replace=False)
+    scene: list[Actor] = []
+    for color in colors[: rng.integers(SHAPES_PER_VIDEO[0], SHAPES_PER_VIDEO[1] + 1)]:
+        action = (None, *ACTIONS)[rng.integers(len(ACTIONS) + 1)]
+        for _ in range(50):
+            x, y = rng.uniform(0, SIDE, size=2)
+            shape = Shape(str(rng.choice(kinds)), str(color), "large", "plain", x, y, rng.uniform(*RADIUS))
+            actor = Actor(shape, action)
+            if _has_room(actor, scene):
+                scene.append(actor)
+                break
+    return scene
+
+
+def _has_room(actor: Actor, scene: list[Actor]) -> bool:
+    for number in range(1, CLIP_FRAMES + 1):
+        shape = actor.at(number)
+        margin = shape.radius + 2
+        if not (margin < shape.x < SIDE - margin and margin < shape.y < SIDE - margin):
+            return False
+        others = (other.at(number) for other in scene)
+        if any(math.hypot(shape.x - o.x, shape.y - o.y) < shape.radius + o.radius + 4 for o in others):
+            return False
+    return True
+
+
+def describe(actor: Actor, scene: list[Actor], rng: np.random.Generator) -> list[str]:
+    """Sentences for a shape: by its attributes, and by its action if no other shape does the same.
+
+    The noun of an action fits several shapes: without the action one cannot tell.
+    """
+    same_kind = [other for other in scene if other.shape.kind == actor.shape.kind]
+    article = "the " if rng.random() < 0.5 else ""
+    sentences = [f"{article}{actor.shape.color} {rng.choice([actor.shape.kind, 'shape'])}"]
+    is_alone = sum(other.action == actor.action for other in scene) == 1
+    if actor.action and is_alone and len(scene) > 1:
+        noun = actor.shape.kind if len(same_kind) > 1 else "shape"
+        sentences.append(rng.choice([f"{article}{actor.action} {noun}", f"{article}{noun} that is {actor.action}"]))
+    return [str(sentence) for sentence in sentences]
+
+
+def vocabulary() -> list[str]:
+    """All words of the sentences, after the four special ones of the other vocabularies."""
+    return [PAD, "<go>", "<eos>", UNKNOWN, *sorted({*COLORS, *KINDS, *ACTIONS, "the", "that", "is", "shape"})]
+
+
+def write_moving_shapes(data_root: str | os.PathLike, videos: dict[str, int] | None = None, seed: int = SEED):
+    """Draws the data set below the data root, as A2D-Sentences lies on disk.
+
+    `a2d_annotation.txt` comes last: where it is, the data set is complete.
+
+    Args:
+        data_root: The data root.
+        videos: How many for each split.
+        seed: Another seed gives other videos; the same one gives the same bytes.
+    """
+    import cv2
+    import h5py
+
+    videos = VIDEOS if videos is None else videos
+    root = Path(data_root) / MOVING_SHAPES.folder
+    files = A2DFiles.below(root)
+    logger.info("drawing %d videos of moving shapes below %s", sum(videos.values()), root)
+    os.makedirs(files.splits.parent, exist_ok=True)
+    queries, splits = [], []
+    names = [split for split, count in videos.items() for _ in range(count)]
+    for index, split in enumerate(names):
+        rng = np.random.default_rng([seed, index])
+        video_id = f"video_{index:05d}"
+        scene = draw_scene(rng)
+        background = int(rng.integers(2**32))
+        folder = files.frames[0] / video_id
+        os.makedirs(folder, exist_ok=True)
+        for number in range(1, CLIP_FRAMES + 1):
+            pixels = paint([actor.at(number) for actor in scene], SIDE, SIDE, np.random.default_rng(background))
+            _, encoded = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+            (folder / f"{number:05d}.png").write_bytes(encoded.tobytes())
+        masks = np.stack([rasterize([actor.at(ANNOTATED_FRAME).outline()], SIDE, SIDE).T for actor in scene])
+        os.makedirs(files.masks / video_id, exist_ok=True)
+        with h5py.File(files.masks / video_id / f"{ANNOTATED_FRAME:05d}.h5", "w") as file:
+            file["instance"] = np.arange(len(scene), dtype=np.int64)
+            file["reMask"] = (masks if len(scene) > 1 else masks[0]).astype(np.uint8)
+        queries += [
+            (video_id, instance, sentence)
+            for instance, actor in enumerate(scene)
+            for sentence in describe(actor, scene, rng)
+        ]
+        # As in A2D: label, first and last second, height, width, frames, annotated frames, split.
+        splits.append((video_id, 0, 0, 0, SIDE, SIDE, CLIP_FRAMES, 1, int(split == "test")))
+    with replacing(Path(data_root) / MOVING_SHAPES.vocabulary) as partial:
+        partial.write_text("\n".join(vocabulary()) + "\n")
+    for path, rows in ((files.splits, splits), (files.queries, [("video_id", "instance_id", "query"), *queries])):
+        with replacing(path) as partial, partial.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)

@@ -1,0 +1,73 @@
+"""The `.npz` files of clips: those of pictures, with frames. The format is the original's."""
+
+import dataclasses
+
+import numpy as np
+
+from cmpc_tf2.data.batches import Sample, require_array
+from cmpc_tf2.data.image_ops import fit_image
+from cmpc_video_tf2.config import CLIP_FRAMES, FRAMES_READ
+
+_FRAMES = "frames"
+_FRAME_ID = "frame_id"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class VideoSample(Sample):
+    """One referring expression with the clip around an annotated frame, and that frame's ground truth.
+
+    Attributes:
+        image: The annotated frame.
+        mask: Of the annotated frame.
+        frames: uint8 RGB `(16, h, w, 3)`, or of these the five that the model reads, `(5, h, w, 3)`.
+        frame_id: Number of the annotated frame in its video, from 1.
+    """
+
+    frames: np.ndarray
+    frame_id: int
+
+    contents = "clips"
+    keys = (*Sample.keys, _FRAMES, _FRAME_ID)
+    input_name = "clip"
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The five frames that are read: uint8 `(5, h, w, 3)`."""
+        return self.frames if len(self.frames) == len(FRAMES_READ) else self.frames[list(FRAMES_READ)]
+
+    @staticmethod
+    def input_shape(size: int) -> tuple[int, ...]:
+        return CLIP_FRAMES, size, size, 3
+
+    def fitted(self, size: int) -> np.ndarray:
+        """What a model sees, before the mean is subtracted: uint8 RGB `(16, size, size, 3)`; what is not read is 0."""
+        return fit_clip(self.pixels, size)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        return {**super().to_arrays(), _FRAMES: self.frames, _FRAME_ID: np.array(self.frame_id)}
+
+    @classmethod
+    def _checked(cls, arrays: dict[str, np.ndarray]) -> dict:
+        checked, frames, frame_id = super()._checked(arrays), arrays[_FRAMES], arrays[_FRAME_ID]
+        height, width = checked["image"].shape[:2]
+        expected = [(count, height, width, 3) for count in (CLIP_FRAMES, len(FRAMES_READ))]
+        description = f"uint8 (16 or 5, {height}, {width}, 3)"
+        require_array(frames.dtype == np.uint8 and frames.shape in expected, _FRAMES, description, frames)
+        require_array(frame_id.shape == () and frame_id.dtype.kind in "iu", _FRAME_ID, "a whole number", frame_id)
+        return {**checked, "frames": frames, "frame_id": int(frame_id)}
+
+
+def fit_clip(frames: np.ndarray, size: int) -> np.ndarray:
+    """A clip as the model sees it, each frame fitted as a picture is.
+
+    Args:
+        frames: The five frames that are read, uint8 `(5, h, w, 3)`.
+        size: Side of the square.
+
+    Returns:
+        uint8 `(16, size, size, 3)`; 0 where the model does not look.
+    """
+    clip = np.zeros((CLIP_FRAMES, size, size, 3), np.uint8)
+    for index, frame in zip(FRAMES_READ, frames, strict=True):
+        clip[index] = fit_image(frame, size)
+    return clip

@@ -1,0 +1,87 @@
+"""A video model from nothing in one command, offline: draws clips, trains on them, scores held-out ones."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from cmpc_tf2.data.batches import list_batches, read_batch
+from cmpc_tf2.demo import call, draw_curve
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import write_json
+from cmpc_tf2.metrics import iou
+from cmpc_video_tf2.data.datasets import A2DFiles
+from cmpc_video_tf2.data.moving_shapes import ACTIONS, SIDE
+from cmpc_video_tf2.data.samples import VideoSample
+
+# Sizes of the small model.
+SIZES = {
+    "image_size": SIDE,
+    "embedding_dim": 32,
+    "feature_dim": 64,
+    "fusion_dim": 64,
+    "word_parser_dim": 32,
+    "backbone": {"width": 8, "depths": [1, 1, 2, 1]},
+}
+TRAINING = ("-bs", "4", "-lr", "0.002", "--finetune-backbone")
+STEPS = 2000
+DATASET = "moving_shapes"
+
+
+def run(arguments: argparse.Namespace):
+    """The `demo` command."""
+    folder = arguments.output
+    if (folder / "run").exists():
+        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
+    os.makedirs(folder, exist_ok=True)
+    build_data(folder)
+    write_json(folder / "sizes.json", SIZES)
+    batches = ["-d", DATASET, "--batch-root", folder]
+    options = ["--sizes", folder / "sizes.json", "--vocabulary", vocabulary_of(folder), *TRAINING]
+    options += ["--steps", STEPS, "--decay-steps", STEPS, "--checkpoint-every", STEPS // 10, "--seed", arguments.seed]
+    call("-m", "cmpc_video_tf2", "train", *batches, "-t", "train", "--output-dir", folder / "run", *options)
+    draw_curve(folder / "run", folder / "training_curve.png")
+
+    model, report = folder / "run" / "last.keras", folder / "test.json"
+    scored = [*batches, "-t", "test", "--report", report, "--overlays", folder / "overlays"]
+    call("-m", "cmpc_video_tf2", "evaluate", "--model", model, *scored)
+    video = A2DFiles.below(folder / "data" / DATASET).frames[0] / "video_00000"
+    asked = ["--expression", "the flashing shape", "--every", "4", "--output", folder / "prediction"]
+    call("-m", "cmpc_video_tf2", "predict", "--model", model, "--video", video, *asked)
+
+    print(f"{'expressions':14}{'samples':>9}{'overall IoU':>14}")
+    for kind, (count, score) in scores_by_kind(json.loads(report.read_bytes()), folder).items():
+        print(f"{kind:14}{count:9}{score:14.3f}")
+    print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; video: {folder}/prediction/overlay.mp4")
+
+
+def vocabulary_of(folder: Path) -> Path:
+    return folder / "data" / "vocabulary_moving_shapes.txt"
+
+
+def build_data(folder: Path):
+    """Draws `moving_shapes` and builds its splits."""
+    roots = ["--data-root", folder / "data", "--output-root", folder, "--image-size", SIDE]
+    for split in ("train", "test"):
+        options = ["-d", DATASET, "-t", split, *roots, "--workers", os.cpu_count()]
+        call("-m", "cmpc_video_tf2.build_batches", *options)
+
+
+def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:
+    """Samples and overall IoU of all sentences, of those with attributes, with an action, with each action.
+
+    Args:
+        report: Of the test split.
+        folder: Where its batches lie.
+    """
+    counts: dict[str, list[int]] = {}
+    paths = list_batches(folder, DATASET, "test")
+    for record in report["per_sample"]:
+        words = read_batch(paths[record["index"]], VideoSample).expression.split()
+        action = next((word for word in words if word in ACTIONS), None)
+        for kind in ("all", *(("actions", f"  {action}") if action else ("attributes",))):
+            total = counts.setdefault(kind, [0, 0, 0])
+            for place, value in enumerate((1, record["intersection"], record["union"])):
+                total[place] += value
+    order = ("all", "attributes", "actions", *(f"  {action}" for action in ACTIONS))
+    return {kind: (counts[kind][0], iou(*counts[kind][1:])) for kind in order if kind in counts}
