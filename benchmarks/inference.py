@@ -1,7 +1,7 @@
-"""Full-size inference: one expression, seven of one picture, and batches, against the original's graph in the same run.
+"""Full-size inference: one expression, seven of one picture, batches, clips, against the original's graph.
 
-The naive graph is the original's, operation for operation (`naive_graph.py`). Peak memory is measured in a process per
-row, which also times the naive graph beside it.
+The naive graph is the original's of pictures, operation for operation (`naive_graph.py`), timed beside each row in the
+same run. Peak memory is that of a process per row.
 """
 
 import argparse
@@ -19,6 +19,8 @@ ROWS = {
     "7 expressions of 1 picture": ("ours", 1, 7),
     "4 pictures, 1 expression each": ("ours", 4, 4),
     "16 pictures, 1 expression each": ("ours", 16, 16),
+    "1 clip, 1 expression": ("clip", 1, 1),
+    "1 clip, 5 expressions": ("clip", 1, 5),
 }
 
 
@@ -41,7 +43,7 @@ def main():
         options = [name, "--precision", arguments.precision, "--repeats", arguments.repeats]
         results[name] = row = run_alone(__file__, *options, *["--jit-compile"] * arguments.jit_compile)
         print(
-            f"{name:32}{row['seconds']:8.3f}{row['cost']:8.0f}{row['times_naive']:13.2f}"
+            f"{name:32}{row['seconds']:8.3f}{row['cost']:8.0f}{row['times_naive'] or '-':>13.4}"
             f"{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
             flush=True,
         )
@@ -60,10 +62,12 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
     from cmpc_tf2.models.cmpc import CMPC
     from cmpc_tf2.precision import computing_in
     from cmpc_tf2.predictor import TwoStageModel
+    from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (pictures, 320, 320, 3), dtype=np.uint8)
+    frames = (16,) if kind == "clip" else ()
+    pixels = rng.integers(0, 256, (pictures, *frames, 320, 320, 3), dtype=np.uint8)
     token_ids = np.zeros((expressions, 20), np.int32)
     token_ids[:, 12:] = rng.integers(4, 12112, size=(expressions, 8))
     image = tf.constant(rng.normal(0, 60, (1, 320, 320, 3)), tf.float32)
@@ -76,17 +80,19 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
         (figures,) = interleave([make_naive()], arguments.repeats)
         return {**figures, "times_naive": 1.0}
     with computing_in(arguments.precision, weights=arguments.precision):
-        model = TwoStageModel(CMPC(ModelConfig(), name="cmpc"), jit_compile=arguments.jit_compile)
+        model = CMPCVideo(name="cmpc_video") if kind == "clip" else CMPC(name="cmpc")
+        model = TwoStageModel(model, jit_compile=arguments.jit_compile)
 
     def run_ours():
-        model.decode(model.encode(images), token_ids)
+        model.decode(model.encode(pixels), token_ids)
 
     run_ours()
     run_ours()
     peak = peak_megabytes()  # Before the naive graph is there.
-    figures, comparison = interleave([run_ours, make_naive()], arguments.repeats)
+    figures, *comparison = interleave([run_ours, *([] if kind == "clip" else [make_naive()])], arguments.repeats)
     figures |= {name: figures[name] / expressions for name in ("seconds", "cost")}
-    return {**figures, "times_naive": comparison["seconds"] / figures["seconds"], "peak_mb": peak}
+    times_naive = comparison[0]["seconds"] / figures["seconds"] if comparison else None
+    return {**figures, "times_naive": times_naive, "peak_mb": peak}
 
 
 if __name__ == "__main__":

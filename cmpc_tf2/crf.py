@@ -54,5 +54,6 @@ def refine_mask(probabilities: np.ndarray, image: np.ndarray) -> np.ndarray:
     crf = densecrf.DenseCRF2D(width, height, 2)
     crf.setUnaryEnergy(np.ascontiguousarray(unary))
     crf.addPairwiseGaussian(sxy=3, compat=3)
-    crf.addPairwiseBilateral(sxy=20, srgb=3, rgbim=np.ascontiguousarray(image), compat=10)
+    # Copied: it takes no read-only array.
+    crf.addPairwiseBilateral(sxy=20, srgb=3, rgbim=np.array(image, order="C"), compat=10)
     return np.argmax(crf.inference(ITERATIONS), axis=0).reshape(height, width).astype(bool)

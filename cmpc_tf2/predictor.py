@@ -1,6 +1,7 @@
 """Pictures and sentences in, masks out."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.special import expit
 from cmpc_tf2.data.image_ops import fit_image, restore_map, subtract_mean
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.layers.fusion import fusing
 from cmpc_tf2.models.referring_model import ReferringModel
 
 
@@ -37,13 +39,18 @@ class TwoStageModel:
         feature_specs = {
             name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for name, tensor in encoder.output.items()
         }
+
+        def decode(features, token_ids):
+            with fusing(_compile):
+                return decoder({**features, "token_ids": token_ids}, training=False)["mask_logits"]
+
         self._encode = tf.function(
             lambda pixels: encoder(pixels, training=False),
             input_signature=[tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)],
             jit_compile=jit_compile,
         )
         self._decode = tf.function(
-            lambda features, token_ids: decoder({**features, "token_ids": token_ids}, training=False)["mask_logits"],
+            decode,
             input_signature=[feature_specs, tf.TensorSpec((None, words), tf.int32)],
             jit_compile=jit_compile,
         )
@@ -71,6 +78,11 @@ class TwoStageModel:
             float32 `(B, S, S)`.
         """
         return self._decode(features, tf.constant(token_ids, tf.int32)).numpy()[..., 0]
+
+
+@functools.cache
+def _compile(function):
+    return tf.function(function, jit_compile=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

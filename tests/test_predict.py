@@ -72,7 +72,7 @@ def test_the_border_of_a_picture_is_not_darkened(small_model, predictor):
 
 def test_wrong_use_is_named(small_model, rng):
     predictor = cmpc_tf2.Predictor(small_model)
-    with pytest.raises(InputError, match="set_image before predict"):
+    with pytest.raises(InputError, match="call set_image"):
         predictor.predict("man")
     for image in (np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(InputError, match=r"expected uint8 \(h, w, 3\)"):

@@ -22,118 +22,11 @@ if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
 from cmpc_tf2.cli import run_command  # noqa: E402
-from cmpc_tf2.config import LEVELS, MUTAN_HEADS, OUTPUT_STRIDE, BackboneConfig, ModelConfig  # noqa: E402
+from cmpc_tf2.config import MUTAN_HEADS, BackboneConfig, ModelConfig  # noqa: E402
 from cmpc_tf2.errors import InputError  # noqa: E402
 from cmpc_tf2.files import require_writable, write_json  # noqa: E402
 from cmpc_video_tf2.config import VideoModelConfig  # noqa: E402
-
-
-class TF1Checkpoint:
-    """A TensorFlow 1 Saver checkpoint, format V2, opened for reading.
-
-    Args:
-        prefix: Path without `.index`.
-
-    Attributes:
-        shapes: Shape per variable name.
-
-    Raises:
-        InputError: A file is missing, damaged or cut off.
-    """
-
-    def __init__(self, prefix: str):
-        import tensorflow as tf
-
-        self.prefix = prefix
-        if set("*?[]") & set(prefix):
-            raise InputError(
-                f"{prefix}: TensorFlow takes * ? [ ] in a prefix for wildcards; rename the files or folder"
-            )
-        index = Path(f"{prefix}.index")
-        if not index.is_file():
-            raise InputError(f"{index}: no such file; {_prefix_hint(prefix)}")
-        shards = sorted(index.parent.glob(f"{index.stem}.data-*-of-*"))
-        if not shards:
-            raise InputError(f"{prefix}.data-00000-of-00001: no such file; a checkpoint is .index and .data together")
-        self._tf_errors = tf.errors.OpError
-        try:
-            self._reader = tf.train.load_checkpoint(prefix)
-            self.shapes = {name: tuple(s) for name, s in self._reader.get_variable_to_shape_map().items()}
-            self.dtypes = {name: t.as_numpy_dtype for name, t in self._reader.get_variable_to_dtype_map().items()}
-        except (self._tf_errors, RuntimeError, ValueError) as error:
-            raise InputError(f"{index}: not a readable TensorFlow checkpoint index: {_first_line(error)}") from error
-        self._check_size(shards)
-
-    def _check_size(self, shards: list[Path]):
-        """Compares the data files' size with what the index lists, so that a cut-off copy is found before any work."""
-        import numpy as np
-
-        types = {name: np.dtype(dtype) for name, dtype in self.dtypes.items()}
-        if any(dtype.hasobject for dtype in types.values()):  # Strings have no fixed size.
-            return
-        expected = sum(math.prod(shape) * types[name].itemsize for name, shape in self.shapes.items())
-        actual = sum(shard.stat().st_size for shard in shards)
-        if actual < expected:
-            raise InputError(
-                f"{shards[0]}: cut off: {actual} bytes where {self.prefix}.index lists {expected}; copy it again"
-            )
-
-    def read(self, name: str):
-        """The value of a variable as a NumPy array."""
-        try:
-            return self._reader.get_tensor(name)
-        except (self._tf_errors, RuntimeError) as error:
-            raise InputError(f"{self.prefix}: cannot read variable {name}: {_first_line(error)}") from error
-
-
-def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | VideoModelConfig | BackboneConfig:
-    """Reads off the variables' names and shapes which model this is and how large.
-
-    Raises:
-        InputError: It is no model or backbone of CMPC.
-    """
-    shapes = checkpoint.shapes
-    if not any(re.fullmatch(r"text_objseg/(words_parse_[12]|vis_trans_c[345]_head\d)/DW", name) for name in shapes):
-        if "conv1/weights" in shapes and not any(name.startswith("text_objseg/") for name in shapes):
-            return _infer_backbone(shapes)
-        examples = ", ".join(sorted(shapes)[:3])
-        raise InputError(
-            f"{checkpoint.prefix}: not a checkpoint of CMPC or of its backbone: none of its {len(shapes)} variables "
-            f"is CMPC's (it has {examples}, ...)"
-        )
-
-    default = ModelConfig()
-
-    def size(names, axis, fallback):
-        """The most frequent size along `axis` among variables that should agree, so that one bad shape stands out."""
-        found = [shapes[name][axis] for name in names if len(shapes.get(name, ())) > axis]
-        return collections.Counter(found).most_common(1)[0][0] if found else fallback
-
-    scope = "text_objseg"
-    peepholes = [f"{scope}/rnn/conv_lstm_cell/W_c{gate}" for gate in "ifo"]
-    feature_dim = size([f"{scope}/{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim)
-    lstm_inputs = size([f"{scope}/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"], 0, 0)
-    is_video = any(name.startswith(f"{scope}/tg_") for name in shapes)
-    return (VideoModelConfig if is_video else ModelConfig)(
-        image_size=size(peepholes, 0, default.grid_size) * OUTPUT_STRIDE,
-        vocabulary_size=size([f"{scope}/Variable"], 0, default.vocabulary_size),
-        embedding_dim=size([f"{scope}/Variable"], 1, max(1, lstm_inputs - feature_dim)),
-        feature_dim=feature_dim,
-        fusion_dim=size([f"{scope}/fusion_{level}/biases" for level in LEVELS], 0, default.fusion_dim),
-        word_parser_dim=size([f"{scope}/words_parse_1/biases"], 0, default.word_parser_dim),
-        backbone=_infer_backbone(shapes),
-    )
-
-
-def _infer_backbone(shapes: dict) -> BackboneConfig:
-    depths = []
-    for stage, default in zip((2, 3, 4, 5), BackboneConfig().depths, strict=True):
-        blocks = {m[1] for name in shapes if (m := re.match(rf"res{stage}([a-z]\d*)_branch", name))}
-        # 2a 2b 2c, but 3a 3b1 3b2: the last name tells the count, even if one in between is missing.
-        counts = [int(b[1:]) + 1 if len(b) > 1 else ord(b) - ord("a") + 1 for b in blocks]
-        depths.append(max(counts, default=default))
-    stem = shapes.get("conv1/weights", ())
-    return BackboneConfig(width=stem[3] if len(stem) == 4 else BackboneConfig().width, depths=tuple(depths))
+from tf1_checkpoint import TF1Checkpoint, first_line, infer_config  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +112,7 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
         and checkpoint.shapes[pair.tf1] != (expected := tf1_shape(pair, variables[pair.keras].shape))
     ]
     not_float = [name for name in known & set(checkpoint.dtypes) if checkpoint.dtypes[name] is not np.float32]
-    step = _read_step(checkpoint, STEP) if STEP in checkpoint.shapes else None
+    step = checkpoint.read_step(STEP) if STEP in checkpoint.shapes else None
     _raise_if_any(prefix, missing, unexpected, misshapen, not_float)
 
     used = set()
@@ -350,20 +243,13 @@ def convert_back(model_file: str, prefix: str) -> int:
             tensors=tensors,
         )
     except tf.errors.OpError as error:
-        raise InputError(f"{prefix}: cannot be written: {_first_line(error)}") from error
+        raise InputError(f"{prefix}: cannot be written: {first_line(error)}") from error
     else:
         for suffix in (".data-00000-of-00001", ".index"):  # The index last: without it there is no checkpoint.
             os.replace(folder / f"{target.name}{suffix}", f"{prefix}{suffix}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return len(pairs)
-
-
-def _read_step(checkpoint: TF1Checkpoint, name: str) -> int:
-    value = checkpoint.read(name)
-    if value.shape != () or value != value // 1:
-        raise InputError(f"{checkpoint.prefix}: {name}: expected a whole number, found {value!r}")
-    return int(value)
 
 
 def tf1_shape(pair, keras_shape: tuple) -> tuple:
@@ -403,17 +289,6 @@ def _raise_if_any(prefix: str, missing, unexpected, misshapen, not_float):
     if problems:
         counts = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misshapen)} of another shape"
         raise InputError("\n  ".join([f"{prefix}: does not fit the model ({counts}); nothing was written", *problems]))
-
-
-def _prefix_hint(prefix: str) -> str:
-    if re.search(r"\.(index|meta|data-\d+-of-\d+)$", prefix):
-        return "give the prefix alone, without .index, .meta or .data"
-    found = sorted(p.with_suffix("").name for p in Path(prefix).parent.glob("*.index"))
-    return f"that folder has {', '.join(found)}" if found else "expected a TensorFlow 1 checkpoint (format V2)"
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.fusion import fusible
 from cmpc_tf2.layers.normalization import GlobalLayerNormalization
 
 
@@ -67,14 +68,26 @@ class PeepholeConvLSTM(keras.layers.Layer):
             i = ops.matmul(inputs, kernel_i[:rows])
             if c is not None:
                 i += self.peephole_i * c
-            new_c = ops.sigmoid(self.norm_i(i)) * ops.tanh(self.norm_j(ops.matmul(inputs, kernel_j[:rows])))
-            if c is not None:  # In the first step c is zero: neither the peepholes nor the forget gate matter.
+            i, j = self.norm_i(i), self.norm_j(ops.matmul(inputs, kernel_j[:rows]))
+            if c is None:  # c is zero: neither the peepholes nor the forget gate matter.
+                c = _gate(i, j)
+            else:
                 f = self.norm_f(ops.matmul(inputs, kernel_f[:rows]) + self.peephole_f * c)
-                new_c += c * ops.sigmoid(f + self.FORGET_BIAS)
-            o = self.norm_o(ops.matmul(inputs, kernel_o[:rows]) + self.peephole_o * new_c)
-            c = self.norm_c(new_c)
-            h = ops.sigmoid(o) * ops.tanh(c)
+                c = _gate_and_keep(i, j, f + self.FORGET_BIAS, c)
+            o = self.norm_o(ops.matmul(inputs, kernel_o[:rows]) + self.peephole_o * c)
+            c = self.norm_c(c)
+            h = _gate(o, c)
         return h
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}
+
+
+@fusible
+def _gate(gate, x):
+    return ops.sigmoid(gate) * ops.tanh(x)
+
+
+@fusible
+def _gate_and_keep(gate, x, keep, state):
+    return ops.sigmoid(gate) * ops.tanh(x) + state * ops.sigmoid(keep)

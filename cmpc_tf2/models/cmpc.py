@@ -17,6 +17,9 @@ from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.models.relation_graph import RelationGraph
 
 EXCHANGE_ROUNDS = 2
+# What comes after the fusion of each level is computed in float32 in every precision: a tenth of the arithmetic, whose
+# rounding would move three times as many pixels across the threshold as that of all the rest.
+EXACT = "float32"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -136,17 +139,16 @@ def segment(features: dict, sentence, config: ModelConfig) -> dict:
     Returns:
         The outputs of `CMPC`.
     """
-    # Logits are float32 in every precision.
-    upsample = LegacyBilinearResize(config.image_size, dtype="float32", name="upsample")
+    upsample = LegacyBilinearResize(config.image_size, dtype=EXACT, name="upsample")
 
     def score(x, name):
-        return upsample(layers.Conv2D(1, 3, padding="same", dtype="float32", name=name)(x))
+        return upsample(layers.Conv2D(1, 3, padding="same", dtype=EXACT, name=name)(x))
 
     outputs = {f"mask_logits_{level}": score(features[level], f"score_{level}") for level in LEVELS}
     rounds = 0 if "exchange" in config.without else EXCHANGE_ROUNDS
     for round_number in range(1, rounds + 1):
         features = exchange(features, sentence, round_number)
-    fused = PeepholeConvLSTM(config.fusion_dim, name="conv_lstm")([features[level] for level in LEVELS])
+    fused = PeepholeConvLSTM(config.fusion_dim, dtype=EXACT, name="conv_lstm")([features[level] for level in LEVELS])
     outputs["mask_logits"] = score(fused, "score")
     return outputs
 
@@ -157,6 +159,7 @@ def exchange(features: dict, sentence, round_number: int) -> dict:
     for level in LEVELS:
         sources = [source for source in LEVELS if source != level]
         name = f"exchange_{level}_round{round_number}"
-        x = TextGuidedExchange(sources, name=name)(features[level], [features[s] for s in sources], sentence)
-        exchanged[level] = L2Normalize(name=f"{name}_norm")(x)
+        layer = TextGuidedExchange(sources, dtype=EXACT, name=name)
+        x = layer(features[level], [features[s] for s in sources], sentence)
+        exchanged[level] = L2Normalize(dtype=EXACT, name=f"{name}_norm")(x)
     return exchanged

@@ -43,11 +43,14 @@ class TextGuidedExchange(keras.layers.Layer):
 
     def build(self, level_shape, sentence_shape):
         channels = level_shape[-1]
-        self.key = layers.Dense(channels, name="key")
-        self.query = layers.Dense(channels, name="query")
-        self.context = layers.Dense(channels, name="context")
-        self.transforms = [CellDense(channels, activation="relu", name=f"transform_{s}") for s in self.sources]
-        self.gates = [layers.Dense(channels, activation="sigmoid", name=f"gate_{s}") for s in self.sources]
+        dtype = self.dtype_policy
+        self.key = layers.Dense(channels, dtype=dtype, name="key")
+        self.query = layers.Dense(channels, dtype=dtype, name="query")
+        self.context = layers.Dense(channels, dtype=dtype, name="context")
+        self.transforms = [
+            CellDense(channels, activation="relu", dtype=dtype, name=f"transform_{s}") for s in self.sources
+        ]
+        self.gates = [layers.Dense(channels, activation="sigmoid", dtype=dtype, name=f"gate_{s}") for s in self.sources]
         self.query.build(sentence_shape)
         self.context.build((None, channels + sentence_shape[-1]))
         for layer in (self.key, *self.transforms, *self.gates):

@@ -11,6 +11,7 @@ from keras import ops
 
 from cmpc_tf2.config import PACKAGE
 from cmpc_tf2.layers.cell_dense import CellDense
+from cmpc_tf2.layers.fusion import fusible
 from cmpc_tf2.layers.normalization import l2_normalize
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS, spatial_grid
 
@@ -79,4 +80,9 @@ class MutanFusion(keras.layers.Layer):
     def call(self, visual_heads, language):
         ones = (1,) * (len(visual_heads.shape) - 3)
         language_heads = ops.reshape(self.projection(language), (-1, *ones, self.heads, self.units))
-        return l2_normalize(ops.tanh(ops.sum(visual_heads * language_heads, axis=-2)))
+        return _fuse(visual_heads, language_heads)
+
+
+@fusible
+def _fuse(visual_heads, language_heads):
+    return l2_normalize(ops.tanh(ops.sum(visual_heads * language_heads, axis=-2)))

@@ -1,11 +1,12 @@
 """`moving_shapes`, the embedded video data set: short clips of shapes that do something, drawn from a seed.
 
 It is written as A2D-Sentences is, so that it goes through the same reader. There are two kinds of sentences. Attributes
-("the red circle") can be told from the annotated frame alone. Actions ("the circle that is sliding") cannot: in that
-frame every shape looks as if it did nothing, and the noun fits several.
+("the red circle") can be told from the annotated frame alone. Actions ("the circle that is jumping") cannot: in that
+frame every shape is at rest, and the noun fits several.
 
-An action reads the same forwards and backwards, because CMPC-V sees its frames as a set: nothing in the model says
-which comes first.
+As with people and animals, an action shows in what a shape looks like on the way, and not only in where it is. It reads
+the same forwards and backwards. CMPC-V needs both: it sees the frames as a set, so nothing says which comes first, and
+what it takes from the other frames is what was there, not where.
 """
 
 import csv
@@ -28,46 +29,64 @@ logger = logging.getLogger(__name__)
 
 VIDEOS = {"train": 900, "test": 150}
 SEED = 0
-SIDE = 112
+SIDE = 96
 # Counted from 1, as in A2D; the ninth of the clip around it.
 ANNOTATED_FRAME = 1 + CLIP_FRAMES // 2
-ACTIONS = ("flashing", "pulsing", "sliding")
-RADIUS = (10.0, 15.0)
+ACTIONS = ("jumping", "rolling", "swelling")
+RADIUS = (9.0, 12.0)
 SHAPES_PER_VIDEO = (2, 3)
-# How far a shape slides to either side in pixels, and how much of its radius it gains and loses.
-SLIDE, PULSE = 14.0, 0.4
+# How far a shape goes in pixels, and how much larger, or taller and thinner, it gets.
+WAY, SWELL, STRETCH = 12.0, 1.8, 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class StretchedShape(Shape):
+    """A shape that is `tall` times as high and as much thinner."""
+
+    tall: float = 1.0
+
+    def outline(self) -> list[float]:
+        corners = np.reshape(super().outline(), (-1, 2)) - (self.x, self.y)
+        return np.round(corners * (1 / self.tall, self.tall) + (self.x, self.y), 2).ravel().tolist()
 
 
 @dataclasses.dataclass(frozen=True)
 class Actor:
     """A shape, as it is in the annotated frame, and what it does; None for nothing."""
 
-    shape: Shape
+    shape: StretchedShape
     action: str | None
 
-    def at(self, number: int) -> Shape:
-        """The shape in a frame, counted from 1."""
-        phase = 2 * math.pi * (number - ANNOTATED_FRAME) / CLIP_FRAMES
-        if self.action == "sliding":
-            return dataclasses.replace(self.shape, x=self.shape.x + SLIDE * math.sin(phase))
-        if self.action == "pulsing":
-            return dataclasses.replace(self.shape, radius=self.shape.radius * (1 + PULSE * math.sin(phase)))
-        if self.action == "flashing" and abs(math.sin(phase)) > 0.3:
-            return dataclasses.replace(self.shape, texture="striped")
-        return self.shape
+    def at(self, number: int) -> StretchedShape:
+        """The shape in a frame, counted from 1: at rest every eight frames, on its way in between."""
+        swing = math.sin(2 * math.pi * (number - ANNOTATED_FRAME) / CLIP_FRAMES)
+        if self.action is None or abs(swing) < 0.01:
+            return self.shape
+        if self.action == "rolling":
+            return dataclasses.replace(self.shape, x=self.shape.x + WAY * swing, texture="striped")
+        if self.action == "swelling":
+            return dataclasses.replace(self.shape, radius=self.shape.radius * (1 + (SWELL - 1) * abs(swing)))
+        tall = 1 + (STRETCH - 1) * abs(swing)
+        return dataclasses.replace(self.shape, y=self.shape.y - WAY * abs(swing), tall=tall)
+
+    def reach(self, number: int) -> float:
+        """Radius of a circle around the shape in a frame."""
+        shape = self.at(number)
+        return shape.radius * shape.tall
 
 
 def draw_scene(rng: np.random.Generator) -> list[Actor]:
-    """Shapes of different colours, of one or two kinds, that touch in no frame."""
-    colors = rng.permutation(list(COLORS))
+    """Shapes that touch in no frame, of one or two kinds; no two have the same colour or do the same."""
+    colors, actions = rng.permutation(list(COLORS)), rng.permutation([*ACTIONS, ""])
     kinds = rng.choice(KINDS, size=2, replace=False)
     scene: list[Actor] = []
-    for color in colors[: rng.integers(SHAPES_PER_VIDEO[0], SHAPES_PER_VIDEO[1] + 1)]:
-        action = (None, *ACTIONS)[rng.integers(len(ACTIONS) + 1)]
-        for _ in range(50):
+    for color, action in zip(
+        colors[: rng.integers(SHAPES_PER_VIDEO[0], SHAPES_PER_VIDEO[1] + 1)], actions, strict=False
+    ):
+        for _ in range(100):
             x, y = rng.uniform(0, SIDE, size=2)
-            shape = Shape(str(rng.choice(kinds)), str(color), "large", "plain", x, y, rng.uniform(*RADIUS))
-            actor = Actor(shape, action)
+            look = (str(rng.choice(kinds)), str(color), "large", "plain")
+            actor = Actor(StretchedShape(*look, x, y, rng.uniform(*RADIUS)), str(action) or None)
             if _has_room(actor, scene):
                 scene.append(actor)
                 break
@@ -76,26 +95,22 @@ def draw_scene(rng: np.random.Generator) -> list[Actor]:
 
 def _has_room(actor: Actor, scene: list[Actor]) -> bool:
     for number in range(1, CLIP_FRAMES + 1):
-        shape = actor.at(number)
-        margin = shape.radius + 2
-        if not (margin < shape.x < SIDE - margin and margin < shape.y < SIDE - margin):
+        shape, reach = actor.at(number), actor.reach(number)
+        if not (reach < min(shape.x, shape.y) and max(shape.x, shape.y) < SIDE - reach):
             return False
-        others = (other.at(number) for other in scene)
-        if any(math.hypot(shape.x - o.x, shape.y - o.y) < shape.radius + o.radius + 4 for o in others):
-            return False
+        for other in scene:
+            there = other.at(number)
+            if math.hypot(shape.x - there.x, shape.y - there.y) < reach + other.reach(number) + 3:
+                return False
     return True
 
 
 def describe(actor: Actor, scene: list[Actor], rng: np.random.Generator) -> list[str]:
-    """Sentences for a shape: by its attributes, and by its action if no other shape does the same.
-
-    The noun of an action fits several shapes: without the action one cannot tell.
-    """
-    same_kind = [other for other in scene if other.shape.kind == actor.shape.kind]
+    """Sentences for a shape: by its colour, and by its action where the noun alone fits several shapes."""
     article = "the " if rng.random() < 0.5 else ""
     sentences = [f"{article}{actor.shape.color} {rng.choice([actor.shape.kind, 'shape'])}"]
-    is_alone = sum(other.action == actor.action for other in scene) == 1
-    if actor.action and is_alone and len(scene) > 1:
+    if actor.action and len(scene) > 1:
+        same_kind = [other for other in scene if other.shape.kind == actor.shape.kind]
         noun = actor.shape.kind if len(same_kind) > 1 else "shape"
         sentences.append(rng.choice([f"{article}{actor.action} {noun}", f"{article}{noun} that is {actor.action}"]))
     return [str(sentence) for sentence in sentences]

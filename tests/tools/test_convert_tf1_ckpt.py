@@ -8,8 +8,9 @@ import convert_tf1_ckpt
 from cmpc_tf2.checkpoints import load_backbone, load_model
 from cmpc_tf2.config import ModelConfig
 from cmpc_tf2.errors import InputError
-from convert_tf1_ckpt import TF1Checkpoint, convert, convert_back, main, tf1_shape
+from convert_tf1_ckpt import convert, convert_back, main, tf1_shape
 from original import read_manifest, write_checkpoint
+from tf1_checkpoint import TF1Checkpoint
 from tf1_name_map import backbone_pairs, cmpc_pairs
 
 
