@@ -24,7 +24,7 @@ SIZES = {
     "backbone": {"width": 8, "depths": [1, 1, 2, 1]},
 }
 TRAINING = ("-bs", "4", "-lr", "0.002", "--finetune-backbone")
-STEPS = 2000
+STEPS = 2500
 DATASET = "moving_shapes"
 
 
@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace):
     scored = [*batches, "-t", "test", "--report", report, "--overlays", folder / "overlays"]
     call("-m", "cmpc_video_tf2", "evaluate", "--model", model, *scored)
     video = A2DFiles.below(folder / "data" / DATASET).frames[0] / "video_00000"
-    asked = ["--expression", "the jumping shape", "--every", "4", "--output", folder / "prediction"]
+    asked = ["--expression", "the swelling shape", "--every", "4", "--output", folder / "prediction"]
     call("-m", "cmpc_video_tf2", "predict", "--model", model, "--video", video, *asked)
 
     print(f"{'expressions':14}{'samples':>9}{'overall IoU':>14}")

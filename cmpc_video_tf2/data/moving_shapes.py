@@ -1,12 +1,12 @@
-"""`moving_shapes`, the embedded video data set: short clips of shapes that do something, drawn from a seed.
+"""`moving_shapes`, the embedded video data set: short clips of shapes that swell and shrink, drawn from a seed.
 
 It is written as A2D-Sentences is, so that it goes through the same reader. There are two kinds of sentences. Attributes
-("the red circle") can be told from the annotated frame alone. Actions ("the circle that is jumping") cannot: in that
+("the red circle") can be told from the annotated frame alone. Actions ("the circle that is swelling") cannot: in that
 frame every shape is at rest, and the noun fits several.
 
-As with people and animals, an action shows in what a shape looks like on the way, and not only in where it is. It reads
-the same forwards and backwards. CMPC-V needs both: it sees the frames as a set, so nothing says which comes first, and
-what it takes from the other frames is what was there, not where.
+An action shows in what a shape looks like in other frames, and reads the same forwards and backwards. CMPC-V needs
+both: it sees the frames as a set, so nothing says which comes first, and what it takes from the other frames is what
+was there, not where.
 """
 
 import csv
@@ -27,52 +27,30 @@ from cmpc_video_tf2.data.datasets import MOVING_SHAPES, A2DFiles
 
 logger = logging.getLogger(__name__)
 
-VIDEOS = {"train": 900, "test": 150}
+VIDEOS = {"train": 1200, "test": 200}
 SEED = 0
-SIDE = 96
+SIDE = 80
 # Counted from 1, as in A2D; the ninth of the clip around it.
 ANNOTATED_FRAME = 1 + CLIP_FRAMES // 2
-ACTIONS = ("jumping", "rolling", "swelling")
-RADIUS = (9.0, 12.0)
+# What a shape does, and by how much its radius changes.
+ACTIONS = {"swelling": 2.4, "shrinking": 0.35}
+RADIUS = (8.0, 10.0)
 SHAPES_PER_VIDEO = (2, 3)
-# How far a shape goes in pixels, and how much larger, or taller and thinner, it gets.
-WAY, SWELL, STRETCH = 12.0, 1.8, 1.5
-
-
-@dataclasses.dataclass(frozen=True)
-class StretchedShape(Shape):
-    """A shape that is `tall` times as high and as much thinner."""
-
-    tall: float = 1.0
-
-    def outline(self) -> list[float]:
-        corners = np.reshape(super().outline(), (-1, 2)) - (self.x, self.y)
-        return np.round(corners * (1 / self.tall, self.tall) + (self.x, self.y), 2).ravel().tolist()
 
 
 @dataclasses.dataclass(frozen=True)
 class Actor:
     """A shape, as it is in the annotated frame, and what it does; None for nothing."""
 
-    shape: StretchedShape
+    shape: Shape
     action: str | None
 
-    def at(self, number: int) -> StretchedShape:
-        """The shape in a frame, counted from 1: at rest every eight frames, on its way in between."""
-        swing = math.sin(2 * math.pi * (number - ANNOTATED_FRAME) / CLIP_FRAMES)
-        if self.action is None or abs(swing) < 0.01:
+    def at(self, number: int) -> Shape:
+        """The shape in a frame, counted from 1: at rest every eight frames, changed most in between."""
+        if self.action is None:
             return self.shape
-        if self.action == "rolling":
-            return dataclasses.replace(self.shape, x=self.shape.x + WAY * swing, texture="striped")
-        if self.action == "swelling":
-            return dataclasses.replace(self.shape, radius=self.shape.radius * (1 + (SWELL - 1) * abs(swing)))
-        tall = 1 + (STRETCH - 1) * abs(swing)
-        return dataclasses.replace(self.shape, y=self.shape.y - WAY * abs(swing), tall=tall)
-
-    def reach(self, number: int) -> float:
-        """Radius of a circle around the shape in a frame."""
-        shape = self.at(number)
-        return shape.radius * shape.tall
+        change = abs(math.sin(2 * math.pi * (number - ANNOTATED_FRAME) / CLIP_FRAMES))
+        return dataclasses.replace(self.shape, radius=self.shape.radius * (1 + (ACTIONS[self.action] - 1) * change))
 
 
 def draw_scene(rng: np.random.Generator) -> list[Actor]:
@@ -80,13 +58,12 @@ def draw_scene(rng: np.random.Generator) -> list[Actor]:
     colors, actions = rng.permutation(list(COLORS)), rng.permutation([*ACTIONS, ""])
     kinds = rng.choice(KINDS, size=2, replace=False)
     scene: list[Actor] = []
-    for color, action in zip(
-        colors[: rng.integers(SHAPES_PER_VIDEO[0], SHAPES_PER_VIDEO[1] + 1)], actions, strict=False
-    ):
+    count = rng.integers(SHAPES_PER_VIDEO[0], SHAPES_PER_VIDEO[1] + 1)
+    for color, action in zip(colors[:count], actions[:count], strict=True):
         for _ in range(100):
             x, y = rng.uniform(0, SIDE, size=2)
-            look = (str(rng.choice(kinds)), str(color), "large", "plain")
-            actor = Actor(StretchedShape(*look, x, y, rng.uniform(*RADIUS)), str(action) or None)
+            shape = Shape(str(rng.choice(kinds)), str(color), "large", "plain", x, y, rng.uniform(*RADIUS))
+            actor = Actor(shape, str(action) or None)
             if _has_room(actor, scene):
                 scene.append(actor)
                 break
@@ -95,12 +72,11 @@ def draw_scene(rng: np.random.Generator) -> list[Actor]:
 
 def _has_room(actor: Actor, scene: list[Actor]) -> bool:
     for number in range(1, CLIP_FRAMES + 1):
-        shape, reach = actor.at(number), actor.reach(number)
-        if not (reach < min(shape.x, shape.y) and max(shape.x, shape.y) < SIDE - reach):
+        shape = actor.at(number)
+        if not (shape.radius < min(shape.x, shape.y) and max(shape.x, shape.y) < SIDE - shape.radius):
             return False
-        for other in scene:
-            there = other.at(number)
-            if math.hypot(shape.x - there.x, shape.y - there.y) < reach + other.reach(number) + 3:
+        for there in (other.at(number) for other in scene):
+            if math.hypot(shape.x - there.x, shape.y - there.y) < shape.radius + there.radius + 3:
                 return False
     return True
 

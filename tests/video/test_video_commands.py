@@ -189,3 +189,14 @@ def test_models_of_the_other_kind_are_refused(data, model_file, small_model_file
 def test_the_recipe_for_pictures_is_refused(data, tmp_path, capsys):
     assert main(train_arguments(data, tmp_path / "run", "--recipe", "maskris")) == 1
     assert "maskris is for pictures" in capsys.readouterr().err
+
+
+def test_predict_on_a_real_clip(model_file, shared_data, tmp_path):
+    """40 frames of J-HMDB, as the avi file and as pictures."""
+    root, name = shared_data / "jhmdb_sentences", "Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
+    for place in (f"ReCompress_Videos/catch/{name}.avi", f"Rename_Images/catch/{name}"):
+        output = tmp_path / place.split("/")[0]
+        options = ["--expression", "the man catching", "--every", "20", "--output", str(output)]
+        assert main(["predict", "--model", str(model_file), "--video", str(root / place), *options]) == 0
+        assert sorted(path.name for path in (output / "masks").iterdir()) == ["00001.png", "00021.png"]
+        assert read_image(output / "masks" / "00021.png").shape == (240, 320, 3)
