@@ -73,7 +73,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="the whole way on drawn data, offline: 5 minutes on 2 cores")
     demo.set_defaults(module="cmpc_tf2.demo")
-    demo.add_argument("--long", action="store_true", help="train longer: about 16 minutes in all")
+    demo.add_argument("--long", action="store_true", help="train longer: 15 to 25 minutes in all")
     demo.add_argument("--seed", type=int, default=0, help="of the training run")
     demo.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
     return parser

@@ -172,6 +172,8 @@ def test_the_readme_shows_every_command():
     import convert_tf1_ckpt
     import fetch_assets
     from cmpc_tf2 import cli
+    from cmpc_video_tf2 import build_batches as build_video_batches
+    from cmpc_video_tf2 import cli as video_cli
 
     parsers = {
         "build_batches.py": build_batches.build_parser(),
@@ -179,17 +181,22 @@ def test_the_readme_shows_every_command():
         "tools/build_embeddings.py": build_embeddings.build_parser(),
         "tools/fetch_assets.py": fetch_assets.build_parser(),
         "cmpc_tf2": cli.build_parser(),
+        "cmpc_video_tf2": video_cli.build_parser(),
+        "cmpc_video_tf2.build_batches": build_video_batches.build_parser(),
     }
+    commands = {"cmpc_tf2", "cmpc_video_tf2"}
     seen = set()
-    text = (ROOT / "README.md").read_text().replace("\\\n", " ")
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    text = "\n".join(document.read_text() for document in documents).replace("\\\n", " ")
     for line in text.splitlines():
         words = shlex.split(line, comments=True) if line.startswith("python ") else []
         if words[1:2] == ["-m"]:
             words = words[1:]
         if len(words) > 1 and words[1] in parsers and "--help" not in words:
             parsers[words[1]].parse_args(words[2:])
-            seen.add(words[1] if words[1] != "cmpc_tf2" else words[2])
-    assert seen == {*parsers, "train", "evaluate", "predict", "export", "demo"} - {"cmpc_tf2"}
+            seen.add(tuple(words[1:3]) if words[1] in commands else words[1])
+    every = {(package, name) for package in commands for name in ("train", "evaluate", "predict", "export", "demo")}
+    assert seen == {*parsers, *every} - commands
 
 
 def test_versions_agree():

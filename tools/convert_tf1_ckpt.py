@@ -17,9 +17,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+TOOLS = Path(__file__).resolve().parent
+for folder in map(str, (TOOLS, TOOLS.parent)):
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 from cmpc_tf2.cli import run_command  # noqa: E402
 from cmpc_tf2.config import MUTAN_HEADS, BackboneConfig, ModelConfig  # noqa: E402
