@@ -68,15 +68,16 @@ class PeepholeConvLSTM(keras.layers.Layer):
             i = ops.matmul(inputs, kernel_i[:rows])
             if c is not None:
                 i += self.peephole_i * c
-            i, j = self.norm_i(i), self.norm_j(ops.matmul(inputs, kernel_j[:rows]))
-            if c is None:  # c is zero: neither the peepholes nor the forget gate matter.
-                c = _gate(i, j)
-            else:
-                f = self.norm_f(ops.matmul(inputs, kernel_f[:rows]) + self.peephole_f * c)
-                c = _gate_and_keep(i, j, f + self.FORGET_BIAS, c)
-            o = self.norm_o(ops.matmul(inputs, kernel_o[:rows]) + self.peephole_o * c)
-            c = self.norm_c(c)
-            h = _gate(o, c)
+            j = ops.matmul(inputs, kernel_j[:rows])
+            new_c = _gate(i, *self.norm_i.affine(i), j, *self.norm_j.affine(j))
+            if c is not None:  # In the first step c is zero: neither the peepholes nor the forget gate matter.
+                f = ops.matmul(inputs, kernel_f[:rows]) + self.peephole_f * c
+                scale, offset = self.norm_f.affine(f)
+                new_c = _keep(f, scale, offset + self.FORGET_BIAS, c, new_c)
+            o = ops.matmul(inputs, kernel_o[:rows]) + self.peephole_o * new_c
+            normalize_c = self.norm_c.affine(new_c)
+            h = _gate(o, *self.norm_o.affine(o), new_c, *normalize_c)
+            c = _scale(new_c, *normalize_c)
         return h
 
     def get_config(self):
@@ -84,10 +85,15 @@ class PeepholeConvLSTM(keras.layers.Layer):
 
 
 @fusible
-def _gate(gate, x):
-    return ops.sigmoid(gate) * ops.tanh(x)
+def _scale(x, scale, offset):
+    return x * scale + offset
 
 
 @fusible
-def _gate_and_keep(gate, x, keep, state):
-    return ops.sigmoid(gate) * ops.tanh(x) + state * ops.sigmoid(keep)
+def _gate(gate, gate_scale, gate_offset, x, scale, offset):
+    return ops.sigmoid(gate * gate_scale + gate_offset) * ops.tanh(x * scale + offset)
+
+
+@fusible
+def _keep(keep, scale, offset, state, new):
+    return new + state * ops.sigmoid(keep * scale + offset)

@@ -5,6 +5,8 @@ import contextvars
 import functools
 from collections.abc import Callable, Iterator
 
+from keras import ops
+
 _compiler: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("compiler", default=None)
 
 
@@ -31,3 +33,9 @@ def fusing(compiler: Callable) -> Iterator[None]:
         yield
     finally:
         _compiler.reset(token)
+
+
+@fusible
+def relu_of_sum(*terms):
+    """`relu(terms[0] + terms[1] + ...)`."""
+    return ops.relu(sum(terms[1:], terms[0]))

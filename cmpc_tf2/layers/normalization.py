@@ -62,12 +62,16 @@ class GlobalLayerNormalization(keras.layers.Layer):
         self.beta = self.add_weight(shape=(channels,), initializer="zeros", name="beta")
 
     def call(self, x):
+        scale, offset = self.affine(x)
+        return ops.cast(ops.cast(x, "float32") * scale + offset, x.dtype)
+
+    def affine(self, x):
+        """Factor and offset, each `(B, ..., C)` with ones between, that normalise `x`."""
         axes = tuple(range(1, len(x.shape)))
         exact = ops.cast(x, "float32")
         mean, variance = ops.moments(exact, axes=axes, keepdims=True)
-        # Factor and offset of every channel first, so that the map itself is passed over only twice.
         scale = ops.rsqrt(variance + self.EPSILON) * self.gamma
-        return ops.cast(exact * scale + (self.beta - mean * scale), x.dtype)
+        return scale, self.beta - mean * scale
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

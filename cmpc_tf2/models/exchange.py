@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from cmpc_tf2.config import PACKAGE
 from cmpc_tf2.layers.cell_dense import CellDense
+from cmpc_tf2.layers.fusion import fusible
 from cmpc_tf2.layers.normalization import l2_normalize, softmax
 
 
@@ -58,9 +59,8 @@ class TextGuidedExchange(keras.layers.Layer):
 
     def call(self, level, others, sentence):
         context = self.pool(level, sentence)[:, None, None, :]
-        for other, transform, gate in zip(others, self.transforms, self.gates, strict=True):
-            level = level + transform(other) * gate(context)
-        return level
+        given = [transform(other) for other, transform in zip(others, self.transforms, strict=True)]
+        return _add_gated(level, *given, *(gate(context) for gate in self.gates))
 
     def pool(self, level, sentence):
         """The context vector `(B, C)` of a level."""
@@ -76,3 +76,11 @@ class TextGuidedExchange(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "sources": self.sources}
+
+
+@fusible
+def _add_gated(level, *given_and_gates):
+    count = len(given_and_gates) // 2
+    for given, gate in zip(given_and_gates[:count], given_and_gates[count:], strict=True):
+        level = level + given * gate
+    return level

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.fusion import relu_of_sum
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS, spatial_grid
 
 
@@ -41,11 +42,10 @@ class LevelFusion(keras.layers.Layer):
 
     def call(self, maps, sentence):
         *map_kernels, sentence_kernel, grid_kernel = self._split_kernel()
-        x = ops.matmul(ops.cast(self._grid, self.compute_dtype), grid_kernel) + self.bias
-        x = x + ops.matmul(sentence, sentence_kernel)[:, None, None, :]
-        for feature_map, kernel in zip(maps, map_kernels, strict=True):
-            x = x + ops.matmul(feature_map, kernel)
-        return ops.relu(x)
+        position = ops.matmul(ops.cast(self._grid, self.compute_dtype), grid_kernel) + self.bias
+        sentence = ops.matmul(sentence, sentence_kernel)[:, None, None, :]
+        products = [ops.matmul(feature_map, kernel) for feature_map, kernel in zip(maps, map_kernels, strict=True)]
+        return relu_of_sum(*products, sentence, position)
 
     def _split_kernel(self):
         blocks, start = [], 0

@@ -7,6 +7,7 @@ from keras import layers, ops
 
 from cmpc_tf2.config import PACKAGE
 from cmpc_tf2.layers.cell_dense import CellDense
+from cmpc_tf2.layers.fusion import relu_of_sum
 from cmpc_tf2.layers.normalization import GlobalLayerNormalization, MixtureNormalization, l2_normalize
 
 
@@ -36,7 +37,7 @@ class GraphConvolution(keras.layers.Layer):
             layer.build(nodes_shape)
 
     def call(self, nodes, weights, sources):
-        nodes = ops.relu(nodes + self.message_norm(weights, sources))
+        nodes = relu_of_sum(nodes, self.message_norm(weights, sources))
         return l2_normalize(ops.relu(self.update_norm(self.update(nodes))))
 
 
