@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import h5py
 import numpy as np
@@ -103,13 +104,15 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path, capsys):
     queries = [
         *QUERIES[:1], ("v", 7, "the cat"), ("v", 0, "."), ("gone", 0, "the man"), ("empty", 0, "the man"),
         ("unlisted", 0, "the man"), ("holes", 0, "the man"), ("bare", 0, "the man"), ("damaged", 0, "the man"),
+        ("junk", 0, "the man"), ("short", 0, "the man"),
     ]  # fmt: skip
-    videos = dict.fromkeys(("v", "gone", "empty", "unlisted", "holes", "bare", "damaged"), 6)
+    videos = dict.fromkeys(("v", "gone", "empty", "unlisted", "holes", "bare", "damaged", "junk"), 6)
+    videos["short"] = 3
     arguments = make_a2d(tmp_path, videos, queries, annotated=(5,))
     files = A2DFiles.below(tmp_path / "a2d_sentences")
-    for frame in (files.frames[0] / "gone").iterdir():
-        frame.unlink()
-    (files.frames[0] / "gone").rmdir()
+    for name in ("gone", "junk"):
+        shutil.rmtree(files.frames[0] / name)
+    (files.frames[0] / "junk.mp4").write_bytes(b"not a video")
     nothing = np.zeros((2, WIDTH, HEIGHT), np.uint8)
     write_h5(files.masks / "empty" / "00005.h5", instance=[0, 1], reMask=nothing)
     lines = files.splits.read_text().splitlines(keepends=True)
@@ -130,11 +133,13 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path, capsys):
         "holes: frame 5 of 6 is missing",
         "no annotated frame (.h5) in",
         "has no reMask; not an annotation of A2D-Sentences",
+        "junk.mp4: not a video that OpenCV can decode",
+        "short: has 3 frames, but frame 5 is annotated",
     )
     assert len(reasons) == len(expected)
     for reason, words in zip(reasons, expected, strict=True):
         assert words in reason
-    assert "8 samples skipped; --skip-errors accepts that" in capsys.readouterr().err
+    assert "10 samples skipped; --skip-errors accepts that" in capsys.readouterr().err
     assert main(["-d", "a2d", "-t", "train", "--image-size", "32", "--overwrite", "--skip-errors", *arguments]) == 0
 
 
