@@ -6,11 +6,12 @@ import keras
 import numpy as np
 import pytest
 
-from cmpc_tf2.checkpoints import load_kind, load_model
+from cmpc_tf2.checkpoints import OptimizerState, load_kind, load_model
 from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.trainer import Trainer
+from cmpc_video_tf2.config import VideoTrainConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from convert_tf1_ckpt import convert_back, main
 from original import FULL_SCORE_BIAS, checkpoint_values, read_manifest, write_checkpoint
@@ -111,6 +112,16 @@ def test_converting_back_gives_the_same_bytes(converted, video_values, tmp_path)
     assert count == len(checkpoint.shapes)
     for name in checkpoint.shapes:
         assert checkpoint.read(name).tobytes() == video_values[name].tobytes(), name
+
+
+def test_the_state_of_adam_is_converted_too(video_prefix, tmp_path):
+    options = ["--output", str(tmp_path / "video.keras"), "--optimizer", str(tmp_path / "adam.npz")]
+    assert main(["--checkpoint", video_prefix, *options]) == 0
+    trainer = Trainer(load_kind(tmp_path / "video.keras", CMPCVideo), VideoTrainConfig("a2d", "train"))
+    state = OptimizerState.from_file(tmp_path / "adam.npz")
+    state.restore(trainer.adam)
+    slots = [path for path in state.values if path.endswith("_momentum")]
+    assert len(slots) == len(trainer.trainable_variables) and any("temporal_graph_c4_query" in path for path in slots)
 
 
 @pytest.mark.slow
