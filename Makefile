@@ -5,11 +5,13 @@ BIN := $(VENV)/bin
 
 # Of the demo's training run.
 SEED ?= 0
+# Two processes; tests that share models stay in one.
+PYTEST := -n 2 --dist loadscope
 
 .PHONY: help setup test test-all lint format demo demo-long bench clean
 
 help:
-	@echo "make test      tests and lint (about 10 minutes on 2 cores)"
+	@echo "make test      tests and lint (7 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 5 minutes on 2 cores"
 	@echo "make demo-long the same with a longer training"
@@ -26,17 +28,17 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	grep -v '^pydensecrf2' requirements.txt > $(VENV)/requirements.txt
-	$(BIN)/python -m pip install --quiet -r $(VENV)/requirements.txt 'pytest>=8' 'ruff>=0.9' jax
+	$(BIN)/python -m pip install --quiet -r $(VENV)/requirements.txt 'pytest>=8' pytest-xdist 'ruff>=0.9' jax
 	$(BIN)/python -m pip install --quiet 'cython>=3' setuptools wheel
 	CYTHON_FORCE_REGEN=1 $(BIN)/python -m pip install --quiet --no-build-isolation 'pydensecrf2>=1.1' \
 	  || echo "pydensecrf2 was not built (is there a C++ compiler?): -c will not work, everything else does"
 	touch $@
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PYTEST)
 
 test-all: setup lint
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(PYTEST) -m ""
 
 lint: setup
 	$(BIN)/ruff check .

@@ -32,7 +32,8 @@ def test_compiled_inference_gives_the_models_logits(small_model, rng):
     images = rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     token_ids = rng.integers(1, config.vocabulary_size, (3, config.max_words)).astype(np.int32)
     model = TwoStageModel(small_model)
-    expected = small_model({"image": subtract_mean(images), "token_ids": ops.convert_to_tensor(token_ids)})
+    inputs = {"image": subtract_mean(images), "token_ids": token_ids}
+    expected = small_model({name: ops.convert_to_tensor(value) for name, value in inputs.items()})
     found = model.decode(model.encode(images), token_ids)
     np.testing.assert_allclose(found, np.asarray(expected["mask_logits"])[..., 0], rtol=0, atol=1e-5)
 
