@@ -1,6 +1,9 @@
 """Writes a model as a TensorFlow SavedModel that runs without this project, and checks that it does."""
 
 import argparse
+import hashlib
+import io
+import json
 import logging
 import os
 import shutil
@@ -8,12 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cmpc_tf2
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import require_writable
+from cmpc_tf2.files import require_writable, write_json
 
 logger = logging.getLogger(__name__)
 
-# Largest difference between the exported model's logits and ours.
+# Largest difference between the exported model's results and ours.
 TOLERANCE = 1e-4
 
 # Runs alone: it knows nothing of this project.
@@ -21,10 +25,61 @@ _CHECK = """
 import sys
 import numpy as np
 import tensorflow as tf
-inputs = dict(np.load(sys.argv[2]))
-outputs = tf.saved_model.load(sys.argv[1]).signatures["tensors"](**{k: tf.constant(v) for k, v in inputs.items()})
-np.savez(sys.argv[3], **{k: v.numpy() for k, v in outputs.items()})
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+results = {}
+for signature in ("tensors", "serving_default"):
+    inputs = {key.split("/")[1]: tf.constant(value) for key, value in np.load(sys.argv[2]).items()
+              if key.startswith(signature + "/")}
+    if inputs:
+        results |= {f"{signature}/{key}": value.numpy() for key, value in signatures[signature](**inputs).items()}
+np.savez(sys.argv[3], **results)
 """
+
+_CARD = """# {title}
+
+A SavedModel of CMPC (Cross-Modal Progressive Comprehension) for referring {task}: a {data} and a sentence in, the mask
+of what is meant out. Written by cmpc-tf2 {version} from `{source}` (sha256 `{checksum}`).
+
+| | |
+|---|---|
+| sizes | {sizes} |
+| vocabulary | {words} |
+| trained on, scores | not recorded in the model file: see the run or the checkpoint it comes from |
+
+## Use
+
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("{name}")
+{use}
+```
+
+`signature.json` lists every signature with types and shapes. `tensors` takes what is preprocessed already: pixels of
+{size} x {size}, blue first, 0 to 255, minus the mean (104.00698793, 116.66876762, 122.67891434); token ids with 0 for
+padding on the left.
+
+## Limits
+
+- Sentences are English, of at most {max_words} words; what is not in the vocabulary counts as unknown. One without any
+  word is an error.
+- Pictures are scaled to {size} pixels on their longer side: what is smaller than a few pixels there cannot be found.
+- The orientation in a picture's EXIF data is not looked at.
+- It always marks the likeliest pixels; that nothing fits the sentence it was not trained to say.
+
+The code is under the MIT licence; the terms of the weights are those of the checkpoint and of its training data.
+"""
+
+_USE_OF_PICTURES = """found = model.signatures["serving_default"](
+    image_bytes=tf.constant(open("photo.jpg", "rb").read()), expression=tf.constant("man in the red shirt")
+)
+found["mask"]  # uint8 (h, w), 0 and 1, at the picture's own size; also "probabilities" and "score\""""
+_USE_OF_CLIPS = """found = model.signatures["serving_default"](
+    frames=tf.constant(frames), expression=tf.constant("man in black climbing")  # uint8 RGB (16, h, w, 3)
+)
+found["mask"]  # uint8 (h, w), 0 and 1, of the ninth frame; also "probabilities" and "score\""""
+_USE_OF_TENSORS = """found = model.signatures["tensors"]({input}=pixels, token_ids=token_ids)
+found["mask_logits"]  # float32 (B, S, S, 1)"""
 
 
 def run(arguments: argparse.Namespace):
@@ -37,56 +92,60 @@ def run(arguments: argparse.Namespace):
     from cmpc_tf2.checkpoints import load_kind
 
     model = load_kind(arguments.model, arguments.task.model_type)
+    if model.vocabulary is None:
+        logger.warning("%s holds no vocabulary: exporting the signature `tensors` alone", arguments.model)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        export(model, partial)
+        signatures = export(model, partial)
         difference = compare(model, partial)
         if not difference <= TOLERANCE:
-            raise InputError(f"{target}: its logits differ by {difference:.1e} from the model's; nothing was written")
+            raise InputError(f"{target}: its results differ by {difference:.1e} from the model's; nothing was written")
+        write_json(partial / "signature.json", signatures)
+        (partial / "README.md").write_text(card(model, arguments.model, target.name), encoding="utf-8")
         os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    print(f"{target}: signature `tensors`; largest difference to {arguments.model}: {difference:.1e}")
+    print(f"{target}: {', '.join(signatures)}; largest difference to {arguments.model}: {difference:.1e}")
 
 
-def export(model, folder: Path):
-    """Writes a SavedModel.
-
-    Its signature `tensors` takes `image`, float32 `(B, S, S, 3)`, BGR minus mean, and `token_ids`, int32 `(B, T)`, and
-    gives `mask_logits`, float32 `(B, S, S, 1)`; any batch size, and one image beside any number of expressions. Of a
-    video model it takes `clip`, float32 `(B, 16, S, S, 3)`, in place of `image`.
+def export(model, folder: Path) -> dict:
+    """Writes a SavedModel with the signatures of `ExportedModel`.
 
     Args:
-        model: A CMPC model, for images or video. Batch norms are folded in what is written.
+        model: A CMPC model, for images or video; with a vocabulary, for raw pictures and sentences too.
         folder: The folder to write.
+
+    Returns:
+        For each signature its inputs and outputs: `{"dtype": ..., "shape": [...]}` by name, None for any size.
     """
-    import keras
     import tensorflow as tf
 
-    encoder, decoder = model.inference_encoder(), model.expression_decoder
-    pixels = encoder.input.name
+    from cmpc_tf2.exported_model import ExportedModel
 
-    def tensors(inputs):
-        features = encoder(inputs[pixels], training=False)
-        logits = decoder({**features, "token_ids": inputs["token_ids"]}, training=False)
-        return {"mask_logits": logits["mask_logits"]}
+    os.makedirs(folder)
+    words = folder / "words.tsv"
+    exported = ExportedModel(model, str(words) if model.vocabulary else None)
+    signatures = {name: function.get_concrete_function() for name, function in exported.signatures().items()}
+    tf.saved_model.save(exported, str(folder), signatures=signatures)
+    words.unlink(missing_ok=True)  # It was copied to the assets.
 
-    archive = keras.export.ExportArchive()
-    archive.track(encoder)
-    archive.track(decoder)
-    specs = {
-        pixels: tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32, name=pixels),
-        "token_ids": tf.TensorSpec((None, model.config.max_words), tf.int32, name="token_ids"),
+    def described(specs: dict) -> dict:
+        return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
+
+    return {
+        name: {
+            "inputs": described(function.structured_input_signature[0][0]),
+            "outputs": described(function.structured_outputs),
+        }
+        for name, function in signatures.items()
     }
-    archive.add_endpoint("tensors", tensors, input_signature=[specs])
-    archive.write_out(str(folder), verbose=False)
 
 
 def compare(model, folder: Path) -> float:
-    """Runs an exported model in a process that does not have this project, on two random inputs.
+    """Runs an exported model in a process that does not have this project, on random inputs.
 
     Returns:
-        The largest difference between its logits and the model's.
+        The largest difference between its logits and probabilities and the model's.
 
     Raises:
         InputError: It does not run.
@@ -94,20 +153,71 @@ def compare(model, folder: Path) -> float:
     import numpy as np
 
     folder = folder.resolve()  # The other process runs in it.
-    rng = np.random.default_rng(0)
-    words, pixels = model.config.max_words, model.image_encoder.input
-    token_ids = np.zeros((2, words), np.int32)
-    token_ids[:, words // 2 :] = rng.integers(1, model.config.vocabulary_size, size=(2, words - words // 2))
-    values = rng.uniform(-120, 120, size=(2, *pixels.shape[1:])).astype(np.float32)
-    inputs = {pixels.name: values, "token_ids": token_ids}
-    given, found = folder / "given.npz", folder / "found.npz"
-    np.savez(given, **inputs)
-    command = [sys.executable, "-I", "-c", _CHECK, folder, given, found]
+    given, expected = _inputs_and_results(model)
+    given_file, found_file = folder / "given.npz", folder / "found.npz"
+    np.savez(given_file, **given)
+    command = [sys.executable, "-I", "-c", _CHECK, folder, given_file, found_file]
     result = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True)
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
         raise InputError(f"the exported model does not run: {lines[-1]}")
-    outputs = dict(np.load(found))
-    for path in (given, found):
+    found = dict(np.load(found_file))
+    for path in (given_file, found_file):
         path.unlink()
-    return float(np.abs(outputs["mask_logits"] - np.asarray(model(inputs)["mask_logits"])).max())
+    return max(float(np.abs(found[key] - value).max()) for key, value in expected.items())
+
+
+def _inputs_and_results(model) -> tuple[dict, dict]:
+    """Inputs by `signature/name`, and what the model makes of them. Pixels that are fitted already stay as they are."""
+    import numpy as np
+    from PIL import Image
+    from scipy.special import expit
+
+    from cmpc_tf2.data.image_ops import restore_map, subtract_mean
+    from cmpc_tf2.data.text import Vocabulary
+    from cmpc_tf2.predictor import TwoStageModel
+
+    rng = np.random.default_rng(0)
+    words, pixels = model.config.max_words, model.image_encoder.input
+    token_ids = np.zeros((2, words), np.int32)
+    token_ids[:, words // 2 :] = rng.integers(1, model.config.vocabulary_size, size=(2, words - words // 2))
+    values = rng.integers(0, 256, size=(2, *pixels.shape[1:]), dtype=np.uint8)
+    two_stage = TwoStageModel(model)
+    given = {f"tensors/{pixels.name}": subtract_mean(values), "tensors/token_ids": token_ids}
+    expected = {"tensors/mask_logits": two_stage.decode(two_stage.encode(values), token_ids)[..., None]}
+    if model.vocabulary:
+        vocabulary = Vocabulary(model.vocabulary)
+        expression = " ".join([word for word in vocabulary.words if word.isascii() and word.isalnum()][:3]) or "thing"
+        if pixels.name == "clip":
+            given["serving_default/frames"] = values[0]
+        else:
+            file = io.BytesIO()
+            Image.fromarray(values[0]).save(file, "PNG")
+            given["serving_default/image_bytes"] = np.array(file.getvalue())
+        given["serving_default/expression"] = np.array(expression.encode())
+        logits = two_stage.decode(two_stage.encode(values[:1]), vocabulary.encode(expression, words)[None])[0]
+        size = model.config.image_size
+        expected["serving_default/probabilities"] = restore_map(expit(logits), size, size)
+    return given, expected
+
+
+def card(model, source: Path, name: str) -> str:
+    """The model card: what it is, how to use it, its limits."""
+    config, is_video = model.config, model.image_encoder.input.name == "clip"
+    use = _USE_OF_CLIPS if is_video else _USE_OF_PICTURES
+    if not model.vocabulary:
+        use = _USE_OF_TENSORS.format(input=model.image_encoder.input.name)
+    return _CARD.format(
+        title=name,
+        task="video segmentation" if is_video else "image segmentation",
+        data="clip" if is_video else "picture",
+        version=cmpc_tf2.__version__,
+        source=source.name,
+        checksum=hashlib.sha256(source.read_bytes()).hexdigest(),
+        sizes=json.dumps(config.to_dict()),
+        words=f"{len(model.vocabulary)} words, an asset" if model.vocabulary else "not in the model file",
+        name=name,
+        use=use,
+        size=config.image_size,
+        max_words=config.max_words,
+    )
