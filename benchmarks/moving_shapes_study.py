@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, read_batch, write_batch
 from cmpc_tf2.demo import call
-from cmpc_tf2.files import write_json
+from cmpc_tf2.files import replacing, write_json
 from cmpc_video_tf2.data.samples import VideoSample
 from cmpc_video_tf2.demo import DATASET, SIZES, STEPS, TRAINING, build_data, scores_by_kind, vocabulary_of
 
@@ -29,8 +29,7 @@ def main():
     arguments = parser.parse_args()
     folder = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / DATASET / "test_batch").is_dir():
-        build_data(folder)
+    build_data(folder)
     alone = folder / "frame_alone"
     take_annotated_frames(folder, alone)
     write_json(folder / "sizes.json", SIZES)
@@ -64,7 +63,8 @@ def take_annotated_frames(folder: Path, target: Path):
             if not written.exists():
                 written.parent.mkdir(parents=True, exist_ok=True)
                 sample = read_batch(path, VideoSample)
-                write_batch(written, Sample(sample.token_ids, sample.image, sample.mask, sample.expression))
+                with replacing(written) as partial:
+                    write_batch(partial, Sample(sample.token_ids, sample.image, sample.mask, sample.expression))
 
 
 def train_and_score(package: str, dataset: str, test: str, root: Path, folder: Path, steps: int, seed: int) -> dict:

@@ -9,13 +9,15 @@ from cmpc_tf2.task import Task
 
 def build_parser(task: Task, description: str) -> argparse.ArgumentParser:
     """The options that every kind of data has."""
-    parser = argparse.ArgumentParser(prog=task.builder.removeprefix("python "), description=description)
+    parser = argparse.ArgumentParser(prog=task.builder, description=description)
     parser.add_argument("-d", "--dataset", required=True, help=task.dataset_names())
-    parser.add_argument("-t", "--split", required=True, help="train, val, testA, testB, ...")
+    parser.add_argument("-t", "--split", required=True, help="train, val, test, ...")
     parser.add_argument(
         "--data-root", type=Path, default=Path("data"), help="vocabularies, annotations, images (default: data)"
     )
-    parser.add_argument("--image-root", type=Path, help="image files (default: the dataset's folder in DATA_ROOT)")
+    parser.add_argument(
+        "--image-root", type=Path, help="image or video files (default: the dataset's folder in DATA_ROOT)"
+    )
     parser.add_argument("--output-root", type=Path, default=Path("."), help="where DATASET/SPLIT_batch/ is made")
     parser.add_argument("--vocabulary", type=Path, help="vocabulary file (default: the dataset's, in DATA_ROOT)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they change no byte")
@@ -55,8 +57,10 @@ def run(arguments: argparse.Namespace, settings_type: type) -> int:
         print(f"{check_split(settings)} batches, all as the manifest says")
         return 0
     result = merge_shards(settings) if merge else build_split(settings)
-    print(f"{result.written} batches written, {len(result.skipped)} samples skipped")
-    if result.skipped and not skip_errors:
-        print(f"error: {len(result.skipped)} samples skipped; --skip-errors accepts that", file=sys.stderr)
+    skipped = len(result.skipped) - result.dropped
+    dropped = f", {result.dropped} left out by the data set's protocol" if result.dropped else ""
+    print(f"{result.written} batches written, {skipped} samples skipped{dropped}")
+    if skipped and not skip_errors:
+        print(f"error: {skipped} samples skipped; --skip-errors accepts that", file=sys.stderr)
         return 1
     return 0

@@ -147,7 +147,7 @@ def add_train(commands, task: Task):
     train.add_argument(
         "--precision",
         choices=TRAIN_CHOICES["precision"],
-        help="of the layers; norms, softmaxes, logits, losses and weights stay float32 (default: float32)",
+        help="of most layers; norms, softmaxes, what follows the levels, losses and weights stay float32",
     )
     train.add_argument("--jit-compile", action="store_true", help="compile the step with XLA")
     train.add_argument(

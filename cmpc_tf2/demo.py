@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from cmpc_tf2.crf import load_densecrf
+from cmpc_tf2.data.batches import MANIFEST, split_folder
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import write_json
 
@@ -78,9 +79,11 @@ def run(arguments: argparse.Namespace):
 
 
 def build_data(folder: Path):
-    """Draws `shapes` and builds its four splits."""
+    """Draws `shapes` and builds its four splits; those that are there stay."""
     roots = ["--data-root", folder / "data", "--output-root", folder]
     for split in ("train", *SPLITS):
+        if (split_folder(folder, "shapes", split) / MANIFEST).exists():
+            continue
         size = ["--image-size", SIZES["image_size"]] if split == "train" else []
         call(ROOT / "build_batches.py", "-d", "shapes", "-t", split, *roots, "--workers", os.cpu_count(), *size)
 

@@ -20,7 +20,7 @@ def building_with(policy: str | keras.DTypePolicy) -> Iterator[None]:
 def computing_in(precision: str, weights: str = "float32") -> contextlib.AbstractContextManager[None]:
     """Within the block, layers that are built or loaded compute in this precision.
 
-    Norms, softmaxes and logits stay float32 in any case: their layers say so themselves.
+    Norms, softmaxes, the exchange, the ConvLSTM and logits stay float32 in any case: their layers say so themselves.
 
     Args:
         precision: `float32`, `bfloat16` or `float16`.

@@ -1,5 +1,6 @@
 """Pictures and sentences in, masks out."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -20,7 +21,8 @@ class TwoStageModel:
 
     Args:
         model: A CMPC model, for images or video. Its batch norms are folded into a copy of the encoder.
-        jit_compile: Compile with XLA; on CPUs that is slower.
+        jit_compile: Compile the whole model with XLA; on CPUs that is slower. Without it chains of elementwise
+            operations are compiled, on CPUs, for each number of expressions anew: some tenths of a second.
 
     Raises:
         InputError: Keras runs on another backend than TensorFlow.
@@ -40,8 +42,10 @@ class TwoStageModel:
             name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype) for name, tensor in encoder.output.items()
         }
 
+        on_cpu = not tf.config.list_physical_devices("GPU")
+
         def decode(features, token_ids):
-            with fusing(_compile):
+            with fusing(_compile) if on_cpu else contextlib.nullcontext():
                 return decoder({**features, "token_ids": token_ids}, training=False)["mask_logits"]
 
         self._encode = tf.function(

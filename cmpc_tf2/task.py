@@ -11,8 +11,6 @@ class Task:
     """Referring segmentation of one kind of data.
 
     Attributes:
-        package: The package whose commands do it.
-        data: What expressions are about, in a word.
         datasets: Registered data sets.
         builder: The command that builds their batches.
         train_config: Describes a training run.
@@ -20,8 +18,6 @@ class Task:
         average_precision: Whether the mean over these is a score of its own.
     """
 
-    package: str
-    data: str
     datasets: tuple
     builder: str
     train_config: type[TrainConfig]
@@ -46,8 +42,6 @@ class Task:
 class ImageTask(Task):
     """Referring image segmentation."""
 
-    package = "cmpc_tf2"
-    data = "picture"
     datasets = DATASETS
     builder = "python build_batches.py"
     train_config = TrainConfig

@@ -5,14 +5,16 @@ import json
 import os
 from pathlib import Path
 
-from cmpc_tf2.data.batches import list_batches, read_batch
+from cmpc_tf2.data.batches import MANIFEST, list_batches, read_batch, split_folder
 from cmpc_tf2.demo import call, draw_curve
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import write_json
 from cmpc_tf2.metrics import iou
+from cmpc_video_tf2.data.annotations import read_queries, read_split
 from cmpc_video_tf2.data.datasets import A2DFiles
 from cmpc_video_tf2.data.moving_shapes import ACTIONS, SIDE
 from cmpc_video_tf2.data.samples import VideoSample
+from cmpc_video_tf2.task import VIDEOS
 
 # Sizes of the small model.
 SIZES = {
@@ -45,8 +47,10 @@ def run(arguments: argparse.Namespace):
     model, report = folder / "run" / "last.keras", folder / "test.json"
     scored = [*batches, "-t", "test", "--report", report, "--overlays", folder / "overlays"]
     call("-m", "cmpc_video_tf2", "evaluate", "--model", model, *scored)
-    video = A2DFiles.below(folder / "data" / DATASET).frames[0] / "video_00000"
-    asked = ["--expression", "the swelling shape", "--every", "4", "--output", folder / "prediction"]
+    files = A2DFiles.below(folder / "data" / DATASET)
+    video_id, expression = held_out_action(files)
+    video = files.frames[0] / video_id
+    asked = ["--expression", expression, "--every", "4", "--output", folder / "prediction"]
     call("-m", "cmpc_video_tf2", "predict", "--model", model, "--video", video, *asked)
 
     print(f"{'expressions':14}{'samples':>9}{'overall IoU':>14}")
@@ -59,10 +63,22 @@ def vocabulary_of(folder: Path) -> Path:
     return folder / "data" / "vocabulary_moving_shapes.txt"
 
 
+def held_out_action(files: A2DFiles) -> tuple[str, str]:
+    """A video of the test split, and a sentence about an action in it."""
+    splits = read_split(files.splits)
+    return next(
+        (query.video_id, query.expression)
+        for query in read_queries(files.queries)
+        if splits[query.video_id] == "test" and set(query.expression.split()) & {*ACTIONS}
+    )
+
+
 def build_data(folder: Path):
-    """Draws `moving_shapes` and builds its splits."""
+    """Draws `moving_shapes` and builds its splits; those that are there stay."""
     roots = ["--data-root", folder / "data", "--output-root", folder, "--image-size", SIDE]
     for split in ("train", "test"):
+        if (split_folder(folder, DATASET, split) / MANIFEST).exists():
+            continue
         options = ["-d", DATASET, "-t", split, *roots, "--workers", os.cpu_count()]
         call("-m", "cmpc_video_tf2.build_batches", *options)
 
@@ -75,7 +91,7 @@ def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:
         folder: Where its batches lie.
     """
     counts: dict[str, list[int]] = {}
-    paths = list_batches(folder, DATASET, "test")
+    paths = list_batches(folder, DATASET, "test", VIDEOS.builder)
     for record in report["per_sample"]:
         words = read_batch(paths[record["index"]], VideoSample).expression.split()
         action = next((word for word in words if word in ACTIONS), None)

@@ -46,7 +46,10 @@ def run(arguments: argparse.Namespace):
             os.makedirs(folder)
         with OverlayVideo(partial / "overlay.mp4", max(1.0, video.rate / arguments.every)) as overlay:
             for number, frames in progress(clips_of(video.frames(), arguments.every), count, "predict"):
-                predictor.set_clip(frames)
+                try:
+                    predictor.set_clip(frames)
+                except InputError as error:
+                    raise InputError(f"{arguments.video}: around frame {number}: {error}") from None
                 masks = [predictor.predict(expression).mask for expression in expressions]
                 for folder, mask in zip(folders, masks, strict=True):
                     write_image(folder / f"{number:05d}.png", mask)

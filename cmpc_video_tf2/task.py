@@ -8,8 +8,6 @@ from cmpc_video_tf2.data.datasets import VIDEO_DATASETS
 class VideoTask(Task):
     """Referring segmentation of a frame in a clip."""
 
-    package = "cmpc_video_tf2"
-    data = "clip"
     datasets = VIDEO_DATASETS
     builder = "python -m cmpc_video_tf2.build_batches"
     train_config = VideoTrainConfig

@@ -206,3 +206,20 @@ def test_the_number_of_devices_does_not_matter(squares, small_model_file, tmp_pa
             assert list(row) == list(expected_row)
             for name, value in expected_row.items():
                 assert float(row[name]) == pytest.approx(float(value), rel=1e-4, abs=1e-6), (folder, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options, tolerance", [(["--accumulate", "2"], 1e-5), (["--precision", "float16"], 1e-2)])
+def test_devices_go_with_parts_and_lower_precision(options, tolerance, squares, small_model_file, tmp_path):
+    """Two devices against one: the losses of ten steps."""
+    common = ["-d", "unc", "-t", "train", "--batch-root", squares, "--model", small_model_file, "-bs", "4"]
+    common += ["--steps", "10", "--checkpoint-every", "5", *options, "--output-dir"]
+    processes = [
+        start("one", *common, tmp_path / "one"),
+        start("two", *common, tmp_path / "two", "--strategy", "mirrored"),
+    ]
+    for process in processes:
+        finish(process)
+    losses = [[float(row["loss"]) for row in read_log(tmp_path / name)] for name in ("one", "two")]
+    assert losses[0][1] < losses[0][0]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=tolerance)

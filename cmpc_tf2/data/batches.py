@@ -1,4 +1,4 @@
-"""The `.npz` files on disk, one referring expression each. The only place that names their keys.
+"""The `.npz` files on disk, one referring expression each. The only place that names the keys of pictures.
 
 `<root>/<dataset>/<split>_batch/<dataset>_<split>_<n>.npz`, n from 0 without gaps. The format is the original's:
 either side reads what the other wrote.

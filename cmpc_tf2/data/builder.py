@@ -40,6 +40,10 @@ logger = logging.getLogger(__name__)
 IMAGE_SIZE = 320
 
 
+class Dropped(str):
+    """A reason why there is no sample that lies in the data set's own protocol: noted, but not an error."""
+
+
 class Described(Protocol):
     """Something that was described: `name` is what to call it in messages, `expressions` what was said of it."""
 
@@ -94,8 +98,9 @@ class BuildSettings:
     compress: bool = False
     image_size: int = IMAGE_SIZE
 
-    # What the files hold.
+    # What the files hold, and the command that makes them.
     sample_type = Sample
+    builder = "python build_batches.py"
 
     def __post_init__(self):
         part, parts = self.shard
@@ -140,10 +145,20 @@ class BuildSettings:
 
 @dataclasses.dataclass(frozen=True)
 class BuildResult:
-    """What became of the samples: how many were written, and why others were not."""
+    """What became of the samples: how many were written, and why others were not.
+
+    Attributes:
+        written: Files.
+        skipped: `reference`, `expression`, `reason`; and `dropped`, where the data set's protocol leaves it out.
+    """
 
     written: int
     skipped: list[dict]
+
+    @property
+    def dropped(self) -> int:
+        """How many of the skipped the data set's protocol leaves out."""
+        return sum("dropped" in entry for entry in self.skipped)
 
 
 def build_split(settings: BuildSettings) -> BuildResult:
@@ -244,7 +259,7 @@ def check_split(settings: BuildSettings) -> int:
         path = Path(source["file"])
         if path.exists() and path.stat().st_size != source["bytes"]:
             raise InputError(f"{path}: {path.stat().st_size} bytes, it had {source['bytes']} when the split was built")
-    paths = list_batches(settings.output_root, settings.dataset_name, settings.split)
+    paths = list_batches(settings.output_root, settings.dataset_name, settings.split, settings.builder)
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path, settings.sample_type)
@@ -289,7 +304,7 @@ def _build_part(journal: BuildJournal, described: list[Described], make_samples:
                 for offset, path in enumerate(files):
                     name = batch_name(settings.dataset_name, settings.split, journal.written + offset)
                     os.replace(path, journal.folder / name)
-                for entry in skipped:
+                for entry in (entry for entry in skipped if "dropped" not in entry):
                     logger.warning("skipped: %s %r: %s", entry["reference"], entry["expression"], entry["reason"])
                 journal.add(len(files), skipped)
     except OSError as error:
@@ -344,5 +359,6 @@ class _Worker:
                 write_batch(path, outcome, compress=self.compress)
                 files.append(path)
             else:
-                skipped.append({"reference": described.name, "expression": expression, "reason": outcome})
+                entry = {"reference": described.name, "expression": expression, "reason": str(outcome)}
+                skipped.append({**entry, "dropped": True} if isinstance(outcome, Dropped) else entry)
         return files, skipped

@@ -11,6 +11,10 @@ import numpy as np
 from cmpc_tf2.errors import InputError
 
 
+class NotInFrameError(InputError):
+    """The object is not in the frame: nothing is wrong, there is just no sample."""
+
+
 @dataclasses.dataclass(frozen=True)
 class VideoQuery:
     """One line of an annotation file.
@@ -96,7 +100,8 @@ def read_a2d_mask(path: Path, instance_id: int) -> np.ndarray:
         bool `(h, w)`.
 
     Raises:
-        InputError: The file is damaged or lacks a data set, or the instance is not in it.
+        InputError: The file is damaged or lacks a data set.
+        NotInFrameError: The instance is not in it.
     """
     import h5py
 
@@ -105,9 +110,13 @@ def read_a2d_mask(path: Path, instance_id: int) -> np.ndarray:
             missing = [name for name in ("instance", "reMask") if name not in file]
             if missing:
                 raise InputError(f"{path}: has no {' and no '.join(missing)}; not an annotation of A2D-Sentences")
-            instances, masks = np.ravel(file["instance"][:]), file["reMask"][:]
-    except OSError as error:
-        raise InputError(f"{path}: not a readable HDF5 file: {error}") from error
+            instances, masks = np.ravel(file["instance"][()]), file["reMask"][()]
+    except InputError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # What h5py raises for damaged files.
+        raise InputError(f"{path}: not a readable HDF5 file: {error}; get it again") from error
+    if masks.ndim not in (2, 3):
+        raise InputError(f"{path}: reMask: expected masks (n, w, h) or one (w, h), found {masks.shape}")
     if masks.ndim == 2:
         masks = masks[None]
     if len(masks) != len(instances):
@@ -115,7 +124,7 @@ def read_a2d_mask(path: Path, instance_id: int) -> np.ndarray:
     if len(instances) > 1:
         masks = masks[instances == instance_id]
         if not len(masks):
-            raise InputError(f"{path}: has no instance {instance_id}; it has {sorted(set(instances.tolist()))}")
+            raise NotInFrameError(f"{path}: has no instance {instance_id}; it has {sorted(set(instances.tolist()))}")
     return (masks.sum(axis=0) > 0).T
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.builder import BuildPlan, BuildSettings
+from cmpc_tf2.data.builder import BuildPlan, BuildSettings, Dropped
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.image_ops import fit_image, fit_mask
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ
 from cmpc_video_tf2.data.annotations import (
+    NotInFrameError,
     annotated_frames,
     jhmdb_length,
     read_a2d_mask,
@@ -65,6 +66,7 @@ class VideoBuild(BuildSettings):
     all_frames: bool = False
 
     sample_type = VideoSample
+    builder = "python -m cmpc_video_tf2.build_batches"
 
     @property
     def dataset_name(self) -> str:
@@ -93,7 +95,7 @@ class VideoBuild(BuildSettings):
         make_samples = functools.partial(
             _make_samples,
             vocabulary=Vocabulary.from_file(vocabulary_file),
-            folders=_folders_by_video(frames) if dataset is JHMDB else frames,
+            folders=_action_folders(frames) if dataset is JHMDB else frames,
             train_size=self.train_size,
             all_frames=self.all_frames,
         )
@@ -142,17 +144,23 @@ def read_jhmdb(files: JHMDBFiles) -> list[VideoReference]:
             problem = f"no puppet_mask.mat of it below {files.masks}"
             references.append(VideoReference(name, (query.expression,), query.video_id, problem=problem))
             continue
-        if chosen is None:
-            length = jhmdb_length(path)
-            numbers = sorted({1 + (2 * part + 1) * length // (2 * JHMDB_FRAMES) for part in range(JHMDB_FRAMES)})
-        else:
-            numbers = chosen.get(query.video_id, [])
+        try:
+            numbers = _spread(jhmdb_length(path)) if chosen is None else chosen[query.video_id]
+        except (InputError, KeyError) as error:
+            problem = str(error) if isinstance(error, InputError) else f"{files.chosen} does not list it"
+            references.append(VideoReference(name, (query.expression,), query.video_id, problem=problem))
+            continue
         for number in numbers:
             read_mask = functools.partial(read_jhmdb_mask, path, number)
             references.append(
                 VideoReference(f"{name}, frame {number}", (query.expression,), query.video_id, number, read_mask)
             )
     return references
+
+
+def _spread(length: int) -> list[int]:
+    """Frames in the middle of equal parts of a clip."""
+    return sorted({1 + (2 * part + 1) * length // (2 * JHMDB_FRAMES) for part in range(JHMDB_FRAMES)})
 
 
 def _read_chosen(path: Path) -> dict[str, list[int]]:
@@ -165,8 +173,7 @@ def _read_chosen(path: Path) -> dict[str, list[int]]:
     return chosen
 
 
-def _folders_by_video(roots: list[Path]) -> list[Path]:
-    """The folders of the actions."""
+def _action_folders(roots: list[Path]) -> list[Path]:
     return [folder for root in roots for folder in sorted(root.iterdir()) if folder.is_dir()]
 
 
@@ -182,10 +189,13 @@ def _make_samples(
             raise InputError("has no words")
         mask = reference.read_mask()
         if not mask.any():
-            raise InputError("its mask has no pixel")
+            raise NotInFrameError("its mask has no pixel")
         shape, frames = _read_clip(tuple(folders), reference.video_id, reference.frame_id, train_size, all_frames)
         if mask.shape != shape:
             raise InputError(f"its mask is {mask.shape}, its frame {shape}")
+    except NotInFrameError as error:
+        yield expression, Dropped(error)
+        return
     except InputError as error:
         yield expression, str(error)
         return

@@ -67,14 +67,19 @@ class FrameFolder:
         rate: Frames a second.
 
     Raises:
-        InputError: It holds no frame.
+        InputError: It holds no frame, or several of a number, or one with the number 0.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        files = {int(file.stem): file for file in path.iterdir() if re.fullmatch(r"\d+\.(png|jpg|jpeg)", file.name)}
-        if not files:
+        found = sorted(file for file in path.iterdir() if re.fullmatch(r"\d+\.(png|jpg|jpeg)", file.name))
+        if not found:
             raise InputError(f"{path}: holds no frames; expected 00001.png, 00002.png, ...")
+        files = {int(file.stem): file for file in found}
+        if len(files) < len(found) or 0 in files:
+            raise InputError(
+                f"{path}: expected one picture of each number from 00001.png on; found {found[0].name}, ..."
+            )
         self._files = files
         self.last = max(files)
         self.rate = 25.0  # A folder does not say.

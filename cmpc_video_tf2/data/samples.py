@@ -1,4 +1,8 @@
-"""The `.npz` files of clips: those of pictures, with frames. The format is the original's."""
+"""The `.npz` files of clips: those of pictures, with frames.
+
+With all 16 frames of a clip the format is the original's. With the five that the model reads, which is what the builder
+writes if not told otherwise, the original's reader cannot use them.
+"""
 
 import dataclasses
 

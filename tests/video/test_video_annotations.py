@@ -1,3 +1,6 @@
+import contextlib
+
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -74,6 +77,23 @@ def test_masks_of_instances(tmp_path):
     (tmp_path / "5.h5").write_bytes(b"damaged")
     with pytest.raises(InputError, match=r"5.h5: not a readable HDF5 file"):
         read_a2d_mask(tmp_path / "5.h5", 0)
+    np.testing.assert_array_equal(read_a2d_mask(write_h5(tmp_path / "6.h5", instance=3, reMask=A.T), 0), A > 0)
+    with pytest.raises(InputError, match=r"7.h5: reMask: expected masks \(n, w, h\)"):
+        read_a2d_mask(write_h5(tmp_path / "7.h5", instance=[0], reMask=np.zeros(4)), 0)
+
+
+def test_damaged_masks_never_end_in_another_error(tmp_path, rng):
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file["instance"] = [0, 1]
+        file.create_dataset("reMask", data=rng.integers(0, 2, (2, 30, 20), dtype=np.uint8), compression="gzip")
+    whole = path.read_bytes()
+    for _ in range(200):
+        damaged = np.frombuffer(whole, np.uint8).copy()
+        damaged[rng.integers(0, len(whole), 8)] = rng.integers(0, 256, 8)
+        path.write_bytes(damaged.tobytes())
+        with contextlib.suppress(InputError):
+            read_a2d_mask(path, 1)
 
 
 def test_masks_of_a_jhmdb_clip(tmp_path):
@@ -108,6 +128,9 @@ def test_frames_of_a_folder(tmp_path):
         video.read([2, 3, 4])
     with pytest.raises(InputError, match=r"w: no folder of frames and no .mp4 or .avi file in"):
         open_video([tmp_path], "w")
+    write_image(tmp_path / "v" / "00000.png", np.zeros((4, 6, 3), np.uint8))
+    with pytest.raises(InputError, match=r"v: expected one picture of each number from 00001.png on"):
+        open_video([tmp_path], "v")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: holds no frames"):
         open_video([tmp_path], "empty")

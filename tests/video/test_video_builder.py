@@ -139,7 +139,9 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path, capsys):
     assert len(reasons) == len(expected)
     for reason, words in zip(reasons, expected, strict=True):
         assert words in reason
-    assert "10 samples skipped; --skip-errors accepts that" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "2 left out by the data set's protocol" in printed.out
+    assert "8 samples skipped; --skip-errors accepts that" in printed.err
     assert main(["-d", "a2d", "-t", "train", "--image-size", "32", "--overwrite", "--skip-errors", *arguments]) == 0
 
 
@@ -198,15 +200,27 @@ def test_jhmdb_is_tested_on_three_frames_of_each_clip(tmp_path, capsys):
     assert "video none" in capsys.readouterr().err
 
 
-def test_jhmdb_takes_the_frames_of_a_published_list(tmp_path):
+def test_jhmdb_takes_the_frames_of_a_published_list(tmp_path, capsys):
     files, arguments = make_jhmdb(tmp_path)
     files.chosen.write_text(
         json.dumps([["clip", "./x/clip/00002.png", "./m.mat", 12, "the man"], ["clip", "x/00009.png"]])
     )
     assert main(["-d", "jhmdb", "-t", "test", "--skip-errors", *arguments]) == 0
     assert [sample.frame_id for sample in samples_of(tmp_path, "test", "jhmdb_sent")] == [2, 9]
+    manifest = json.loads((split_folder(tmp_path, "jhmdb_sent", "test") / "manifest.json").read_text())
+    assert [entry["reference"] for entry in manifest["skipped"]] == ["video none"]
+    files.chosen.write_text(json.dumps([["other", "x/00009.png"]]))
+    assert main(["-d", "jhmdb", "-t", "test", "--overwrite", *arguments]) == 1
+    assert "jhmdb_sentences_samples_metadata.json does not list it" in capsys.readouterr().err
     files.chosen.write_text("{}{")
     assert main(["-d", "jhmdb", "-t", "test", "--overwrite", *arguments]) == 1
+
+
+def test_a_damaged_mask_of_jhmdb_is_skipped(tmp_path, capsys):
+    files, arguments = make_jhmdb(tmp_path)
+    (files.masks / "catch" / "clip" / "puppet_mask.mat").write_bytes(b"damaged")
+    assert main(["-d", "jhmdb", "-t", "test", *arguments]) == 1
+    assert "puppet_mask.mat: not a .mat file with part_mask" in capsys.readouterr().err
 
 
 def test_a_sample_of_pictures_is_no_clip(tmp_path, squares):
