@@ -66,6 +66,7 @@ def test_a_run_learns_and_leaves_its_files(arguments, tmp_path, capsys):
     assert "holds a run already; --resume goes on with it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(arguments, tmp_path, monkeypatch):
     """Bit for bit: stopped in the middle of a stretch, the steps since the checkpoint are taken again."""
     more = ["--steps", "7", "--checkpoint-every", "3"]
