@@ -9,7 +9,7 @@ from cmpc_tf2.task import Task
 
 def build_parser(task: Task, description: str) -> argparse.ArgumentParser:
     """The options that every kind of data has."""
-    parser = argparse.ArgumentParser(prog=task.builder, description=description)
+    parser = argparse.ArgumentParser(prog=task.sample_type.builder, description=description)
     parser.add_argument("-d", "--dataset", required=True, help=task.dataset_names())
     parser.add_argument("-t", "--split", required=True, help="train, val, test, ...")
     parser.add_argument(

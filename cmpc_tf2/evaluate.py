@@ -198,7 +198,7 @@ def run(arguments: argparse.Namespace):
         load_densecrf()
     if arguments.report:
         require_writable(arguments.report, others=[arguments.model])
-    paths = list_batches(arguments.batch_root, dataset.name, arguments.split, task.builder)
+    paths = list_batches(arguments.batch_root, dataset.name, arguments.split, task.sample_type)
     check_batches(paths, task.sample_type)
 
     from cmpc_tf2.checkpoints import load_for_inference

@@ -3,36 +3,36 @@
 Everything heavy is loaded when it is asked for.
 """
 
+import abc
+
 from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.data.datasets import DATASETS, dataset_names
 
 
-class Task:
+class Task(abc.ABC):
     """Referring segmentation of one kind of data.
 
     Attributes:
         datasets: Registered data sets.
-        builder: The command that builds their batches.
         train_config: Describes a training run.
         thresholds: IoU values for the precision.
         average_precision: Whether the mean over these is a score of its own.
     """
 
     datasets: tuple
-    builder: str
     train_config: type[TrainConfig]
     thresholds: tuple[float, ...]
     average_precision: bool
 
     @property
+    @abc.abstractmethod
     def sample_type(self) -> type:
         """What the files of a split hold."""
-        raise NotImplementedError
 
     @property
+    @abc.abstractmethod
     def model_type(self) -> type:
         """The class of its models."""
-        raise NotImplementedError
 
     def dataset_names(self) -> str:
         """All data sets, for help and messages."""
@@ -43,7 +43,6 @@ class ImageTask(Task):
     """Referring image segmentation."""
 
     datasets = DATASETS
-    builder = "python build_batches.py"
     train_config = TrainConfig
     thresholds = (0.5, 0.6, 0.7, 0.8, 0.9)
     average_precision = False

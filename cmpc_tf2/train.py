@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace):
 
 def _paths_of(task: Task, config: TrainConfig, split: str) -> list[Path]:
     dataset = find_dataset(config.dataset, split, task.datasets)
-    paths = list_batches(config.batch_root, dataset.name, split, task.builder)
+    paths = list_batches(config.batch_root, dataset.name, split, task.sample_type)
     check_batches(paths, task.sample_type)
     return paths
 

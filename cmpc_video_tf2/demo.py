@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from cmpc_tf2 import demo
 from cmpc_tf2.data.batches import MANIFEST, list_batches, read_batch, split_folder
 from cmpc_tf2.demo import call, draw_curve
 from cmpc_tf2.errors import InputError
@@ -14,17 +15,9 @@ from cmpc_video_tf2.data.annotations import read_queries, read_split
 from cmpc_video_tf2.data.datasets import A2DFiles
 from cmpc_video_tf2.data.moving_shapes import ACTIONS, SIDE
 from cmpc_video_tf2.data.samples import VideoSample
-from cmpc_video_tf2.task import VIDEOS
 
-# Sizes of the small model.
-SIZES = {
-    "image_size": SIDE,
-    "embedding_dim": 32,
-    "feature_dim": 64,
-    "fusion_dim": 64,
-    "word_parser_dim": 32,
-    "backbone": {"width": 8, "depths": [1, 1, 2, 1]},
-}
+# Sizes of the small model: those of the demo of pictures.
+SIZES = {**demo.SIZES, "image_size": SIDE}
 TRAINING = ("-bs", "4", "-lr", "0.002", "--finetune-backbone")
 STEPS = 2500
 DATASET = "moving_shapes"
@@ -91,7 +84,7 @@ def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:
         folder: Where its batches lie.
     """
     counts: dict[str, list[int]] = {}
-    paths = list_batches(folder, DATASET, "test", VIDEOS.builder)
+    paths = list_batches(folder, DATASET, "test", VideoSample)
     for record in report["per_sample"]:
         words = read_batch(paths[record["index"]], VideoSample).expression.split()
         action = next((word for word in words if word in ACTIONS), None)

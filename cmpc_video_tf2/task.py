@@ -9,7 +9,6 @@ class VideoTask(Task):
     """Referring segmentation of a frame in a clip."""
 
     datasets = VIDEO_DATASETS
-    builder = "python -m cmpc_video_tf2.build_batches"
     train_config = VideoTrainConfig
     # The mean over these is the average precision of A2D-Sentences.
     thresholds = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95)

@@ -114,3 +114,14 @@ def test_a_model_that_differs_is_not_written(difference, words, small_model_file
     assert main(["export", "--model", str(small_model_file), "--output", str(tmp_path / "exported")]) == 1
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_without_a_vocabulary_there_are_tensors_alone(small_model_file):
+    from cmpc_tf2.exported_model import ExportedModel
+    from cmpc_tf2.models.cmpc import CMPC
+    from small import SMALL
+
+    model = CMPC(SMALL)
+    assert set(ExportedModel(model, None).signatures()) == {"tensors"}
+    text = export.card(model, small_model_file, "exported")
+    assert "not in the model file" in text and 'model.signatures["tensors"](image=pixels, token_ids=token_ids)' in text

@@ -59,8 +59,9 @@ class Sample:
     mask: np.ndarray
     expression: str
 
-    # What it is made of, keys of the file, and the input of the models that its pixels go to.
+    # What it is made of, the command that makes the files, their keys, and the input of models that its pixels go to.
     contents = "pictures"
+    builder = "python build_batches.py"
     keys = (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)
     input_name = "image"
 
@@ -153,16 +154,14 @@ def read_manifest(folder: Path) -> dict | None:
     return manifest
 
 
-def list_batches(
-    root: str | os.PathLike, dataset: str, split: str, builder: str = "python build_batches.py"
-) -> list[Path]:
+def list_batches(root: str | os.PathLike, dataset: str, split: str, kind: type[Sample] = Sample) -> list[Path]:
     """The files of a split in order.
 
     Args:
         root: Holds the datasets' folders.
         dataset: Name of the dataset.
         split: Name of the split.
-        builder: The command that makes them, for messages.
+        kind: What they hold.
 
     Raises:
         InputError: There are none, a number is missing, or there are not as many as the manifest says.
@@ -172,7 +171,7 @@ def list_batches(
     numbers = sorted(int(m[1]) for p in folder.glob("*.npz") if (m := pattern.fullmatch(p.name)))
     if not numbers:
         raise InputError(
-            f"{folder}: no batches of {dataset} {split}; make them with `{builder} -d {dataset} -t {split}`"
+            f"{folder}: no batches of {dataset} {split}; make them with `{kind.builder} -d {dataset} -t {split}`"
         )
     if numbers[-1] != len(numbers) - 1:
         missing = next(expected for expected, number in enumerate(numbers) if number != expected)

@@ -5,6 +5,7 @@ journal in that folder says how far the build is, so that the same command goes 
 Where the samples come from is a matter of the kind of data: `ImageBuild`, and `VideoBuild` in `cmpc_video_tf2`.
 """
 
+import abc
 import contextlib
 import dataclasses
 import errno
@@ -68,7 +69,7 @@ class BuildPlan:
 
 
 @dataclasses.dataclass(frozen=True)
-class BuildSettings:
+class BuildSettings(abc.ABC):
     """What to build, from where, to where; paths default as the command's.
 
     Attributes:
@@ -98,9 +99,8 @@ class BuildSettings:
     compress: bool = False
     image_size: int = IMAGE_SIZE
 
-    # What the files hold, and the command that makes them.
+    # What the files hold.
     sample_type = Sample
-    builder = "python build_batches.py"
 
     def __post_init__(self):
         part, parts = self.shard
@@ -112,21 +112,21 @@ class BuildSettings:
             raise UsageError(f"--image-size: expected a multiple of {OUTPUT_STRIDE}, received {self.image_size}")
 
     @property
+    @abc.abstractmethod
     def dataset_name(self) -> str:
         """The data set's own name.
 
         Raises:
             UsageError: There is no such data set, or it has no such split.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def plan(self) -> BuildPlan:
         """Reads the annotations.
 
         Raises:
             InputError: They, or the vocabulary, cannot be used.
         """
-        raise NotImplementedError
 
     def recorded(self) -> dict:
         """Settings that decide what the files hold, for the manifest."""
@@ -259,7 +259,7 @@ def check_split(settings: BuildSettings) -> int:
         path = Path(source["file"])
         if path.exists() and path.stat().st_size != source["bytes"]:
             raise InputError(f"{path}: {path.stat().st_size} bytes, it had {source['bytes']} when the split was built")
-    paths = list_batches(settings.output_root, settings.dataset_name, settings.split, settings.builder)
+    paths = list_batches(settings.output_root, settings.dataset_name, settings.split, settings.sample_type)
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path, settings.sample_type)

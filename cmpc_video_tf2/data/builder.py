@@ -66,7 +66,6 @@ class VideoBuild(BuildSettings):
     all_frames: bool = False
 
     sample_type = VideoSample
-    builder = "python -m cmpc_video_tf2.build_batches"
 
     @property
     def dataset_name(self) -> str:

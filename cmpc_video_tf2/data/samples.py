@@ -31,6 +31,7 @@ class VideoSample(Sample):
     frame_id: int
 
     contents = "clips"
+    builder = "python -m cmpc_video_tf2.build_batches"
     keys = (*Sample.keys, _FRAMES, _FRAME_ID)
     input_name = "clip"
 
