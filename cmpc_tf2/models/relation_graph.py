@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from cmpc_tf2.config import PACKAGE
 from cmpc_tf2.layers.cell_dense import CellDense
-from cmpc_tf2.layers.fusion import relu_of_sum
+from cmpc_tf2.layers.fusion import fusible, relu_of_sum
 from cmpc_tf2.layers.normalization import GlobalLayerNormalization, MixtureNormalization, l2_normalize
 
 
@@ -38,7 +38,13 @@ class GraphConvolution(keras.layers.Layer):
 
     def call(self, nodes, weights, sources):
         nodes = relu_of_sum(nodes, self.message_norm(weights, sources))
-        return l2_normalize(ops.relu(self.update_norm(self.update(nodes))))
+        updated = self.update(nodes)
+        return _activate(updated, *self.update_norm.affine(updated))
+
+
+@fusible
+def _activate(x, scale, offset):
+    return ops.cast(l2_normalize(ops.relu(ops.cast(x, "float32") * scale + offset)), x.dtype)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
