@@ -97,7 +97,7 @@ def add_evaluate(commands, task: Task):
         help="leave out the interpolated rim that the original counts; not comparable with published numbers",
     )
     evaluate.add_argument("--report", type=Path, metavar="FILE.json", help="write scores and per-sample records")
-    evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="write a picture per sample")
+    evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="draw every sample, and index.html")
 
 
 def add_train(commands, task: Task):

@@ -20,7 +20,8 @@ from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.image_ops import fit_image, restore_map, restore_mask, write_image
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import progress, require_writable, write_json
-from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
+from cmpc_tf2.gallery import GalleryEntry, write_gallery
+from cmpc_tf2.metrics import SegmentationScores, intersection_and_union, iou
 from cmpc_tf2.overlays import draw_masks
 from cmpc_tf2.processes import process_pool
 from cmpc_tf2.task import IMAGES, Task
@@ -41,7 +42,7 @@ def evaluate(
     exact_masks: bool = False,
     batch_size: int = 4,
     workers: int = 0,
-    on_prediction: Callable[[int, Sample, np.ndarray], None] | None = None,
+    on_prediction: Callable[[int, Sample, np.ndarray, float], None] | None = None,
     task: Task = IMAGES,
 ) -> dict:
     """Scores a model on batches.
@@ -62,7 +63,7 @@ def evaluate(
             numbers.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model goes on. They change no number.
-        on_prediction: Called with each sample's index, the sample and its final mask, bool `(h, w)`.
+        on_prediction: Called with each sample's index, the sample, its final mask, bool `(h, w)`, and the mask's IoU.
         task: What the files hold, and what is scored.
 
     Returns:
@@ -82,7 +83,9 @@ def evaluate(
                 refined.add(record["dcrf_intersection"], record["dcrf_union"])
             records.append({"index": index, **record})
             if on_prediction is not None:
-                on_prediction(index, sample, prediction)
+                prefix = "dcrf_" if dcrf else ""
+                final_iou = iou(record[f"{prefix}intersection"], record[f"{prefix}union"])
+                on_prediction(index, sample, prediction, final_iou)
 
     return {
         "samples": len(records),
@@ -208,8 +211,13 @@ def run(arguments: argparse.Namespace):
     if arguments.overlays:
         os.makedirs(arguments.overlays, exist_ok=True)
 
-    def write_overlay(index: int, sample: Sample, prediction: np.ndarray):
-        write_image(arguments.overlays / f"{index}.png", draw_masks(sample.image, [prediction], sample.mask))
+    gallery = []
+
+    def write_overlay(index: int, sample: Sample, prediction: np.ndarray, final_iou: float):
+        entry = GalleryEntry(index, f"{index}.png", sample.expression, final_iou)
+        caption = f"{sample.expression} (IoU {final_iou:.3f})"
+        write_image(arguments.overlays / entry.file, draw_masks(sample.image, [prediction], [caption], sample.mask))
+        gallery.append(entry)
 
     result = evaluate(
         TwoStageModel(model),
@@ -237,3 +245,5 @@ def run(arguments: argparse.Namespace):
         print(format_scores("Segmentation evaluation (with DenseCRF)", report["dcrf"]))
     if arguments.report:
         write_json(arguments.report, report)
+    if arguments.overlays:
+        write_gallery(arguments.overlays / "index.html", f"{dataset.name} {arguments.split}", gallery)

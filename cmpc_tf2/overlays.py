@@ -1,5 +1,7 @@
 """Masks drawn over their picture."""
 
+import textwrap
+
 import numpy as np
 
 # Distinct on photographs and for colour-blind readers (Okabe and Ito), brightest first.
@@ -7,25 +9,34 @@ COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114,
 FILL = 0.45
 
 
-def draw_masks(image: np.ndarray, masks: list[np.ndarray], target: np.ndarray | None = None) -> np.ndarray:
-    """Fills each mask with its own translucent colour and draws its contour.
+def color_of(index: int) -> tuple[int, int, int]:
+    """The colour of the mask with this index; they come round again."""
+    return COLORS[index % len(COLORS)]
+
+
+def draw_masks(
+    image: np.ndarray, masks: list[np.ndarray], captions: list[str] | None = None, target: np.ndarray | None = None
+) -> np.ndarray:
+    """Fills each mask with its own translucent colour, draws its contour, and says below what it is.
 
     Args:
         image: uint8 RGB `(h, w, 3)`; left as it is.
         masks: bool `(h, w)` each.
+        captions: What each mask is, for the lines that are added below the picture; None adds none.
         target: Ground truth, bool `(h, w)`; its contour is drawn in white.
 
     Returns:
-        uint8 RGB `(h, w, 3)`.
+        uint8 RGB `(h, w, 3)`, with captions `(h + n, w, 3)`.
     """
     drawn = image.astype(np.float32)
     for index, mask in enumerate(masks):
-        color = np.array(COLORS[index % len(COLORS)], np.float32)
+        color = np.array(color_of(index), np.float32)
         drawn[mask] = (1 - FILL) * drawn[mask] + FILL * color
         drawn[_contour(mask)] = color
     if target is not None:
         drawn[_contour(target)] = 255
-    return drawn.astype(np.uint8)
+    drawn = drawn.astype(np.uint8)
+    return drawn if captions is None else np.concatenate([drawn, _caption_lines(captions, image.shape[1])])
 
 
 def _contour(mask: np.ndarray) -> np.ndarray:
@@ -34,3 +45,23 @@ def _contour(mask: np.ndarray) -> np.ndarray:
 
     width = max(1, round(max(mask.shape) / 300))
     return mask & ~binary_erosion(mask, iterations=width, border_value=1)
+
+
+def _caption_lines(captions: list[str], width: int) -> np.ndarray:
+    """Captions on white, each behind a bar of its mask's colour: uint8 `(n, width, 3)`."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    font_size = max(10, round(width / 32))
+    font = ImageFont.load_default(font_size)
+    line_height, bar = round(1.4 * font_size), max(2, font_size // 3)
+    columns = max(1, int((width - 3 * bar) / font.getlength("abcdefghijklmnopqrstuvwxyz ") * 27))
+    wrapped = [textwrap.wrap(caption, columns) or [""] for caption in captions]
+    strip = Image.new("RGB", (width, line_height * sum(map(len, wrapped)) + bar), "white")
+    draw = ImageDraw.Draw(strip)
+    top = bar // 2
+    for index, lines in enumerate(wrapped):
+        draw.rectangle((0, top, bar, top + line_height * len(lines) - 2), fill=color_of(index))
+        for line in lines:
+            draw.text((2 * bar, top), line, fill="black", font=font)
+            top += line_height
+    return np.asarray(strip)

@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace):
         warn_of_lost_words(expression, predictor.vocabulary, arguments.model)
     predicted = [predictor.predict(expression).mask for expression in arguments.expression]
 
-    write_image(arguments.output, draw_masks(image, predicted))
+    write_image(arguments.output, draw_masks(image, predicted, arguments.expression))
     for path, mask in zip(masks, predicted, strict=bool(masks)):
         write_image(path, mask)
     for expression, mask in zip(arguments.expression, predicted, strict=True):

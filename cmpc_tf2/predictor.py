@@ -9,8 +9,9 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import expit
 
+from cmpc_tf2.config import LEVELS, OUTPUT_STRIDE, WordType
 from cmpc_tf2.data.image_ops import fit_image, restore_map, subtract_mean
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.data.text import Vocabulary, tokenize
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.layers.fusion import fusing
 from cmpc_tf2.models.referring_model import ReferringModel
@@ -44,9 +45,9 @@ class TwoStageModel:
 
         on_cpu = not tf.config.list_physical_devices("GPU")
 
-        def decode(features, token_ids):
+        def run(decoder, features, token_ids):
             with fusing(_compile) if on_cpu else contextlib.nullcontext():
-                return decoder({**features, "token_ids": token_ids}, training=False)["mask_logits"]
+                return decoder({**features, "token_ids": token_ids}, training=False)
 
         self._encode = tf.function(
             lambda pixels: encoder(pixels, training=False),
@@ -54,8 +55,13 @@ class TwoStageModel:
             jit_compile=jit_compile,
         )
         self._decode = tf.function(
-            decode,
+            lambda features, token_ids: run(decoder, features, token_ids)["mask_logits"],
             input_signature=[feature_specs, tf.TensorSpec((None, words), tf.int32)],
+            jit_compile=jit_compile,
+        )
+        self._explain = tf.function(
+            functools.partial(run, model.explaining_decoder()),
+            input_signature=[feature_specs, tf.TensorSpec((1, words), tf.int32)],
             jit_compile=jit_compile,
         )
 
@@ -83,6 +89,15 @@ class TwoStageModel:
         """
         return self._decode(features, tf.constant(token_ids, tf.int32)).numpy()[..., 0]
 
+    def explain(self, features: dict[str, tf.Tensor], token_ids: np.ndarray) -> dict[str, np.ndarray]:
+        """As `decode` of one expression, int `(1, T)`, with a look inside.
+
+        Returns:
+            What `ReferringModel.explaining_decoder` gives, without the leading axis.
+        """
+        found = self._explain(features, tf.constant(token_ids, tf.int32))
+        return {name: value.numpy()[0] for name, value in found.items()}
+
 
 @functools.cache
 def _compile(function):
@@ -102,12 +117,60 @@ class Prediction:
     probabilities: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class WordReading:
+    """How the model takes a word.
+
+    Attributes:
+        word: As tokenised.
+        is_known: Whether it is in the vocabulary.
+        probabilities: Of each type of word; they sum to 1.
+    """
+
+    word: str
+    is_known: bool
+    probabilities: dict[WordType, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explanation:
+    """What the model sees for one expression, and how it comes to it.
+
+    Attributes:
+        prediction: What it marks.
+        words: The words that count, in order; empty for a model that does not tell types of words.
+        stages: Heat maps by stage of the reasoning, in order, float32 `(h, w)` from 0 to 1: how alike the model's
+            features are, at that stage, to those of the places that it marks in the end.
+    """
+
+    prediction: Prediction
+    words: list[WordReading]
+    stages: dict[str, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """A picture or clip as the model has encoded it.
+
+    Attributes:
+        features: From `TwoStageModel.encode`; at full size 96 MB a picture.
+        size: Height and width of the picture.
+    """
+
+    features: dict[str, tf.Tensor]
+    size: tuple[int, int]
+
+
 class ExpressionPredictor:
     """Segments what was encoded last by referring expressions.
 
     Args:
         model: A CMPC model, for images or video.
         vocabulary: The words by token id; needed if the model file holds none.
+
+    Attributes:
+        vocabulary: The words.
+        encoded: What was encoded last; it can be kept, and set again.
 
     Raises:
         InputError: There is no vocabulary, or it does not fit the model.
@@ -124,12 +187,11 @@ class ExpressionPredictor:
                 "give the one it was trained with"
             )
         self._model = TwoStageModel(model)
-        self._features = None
-        self._size = (0, 0)
+        self._stages = list(model.stages)
+        self.encoded: Encoded | None = None
 
     def _encode(self, fitted: np.ndarray, size: tuple[int, int]):
-        self._size = size
-        self._features = self._model.encode(fitted[None])
+        self.encoded = Encoded(self._model.encode(fitted[None]), size)
 
     def predict(self, expression: str) -> Prediction:
         """Segments what an expression refers to, in the picture or clip last set.
@@ -137,15 +199,50 @@ class ExpressionPredictor:
         Raises:
             InputError: The expression has no words, or nothing was set.
         """
-        if self._features is None:
+        token_ids = self._token_ids(expression)
+        return self._restored(self._model.decode(self.encoded.features, token_ids)[0])
+
+    def explain(self, expression: str) -> Explanation:
+        """As `predict`, and how the model comes to it."""
+        token_ids = self._token_ids(expression)
+        found = self._model.explain(self.encoded.features, token_ids)
+        logits = found["mask_logits"][..., 0]
+        words = []
+        if "word_types" in found:
+            tokens = tokenize(expression)[: token_ids.shape[1]]
+            for token, probabilities in zip(tokens, found["word_types"][-len(tokens) :], strict=True):
+                types = dict(zip(self._model.config.word_types, map(float, probabilities), strict=True))
+                words.append(WordReading(token, token in self.vocabulary.ids, types))
+        # The upsampled map holds the cells' own values where cells begin.
+        weights = expit(logits[::OUTPUT_STRIDE, ::OUTPUT_STRIDE])
+        stages = {}
+        for stage in self._stages:
+            maps = [found[f"{stage}/{level}"] for level in LEVELS if f"{stage}/{level}" in found]
+            if maps:
+                heat = restore_map(np.mean([_likeness(one, weights) for one in maps], axis=0), *self.encoded.size)
+                stages[stage] = ((heat - heat.min()) / max(np.ptp(heat), 1e-12)).astype(np.float32)
+        return Explanation(self._restored(logits), words, stages)
+
+    def _token_ids(self, expression: str) -> np.ndarray:
+        if self.encoded is None:
             raise InputError("nothing to look at yet: call set_image (or set_clip) before predict")
         token_ids = self.vocabulary.encode(expression, self._model.config.max_words)
         if not token_ids.any():
             raise InputError(f"expression {expression!r}: has no words")
-        logits = self._model.decode(self._features, token_ids[None])[0]
+        return token_ids[None]
+
+    def _restored(self, logits: np.ndarray) -> Prediction:
         # Beyond the picture's edge the nearest value goes on: a mask may touch the border.
-        probabilities = restore_map(expit(logits), *self._size).astype(np.float32)
+        probabilities = restore_map(expit(logits), *self.encoded.size).astype(np.float32)
         return Prediction(probabilities >= 0.5, probabilities)
+
+
+def _likeness(cells: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cosine between the features of every cell, `(h, w, C)`, and their weighted mean: `(h, w)`."""
+    cells = cells.astype(np.float32)
+    mean = np.einsum("yx,yxc->c", weights, cells)
+    lengths = np.linalg.norm(cells, axis=-1) * np.linalg.norm(mean)
+    return cells @ mean / np.maximum(lengths, 1e-12)
 
 
 class Predictor(ExpressionPredictor):

@@ -279,9 +279,10 @@ def validate(model, paths: list[Path], task: Task) -> tuple[dict, list]:
 
     pictures = []
 
-    def draw(_, sample, prediction):
+    def draw(_, sample, prediction, iou):
         if len(pictures) < DRAWN_SAMPLES:
-            pictures.append(draw_masks(sample.image, [prediction], sample.mask))
+            caption = f"{sample.expression} (IoU {iou:.3f})"
+            pictures.append(draw_masks(sample.image, [prediction], [caption], sample.mask))
 
     result = evaluate(TwoStageModel(model), paths, on_prediction=draw, task=task)
     if not result["samples"]:

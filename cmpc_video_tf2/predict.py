@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace):
                 masks = [predictor.predict(expression).mask for expression in expressions]
                 for folder, mask in zip(folders, masks, strict=True):
                     write_image(folder / f"{number:05d}.png", mask)
-                overlay.add(draw_masks(frames[len(frames) // 2], masks))
+                overlay.add(draw_masks(frames[len(frames) // 2], masks, expressions))
                 shares += [mask.mean() for mask in masks]
         os.replace(partial, target)
     finally:

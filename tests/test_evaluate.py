@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import read_image
 from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.gallery import GalleryEntry, write_gallery
 from original import GOLDEN
 from refer_layout import POLYGON
 from small import SMALL, WORDS
@@ -207,8 +209,27 @@ def test_an_expression_without_words_is_reported(small_model_file, split, tmp_pa
 
 def test_overlays(small_model_file, split, tmp_path):
     evaluate(small_model_file, split, tmp_path, "--overlays", str(tmp_path / "drawn"))
-    assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == [f"{n}.png" for n in range(7)]
-    assert read_image(tmp_path / "drawn" / "3.png").shape == (50, 30, 3)
+    drawn = tmp_path / "drawn"
+    assert sorted(p.name for p in drawn.iterdir()) == [*(f"{n}.png" for n in range(7)), "index.html"]
+    height, width, _ = read_image(drawn / "3.png").shape
+    assert height > 50 and width == 30  # The caption is below.
+
+
+def test_the_gallery_shows_the_worst_first(small_model_file, split, tmp_path):
+    report = evaluate(small_model_file, split, tmp_path, "--overlays", str(tmp_path / "drawn"), "-c")
+    page = (tmp_path / "drawn" / "index.html").read_text()
+    shown = [(float(iou), int(index)) for iou, index in re.findall(r'data-iou="([\d.]+)" data-index="(\d+)"', page)]
+    assert sorted(iou for iou, _ in shown) == [iou for iou, _ in shown] and len(shown) == 7
+    for iou, index in shown:
+        record = report["per_sample"][index]
+        assert iou == pytest.approx(record["dcrf_intersection"] / record["dcrf_union"], abs=1e-6)
+
+
+def test_expressions_cannot_change_the_gallery(tmp_path):
+    write_gallery(tmp_path / "index.html", "a & b", [GalleryEntry(0, "0.png", "<script>alert(1)</script>", 0.5)])
+    page = (tmp_path / "index.html").read_text()
+    assert "<script>alert" not in page and "&lt;script&gt;alert(1)&lt;/script&gt;, IoU 0.500" in page
+    assert "<title>a &amp; b</title>" in page
 
 
 @pytest.mark.parametrize(

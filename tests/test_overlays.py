@@ -9,7 +9,7 @@ def test_a_small_picture_by_hand():
     first[1:6, 1:6] = True
     second[0, 0] = True
     target[6, 6] = True
-    drawn = draw_masks(image, [first, second], target)
+    drawn = draw_masks(image, [first, second], target=target)
     filled = (1 - FILL) * 100 + FILL * np.array(COLORS[0])
     np.testing.assert_allclose(drawn[3, 3], filled, atol=1)  # Inside: translucent.
     np.testing.assert_array_equal(drawn[1, 3], COLORS[0])  # The contour: opaque.
@@ -17,6 +17,21 @@ def test_a_small_picture_by_hand():
     np.testing.assert_array_equal(drawn[6, 6], [255, 255, 255])
     np.testing.assert_array_equal(drawn[0, 6], [100, 100, 100])
     assert (image == 100).all()
+
+
+def test_captions_stand_below_in_their_masks_colour():
+    image = np.full((60, 90, 3), 100, np.uint8)
+    masks = [np.zeros((60, 90), bool)] * 2
+    short = draw_masks(image, masks, ["the man", "the dog (IoU 0.512)"])
+    assert short.shape[1:] == (90, 3) and short.dtype == np.uint8
+    np.testing.assert_array_equal(short[:60], image)
+    bars = short[60:, 0].tolist()
+    assert bars.index([*COLORS[0]]) < bars.index([*COLORS[1]])
+    written = short[60:, 10:].min(axis=2)
+    assert written.min() < 60 and written.max() == 255
+    # A long one goes on in further lines; letters that the font lacks do not fail.
+    assert len(draw_masks(image, masks, ["the man " * 20, "\U0001f436 \u4eba"])) > len(short)
+    assert len(draw_masks(np.zeros((1, 1, 3), np.uint8), [np.ones((1, 1), bool)], ["the man"])) > 1
 
 
 def test_empty_and_full_masks():

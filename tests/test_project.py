@@ -13,6 +13,7 @@ ALLOWED_IN_MODELS = {
     "numpy",
     "math",
     "dataclasses",
+    "typing",
     "contextlib",
     "contextvars",
     "functools",

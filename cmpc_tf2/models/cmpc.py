@@ -1,5 +1,7 @@
 """CMPC-I: the parts put together."""
 
+from typing import ClassVar
+
 import keras
 from keras import layers
 
@@ -57,6 +59,7 @@ class CMPC(ReferringModel):
     """
 
     title = "a CMPC model"
+    stages: ClassVar = {"entities": "mutan", "relations": "relation_graph"}
 
     def __init__(self, config: ModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
         if not isinstance(config, ModelConfig):

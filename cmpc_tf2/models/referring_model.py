@@ -1,9 +1,12 @@
 """What the models of pictures and of clips have in common."""
 
 import dataclasses
+from typing import ClassVar
 
 import keras
 from keras import ops
+
+from cmpc_tf2.config import LEVELS
 
 
 class ReferringModel(keras.Model):
@@ -18,6 +21,8 @@ class ReferringModel(keras.Model):
 
     # What to call such a model in messages.
     title: str
+    # Stages of the reasoning, in order, and the layers of the decoder whose outputs they are: one for each level.
+    stages: ClassVar[dict[str, str]] = {}
 
     def __init__(self, encoder: keras.Model, decoder: keras.Model, config, vocabulary: list[str] | None, **kwargs):
         pixels = encoder.input
@@ -32,6 +37,20 @@ class ReferringModel(keras.Model):
     def inference_encoder(self) -> keras.Model:
         """The encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
         raise NotImplementedError
+
+    def explaining_decoder(self) -> keras.Model:
+        """The decoder with a look inside, where the model has what is asked for.
+
+        Returns:
+            A model of the decoder's inputs that gives `mask_logits`, `word_types`, `(B, T, K)`, in the order of
+            `config.word_types`, and for each stage and level `<stage>/<level>`, `(B, h, w, C)`.
+        """
+        decoder = self.expression_decoder
+        layers = {layer.name: layer for layer in decoder.layers}
+        wanted = {"word_types": "word_parser"}
+        wanted |= {f"{stage}/{level}": f"{name}_{level}" for stage, name in self.stages.items() for level in LEVELS}
+        found = {output: layers[name].output for output, name in wanted.items() if name in layers}
+        return keras.Model(decoder.input, {"mask_logits": decoder.output["mask_logits"], **found})
 
     def at_size(self, image_size: int) -> "ReferringModel":
         """The same weights for pictures of another size.

@@ -1,5 +1,7 @@
 """CMPC-V: the parts put together."""
 
+from typing import ClassVar
+
 import keras
 from keras import layers, ops
 
@@ -41,6 +43,7 @@ class CMPCVideo(ReferringModel):
     """
 
     title = "a CMPC-V (video) model"
+    stages: ClassVar = {"entities": "annotated", "relations": "relation_graph", "actions": "temporal_context"}
 
     def __init__(self, config: VideoModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
         if not isinstance(config, VideoModelConfig):

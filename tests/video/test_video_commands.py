@@ -84,7 +84,7 @@ def test_evaluate_reports_average_precision(data, model_file, tmp_path, capsys):
         assert list(scores["precision"]) == [f"{x:.2f}".rstrip("0") for x in np.arange(0.5, 0.96, 0.05)]
         assert scores["average_precision"] == pytest.approx(np.mean(list(scores["precision"].values())))
     assert "average precision = " in capsys.readouterr().out
-    assert len(list((tmp_path / "overlays").iterdir())) == 4
+    assert len(list((tmp_path / "overlays").glob("*.png"))) == 4
 
 
 def test_evaluate_scores_the_annotated_frame(data, model_file):
@@ -98,7 +98,7 @@ def test_evaluate_scores_the_annotated_frame(data, model_file):
 
     model = load_kind(model_file, CMPCVideo)
     paths, found = list_batches(data, "a2d_sent_new", "test"), {}
-    evaluate(TwoStageModel(model), paths, task=VIDEOS, on_prediction=lambda n, _, mask: found.update({n: mask}))
+    evaluate(TwoStageModel(model), paths, task=VIDEOS, on_prediction=lambda n, _, mask, iou: found.update({n: mask}))
     for number, path in enumerate(paths):
         sample = read_batch(path, VideoSample)
         inputs = {"clip": subtract_mean(sample.fitted(32))[None], "token_ids": sample.token_ids[None]}

@@ -1,0 +1,74 @@
+"""A page of pictures with their scores, which a browser opens from the disk."""
+
+import dataclasses
+import html
+from pathlib import Path
+
+from cmpc_tf2.files import replacing
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+body {{ font-family: system-ui, sans-serif; margin: 1rem; }}
+main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem; }}
+figure {{ margin: 0; }}
+img {{ width: 100%; height: auto; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+<p>{summary} White contour: ground truth.
+<label>Order <select id="order">
+<option value="iou">worst first</option><option value="-iou">best first</option><option value="index">as in the split
+</option></select></label></p>
+<main>
+{figures}
+</main>
+<script>
+document.getElementById("order").onchange = event => {{
+  const key = event.target.value.replace("-", ""), sign = event.target.value.startsWith("-") ? -1 : 1;
+  const main = document.querySelector("main");
+  const sorted = [...main.children].sort((a, b) => sign * (a.dataset[key] - b.dataset[key]));
+  main.replaceChildren(...sorted);
+}};
+</script>
+</body>
+</html>
+"""
+_FIGURE = """<figure data-iou="{iou:.6f}" data-index="{index}">
+<a href="{file}"><img loading="lazy" src="{file}" alt=""></a>
+<figcaption>{index}: {expression}, IoU {iou:.3f}</figcaption></figure>"""
+
+
+@dataclasses.dataclass(frozen=True)
+class GalleryEntry:
+    """A picture of the page.
+
+    Attributes:
+        index: Its number in the split.
+        file: Its name in the page's folder.
+        expression: What was asked for.
+        iou: How well it was found, 0 to 1.
+    """
+
+    index: int
+    file: str
+    expression: str
+    iou: float
+
+
+def write_gallery(path: Path, title: str, entries: list[GalleryEntry]):
+    """Writes the page, worst first; it can be sorted otherwise without a server."""
+    figures = (
+        _FIGURE.format(
+            index=entry.index, file=html.escape(entry.file), expression=html.escape(entry.expression), iou=entry.iou
+        )
+        for entry in sorted(entries, key=lambda entry: entry.iou)
+    )
+    page = _PAGE.format(title=html.escape(title), summary=f"{len(entries)} samples.", figures="\n".join(figures))
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8")

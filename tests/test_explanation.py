@@ -1,0 +1,104 @@
+"""What a prediction says about its reasoning comes from the model's own tensors."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+
+import cmpc_tf2
+from cmpc_tf2.config import WordType
+from cmpc_tf2.data.image_ops import restore_map
+from cmpc_tf2.models.cmpc import CMPC
+from cmpc_video_tf2.config import VideoModelConfig
+from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+from cmpc_video_tf2.predictor import VideoPredictor
+from small import SMALL, WORDS
+
+
+@pytest.fixture(scope="module")
+def golden_predictor(tiny_model, tiny_golden):
+    """The goldens' model with made-up words, looking at their first picture."""
+    size = tiny_model.config.vocabulary_size
+    words = ["<pad>", "<go>", "<eos>", "<unk>", *(f"w{number}" for number in range(4, size))]
+    predictor = cmpc_tf2.Predictor(tiny_model, words)
+    predictor.set_image(tiny_golden["0/image"])
+    return predictor
+
+
+@pytest.fixture(scope="module")
+def explanation(golden_predictor, tiny_golden):
+    ids = [number for number in tiny_golden["0/words"] if number]
+    words = golden_predictor.vocabulary.words
+    # An unknown word by one that is not in the vocabulary.
+    return golden_predictor.explain(" ".join("elsewhere" if number == 3 else words[number] for number in ids))
+
+
+def test_types_of_words_are_the_originals(explanation, tiny_golden):
+    expected = tiny_golden["0/words_parse"].reshape(-1, 4)
+    found = np.array([list(word.probabilities.values()) for word in explanation.words])
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert list(explanation.words[0].probabilities) == ["entity", "attribute", "relation", "unnecessary"]
+    assert [word.is_known for word in explanation.words] == [word.word != "elsewhere" for word in explanation.words]
+
+
+def test_heat_maps_are_those_of_the_originals_features(explanation, tiny_golden):
+    """The mean over the levels of the cosine to what is marked, by hand from the golden's tensors."""
+    weights = 1 / (1 + np.exp(-tiny_golden["0/pred"].reshape(8, 8)))
+    for stage, name in (("entities", "mutan"), ("relations", "graph")):
+        likeness = []
+        for level in ("c3", "c4", "c5"):
+            cells = tiny_golden[f"0/{name}_{level}"].reshape(64, -1)
+            mean = weights.reshape(64) @ cells
+            likeness.append(cells @ mean / np.linalg.norm(cells, axis=1) / np.linalg.norm(mean))
+        heat = restore_map(np.mean(likeness, axis=0).reshape(8, 8), 64, 64)
+        expected = (heat - heat.min()) / (heat.max() - heat.min())
+        np.testing.assert_allclose(explanation.stages[stage], expected, atol=1e-3)
+    assert list(explanation.stages) == ["entities", "relations"]
+
+
+def test_it_explains_the_prediction(golden_predictor, explanation):
+    expression = " ".join(word.word for word in explanation.words)
+    expected = golden_predictor.predict(expression).probabilities
+    np.testing.assert_allclose(explanation.prediction.probabilities, expected, atol=1e-6)
+
+
+def test_stages_have_the_pictures_shape(small_model, rng):
+    predictor = cmpc_tf2.Predictor(small_model)
+    predictor.set_image(rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8))
+    explanation = predictor.explain("red " * 30)
+    assert [word.word for word in explanation.words] == ["red"] * 20
+    assert sum(explanation.words[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
+    for heat in explanation.stages.values():
+        assert heat.shape == (45, 70) and heat.dtype == np.float32
+        assert heat.min() == 0 and heat.max() == 1
+
+
+def test_a_picture_is_taken_up_again(small_model, rng):
+    predictor = cmpc_tf2.Predictor(small_model)
+    first, second = rng.integers(0, 256, size=(2, 40, 40, 3), dtype=np.uint8)
+    predictor.set_image(first)
+    kept, expected = predictor.encoded, predictor.predict("man").probabilities
+    predictor.set_image(second)
+    assert not np.array_equal(predictor.predict("man").probabilities, expected)
+    predictor.encoded = kept
+    np.testing.assert_array_equal(predictor.predict("man").probabilities, expected)
+
+
+def test_a_model_without_parts_explains_what_it_has():
+    keras.utils.set_random_seed(0)
+    config = dataclasses.replace(SMALL, without=("word_types", "relation_graph"))
+    predictor = cmpc_tf2.Predictor(CMPC(config, vocabulary=WORDS))
+    predictor.set_image(np.zeros((32, 32, 3), np.uint8))
+    explanation = predictor.explain("the man")
+    assert explanation.words == [] and list(explanation.stages) == ["entities"]
+
+
+def test_words_of_clips_may_be_actions(rng):
+    keras.utils.set_random_seed(0)
+    model = CMPCVideo(VideoModelConfig(**SMALL.to_dict()), vocabulary=WORDS)
+    predictor = VideoPredictor(model)
+    predictor.set_clip(rng.integers(0, 256, size=(16, 40, 60, 3), dtype=np.uint8))
+    explanation = predictor.explain("the man")
+    assert WordType.ACTION in explanation.words[0].probabilities
+    assert {name: heat.shape for name, heat in explanation.stages.items()} == dict.fromkeys(model.stages, (40, 60))
