@@ -10,6 +10,7 @@ import tensorflow as tf
 from scipy.special import expit
 
 from cmpc_tf2.config import LEVELS, OUTPUT_STRIDE, WordType
+from cmpc_tf2.crf import refine_mask
 from cmpc_tf2.data.image_ops import fit_image, restore_map, subtract_mean
 from cmpc_tf2.data.text import Vocabulary, tokenize
 from cmpc_tf2.errors import InputError
@@ -109,12 +110,34 @@ class Prediction:
     """What the model sees for one expression.
 
     Attributes:
-        mask: bool `(h, w)`: probability of at least one half.
-        probabilities: float32 `(h, w)`.
+        fitted_probabilities: float32 `(S, S)`, of the fitted picture: what the model gives.
+        size: Height and width of the picture.
     """
 
-    mask: np.ndarray
-    probabilities: np.ndarray
+    fitted_probabilities: np.ndarray
+    size: tuple[int, int]
+
+    @functools.cached_property
+    def probabilities(self) -> np.ndarray:
+        """float32 `(h, w)`. Beyond the picture's edge the nearest value goes on: a mask may touch the border."""
+        return restore_map(self.fitted_probabilities, *self.size).astype(np.float32)
+
+    @property
+    def mask(self) -> np.ndarray:
+        """bool `(h, w)`: probability of at least one half."""
+        return self.probabilities >= 0.5
+
+    def refined_mask(self, image: np.ndarray) -> np.ndarray:
+        """The mask after DenseCRF, bool `(h, w)`.
+
+        Args:
+            image: The picture, or the annotated frame: uint8 RGB `(h, w, 3)`.
+
+        Raises:
+            InputError: pydensecrf is not installed.
+        """
+        side = len(self.fitted_probabilities)
+        return restore_map(refine_mask(self.fitted_probabilities, fit_image(image, side)), *self.size) >= 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,13 +162,19 @@ class Explanation:
     Attributes:
         prediction: What it marks.
         words: The words that count, in order; empty for a model that does not tell types of words.
-        stages: Heat maps by stage of the reasoning, in order, float32 `(h, w)` from 0 to 1: how alike the model's
-            features are, at that stage, to those of the places that it marks in the end.
+        likeness: By stage of the reasoning, in order, float32 `(S / 8, S / 8)` of the fitted picture: how alike the
+            features are, at that stage, to those of the places that the model marks in the end; the cosine to their
+            mean, averaged over the levels.
     """
 
     prediction: Prediction
     words: list[WordReading]
-    stages: dict[str, np.ndarray]
+    likeness: dict[str, np.ndarray]
+
+    def heat_map(self, stage: str) -> np.ndarray:
+        """The likeness of a stage at the picture's size, stretched to 0 to 1: float32 `(h, w)`."""
+        heat = restore_map(self.likeness[stage], *self.prediction.size)
+        return ((heat - heat.min()) / max(np.ptp(heat), 1e-12)).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -200,7 +229,7 @@ class ExpressionPredictor:
             InputError: The expression has no words, or nothing was set.
         """
         token_ids = self._token_ids(expression)
-        return self._restored(self._model.decode(self.encoded.features, token_ids)[0])
+        return Prediction(expit(self._model.decode(self.encoded.features, token_ids)[0]), self.encoded.size)
 
     def explain(self, expression: str) -> Explanation:
         """As `predict`, and how the model comes to it."""
@@ -215,13 +244,12 @@ class ExpressionPredictor:
                 words.append(WordReading(token, token in self.vocabulary.ids, types))
         # The upsampled map holds the cells' own values where cells begin.
         weights = expit(logits[::OUTPUT_STRIDE, ::OUTPUT_STRIDE])
-        stages = {}
+        likeness = {}
         for stage in self._stages:
             maps = [found[f"{stage}/{level}"] for level in LEVELS if f"{stage}/{level}" in found]
             if maps:
-                heat = restore_map(np.mean([_likeness(one, weights) for one in maps], axis=0), *self.encoded.size)
-                stages[stage] = ((heat - heat.min()) / max(np.ptp(heat), 1e-12)).astype(np.float32)
-        return Explanation(self._restored(logits), words, stages)
+                likeness[stage] = np.mean([_likeness(one, weights) for one in maps], axis=0)
+        return Explanation(Prediction(expit(logits), self.encoded.size), words, likeness)
 
     def _token_ids(self, expression: str) -> np.ndarray:
         if self.encoded is None:
@@ -230,11 +258,6 @@ class ExpressionPredictor:
         if not token_ids.any():
             raise InputError(f"expression {expression!r}: has no words")
         return token_ids[None]
-
-    def _restored(self, logits: np.ndarray) -> Prediction:
-        # Beyond the picture's edge the nearest value goes on: a mask may touch the border.
-        probabilities = restore_map(expit(logits), *self.encoded.size).astype(np.float32)
-        return Prediction(probabilities >= 0.5, probabilities)
 
 
 def _likeness(cells: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -53,8 +53,8 @@ def test_heat_maps_are_those_of_the_originals_features(explanation, tiny_golden)
             likeness.append(cells @ mean / np.linalg.norm(cells, axis=1) / np.linalg.norm(mean))
         heat = restore_map(np.mean(likeness, axis=0).reshape(8, 8), 64, 64)
         expected = (heat - heat.min()) / (heat.max() - heat.min())
-        np.testing.assert_allclose(explanation.stages[stage], expected, atol=1e-3)
-    assert list(explanation.stages) == ["entities", "relations"]
+        np.testing.assert_allclose(explanation.heat_map(stage), expected, atol=1e-3)
+    assert list(explanation.likeness) == ["entities", "relations"]
 
 
 def test_it_explains_the_prediction(golden_predictor, explanation):
@@ -69,7 +69,8 @@ def test_stages_have_the_pictures_shape(small_model, rng):
     explanation = predictor.explain("red " * 30)
     assert [word.word for word in explanation.words] == ["red"] * 20
     assert sum(explanation.words[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
-    for heat in explanation.stages.values():
+    for stage in explanation.likeness:
+        heat = explanation.heat_map(stage)
         assert heat.shape == (45, 70) and heat.dtype == np.float32
         assert heat.min() == 0 and heat.max() == 1
 
@@ -91,7 +92,7 @@ def test_a_model_without_parts_explains_what_it_has():
     predictor = cmpc_tf2.Predictor(CMPC(config, vocabulary=WORDS))
     predictor.set_image(np.zeros((32, 32, 3), np.uint8))
     explanation = predictor.explain("the man")
-    assert explanation.words == [] and list(explanation.stages) == ["entities"]
+    assert explanation.words == [] and list(explanation.likeness) == ["entities"]
 
 
 def test_words_of_clips_may_be_actions(rng):
@@ -101,4 +102,5 @@ def test_words_of_clips_may_be_actions(rng):
     predictor.set_clip(rng.integers(0, 256, size=(16, 40, 60, 3), dtype=np.uint8))
     explanation = predictor.explain("the man")
     assert WordType.ACTION in explanation.words[0].probabilities
-    assert {name: heat.shape for name, heat in explanation.stages.items()} == dict.fromkeys(model.stages, (40, 60))
+    assert list(explanation.likeness) == [*model.stages]
+    assert explanation.heat_map("actions").shape == (40, 60)

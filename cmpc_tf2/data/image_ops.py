@@ -2,11 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Caffe's mean of ImageNet, in the order blue, green, red.
 BGR_MEAN = np.array([104.00698793, 116.66876762, 122.67891434], dtype=np.float32)
@@ -26,28 +30,47 @@ def read_image(path: str | os.PathLike, upright: bool = False) -> np.ndarray:
     Raises:
         InputError: The file is missing, or is not a whole picture.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such image" if not path.exists() else f"{path}: is not a file")
     try:
         with Image.open(path) as image:
-            image.load()
-            if upright:
-                image = ImageOps.exif_transpose(image)
-            if image.mode == "F":
-                raise InputError(f"{path}: holds floating-point pixels; expected 8 or 16 bits per channel")
-            if image.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
-                values = np.asarray(image, dtype=np.float64)
-                image = Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
-            return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+            return image_pixels(image, str(path), upright)
     except InputError:
         raise
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: too many pixels to read: {error}") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: not a readable image: {error}") from error
+
+
+def image_pixels(image: "Image.Image", name: str, upright: bool = False) -> np.ndarray:
+    """Decodes a picture that Pillow has opened; as `read_image`.
+
+    Args:
+        image: The picture.
+        name: What to call it in messages.
+        upright: As in `read_image`.
+
+    Returns:
+        uint8 `(h, w, 3)`, RGB.
+
+    Raises:
+        InputError: Its pixels are of a kind that cannot be used. Other errors are Pillow's.
+    """
+    from PIL import Image, ImageOps
+
+    image.load()
+    if upright:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise InputError(f"{name}: holds floating-point pixels; expected 8 or 16 bits per channel")
+    if image.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
+        values = np.asarray(image, dtype=np.float64)
+        image = Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray):
