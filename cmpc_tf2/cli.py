@@ -71,6 +71,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     add_export(commands, IMAGES)
 
+    serve = commands.add_parser("serve", help="a page in the browser, or HTTP")
+    serve.set_defaults(module="cmpc_tf2.serve")
+    serve.add_argument("--api", action="store_true", help="HTTP (POST /v1/segment) in place of the page")
+    add_serving_options(serve)
+
     demo = commands.add_parser("demo", help="the whole way on drawn data, offline: 5 minutes on 2 cores")
     demo.set_defaults(module="cmpc_tf2.demo")
     demo.add_argument("--long", action="store_true", help="train longer: 15 to 25 minutes in all")
@@ -168,12 +173,26 @@ def add_export(commands, task: Task):
     export.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
 
 
+def add_serving_options(command: argparse.ArgumentParser):
+    """Adds what a `serve` command needs to know."""
+    command.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
+    command.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one alone)")
+    command.add_argument("--port", type=int, default=7860, help="(default: 7860)")
+    add_vocabulary(command)
+    add_inference_options(command)
+
+
+def add_vocabulary(command: argparse.ArgumentParser):
+    """Adds where a model's words are."""
+    command.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
+
+
 def add_expressions(command: argparse.ArgumentParser):
     """Adds what a `predict` command is asked for."""
     command.add_argument(
         "--expression", action="append", required=True, metavar="TEXT", help="what to mark; may be given repeatedly"
     )
-    command.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
+    add_vocabulary(command)
 
 
 def add_inference_options(command: argparse.ArgumentParser):

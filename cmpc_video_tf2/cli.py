@@ -8,6 +8,7 @@ from cmpc_tf2.cli import (
     add_export,
     add_expressions,
     add_inference_options,
+    add_serving_options,
     add_train,
     dispatch,
     start_parser,
@@ -34,6 +35,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_inference_options(predict)
 
     add_export(commands, VIDEOS)
+
+    serve = commands.add_parser("serve", help="a page in the browser")
+    serve.set_defaults(module="cmpc_video_tf2.serve")
+    add_serving_options(serve)
 
     demo = commands.add_parser("demo", help="train and score a small model on drawn clips, offline")
     demo.set_defaults(module="cmpc_video_tf2.demo")

@@ -20,6 +20,7 @@ ALLOWED_IN_MODELS = {
     "collections.abc",
 }
 HEAVY = {"tensorflow", "keras"}
+COMMANDS = ("train", "evaluate", "predict", "export", "serve", "demo")
 # Whatever these load has to load no TensorFlow: the commands answer `--help` with them.
 LIGHT = [
     "build_batches.py",
@@ -32,9 +33,11 @@ LIGHT = [
     "cmpc_tf2/crf.py",
     "cmpc_tf2/errors.py",
     "cmpc_tf2/files.py",
+    "cmpc_tf2/gallery.py",
     "cmpc_tf2/metrics.py",
     "cmpc_tf2/overlays.py",
     "cmpc_tf2/processes.py",
+    "cmpc_tf2/serve.py",
     "cmpc_tf2/task.py",
     "cmpc_tf2/data/annotations.py",
     "cmpc_tf2/data/batches.py",
@@ -51,6 +54,7 @@ LIGHT = [
     "cmpc_video_tf2/build_batches.py",
     "cmpc_video_tf2/cli.py",
     "cmpc_video_tf2/config.py",
+    "cmpc_video_tf2/serve.py",
     "cmpc_video_tf2/task.py",
     "cmpc_video_tf2/data/annotations.py",
     "cmpc_video_tf2/data/builder.py",
@@ -140,6 +144,7 @@ def test_light_files_import_nothing_heavy(name):
         ["-m", "cmpc_tf2", "train"],
         ["-m", "cmpc_tf2", "demo"],
         ["-m", "cmpc_tf2", "export"],
+        ["-m", "cmpc_tf2", "serve"],
         ["-m", "cmpc_video_tf2.build_batches"],
         ["-m", "cmpc_video_tf2"],
         ["-m", "cmpc_video_tf2", "evaluate"],
@@ -147,6 +152,7 @@ def test_light_files_import_nothing_heavy(name):
         ["-m", "cmpc_video_tf2", "train"],
         ["-m", "cmpc_video_tf2", "demo"],
         ["-m", "cmpc_video_tf2", "export"],
+        ["-m", "cmpc_video_tf2", "serve"],
     ],
 )
 def test_help_loads_no_tensorflow(command):
@@ -196,7 +202,7 @@ def test_the_readme_shows_every_command():
         if len(words) > 1 and words[1] in parsers and "--help" not in words:
             parsers[words[1]].parse_args(words[2:])
             seen.add(tuple(words[1:3]) if words[1] in commands else words[1])
-    every = {(package, name) for package in commands for name in ("train", "evaluate", "predict", "export", "demo")}
+    every = {(package, name) for package in commands for name in COMMANDS}
     assert seen == {*parsers, *every} - commands
 
 

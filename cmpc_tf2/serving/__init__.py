@@ -1,0 +1,1 @@
+"""A model for clients: a page in the browser, or HTTP."""

@@ -1,0 +1,225 @@
+"""HTTP: `POST /v1/segment`, `/healthz`, `/metrics`, and pages that describe them."""
+
+import asyncio
+import base64
+import io
+import time
+from typing import Annotated, Literal
+
+import numpy as np
+import prometheus_client
+import swagger_ui_bundle
+from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
+
+import cmpc_tf2
+from cmpc_tf2.predictor import Explanation
+from cmpc_tf2.serving.segmenter import RequestError, Segmenter, read_picture
+
+# How often a waiting request looks whether its client is still there, in seconds.
+LOOK_EVERY = 0.25
+# Of a request, beside the picture.
+FORM_BYTES = 100_000
+
+
+class Word(BaseModel):
+    """A word that counts, and how probably it is of each type."""
+
+    word: str
+    known: bool
+    types: dict[str, float]
+
+
+class RunLengths(BaseModel):
+    """A mask in COCO's compressed run-length encoding, as pycocotools reads it."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class Segment(BaseModel):
+    """What is marked for an expression."""
+
+    expression: str
+    mask: RunLengths | str
+    area: int
+    score: float
+    words: list[Word]
+
+
+class Segments(BaseModel):
+    """The answer to a request."""
+
+    height: int
+    width: int
+    segments: list[Segment]
+
+
+class Refusal(BaseModel):
+    """Why a request is not served."""
+
+    detail: str
+
+
+def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
+    """The application.
+
+    Args:
+        segmenter: Of pictures.
+        model_name: What `/healthz` says is served.
+    """
+    app = FastAPI(title="CMPC", version=cmpc_tf2.__version__, docs_url=None, redoc_url=None)
+    measure = Measurements(segmenter)
+    app.add_middleware(Gate, limit=segmenter.limits.file_bytes + FORM_BYTES, measure=measure)
+    app.mount("/swagger", StaticFiles(directory=swagger_ui_bundle.swagger_ui_path), name="swagger")
+
+    @app.exception_handler(RequestError)
+    async def refuse(_: Request, error: RequestError):
+        headers = {"Retry-After": "5"} if error.status == 429 else None
+        return JSONResponse({"detail": str(error)}, error.status, headers)
+
+    @app.post("/v1/segment", responses={status: {"model": Refusal} for status in (413, 422, 429)})
+    async def segment(
+        request: Request,
+        image: UploadFile,
+        expressions: Annotated[list[str], Form(description="one field for each expression")],
+        mask_format: Annotated[Literal["rle", "png"], Form(description="COCO run lengths, or PNG in base64")] = "rle",
+        threshold: Annotated[float, Form(ge=0, le=1, description="probability from which a pixel counts")] = 0.5,
+    ) -> Segments:
+        """Marks what expressions refer to in a picture."""
+        content = await image.read()
+        future = segmenter.submit(lambda: read_picture(content, segmenter.limits), expressions)
+        waiting = asyncio.wrap_future(future)
+        while not (await asyncio.wait([waiting], timeout=LOOK_EVERY))[0]:
+            if await request.is_disconnected():
+                waiting.cancel()
+                return Response(status_code=499)
+        explanations = waiting.result()
+        return await asyncio.to_thread(_answer, expressions, explanations, mask_format, threshold)
+
+    @app.get("/healthz")
+    async def health() -> dict[str, str]:
+        return {"status": "ok", "model": model_name}
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics():
+        """For Prometheus."""
+        return Response(prometheus_client.generate_latest(measure.registry), media_type="text/plain; version=0.0.4")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs():
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="CMPC",
+            swagger_js_url="/swagger/swagger-ui-bundle.js",
+            swagger_css_url="/swagger/swagger-ui.css",
+            swagger_favicon_url="/swagger/favicon-32x32.png",
+        )
+
+    return app
+
+
+class Measurements:
+    """What `/metrics` shows.
+
+    Args:
+        segmenter: Whose queue is looked at.
+    """
+
+    def __init__(self, segmenter: Segmenter):
+        self.registry = prometheus_client.CollectorRegistry()
+        prometheus_client.ProcessCollector(registry=self.registry)
+        self._requests = prometheus_client.Counter(
+            "cmpc_requests", "Requests by HTTP status", ["status"], registry=self.registry
+        )
+        self._seconds = prometheus_client.Histogram(
+            "cmpc_request_seconds",
+            "From arrival to answer of requests that were served",
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100),
+            registry=self.registry,
+        )
+        admitted = prometheus_client.Gauge(
+            "cmpc_requests_admitted", "Requests that wait or are worked on", registry=self.registry
+        )
+        admitted.set_function(lambda: segmenter.admitted)
+
+    def count(self, status: int, seconds: float):
+        """Takes note of an answered request."""
+        self._requests.labels(status).inc()
+        if status == 200:
+            self._seconds.observe(seconds)
+
+
+class Gate:
+    """ASGI middleware that refuses bodies above a limit, whatever their headers say, and counts what is answered.
+
+    Args:
+        app: The application.
+        limit: Bytes.
+        measure: Takes note of the requests to segment.
+    """
+
+    def __init__(self, app, limit: int, measure: Measurements):
+        self._app = app
+        self._limit = limit
+        self._measure = measure
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http" or scope["path"] != "/v1/segment":
+            await self._app(scope, receive, send)
+            return
+        started, received = time.perf_counter(), 0
+
+        async def receive_limited():
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._limit:
+                raise HTTPException(413, f"expected at most {self._limit} bytes in a request")
+            return message
+
+        async def send_counted(message):
+            if message["type"] == "http.response.start":
+                self._measure.count(message["status"], time.perf_counter() - started)
+            await send(message)
+
+        await self._app(scope, receive_limited, send_counted)
+
+
+def _answer(expressions: list[str], explanations: list[Explanation], mask_format: str, threshold: float) -> Segments:
+    segments = []
+    for expression, explanation in zip(expressions, explanations, strict=True):
+        probabilities = explanation.prediction.probabilities
+        mask = probabilities >= threshold
+        words = [
+            Word(
+                word=reading.word,
+                known=reading.is_known,
+                types={word_type.value: share for word_type, share in reading.probabilities.items()},
+            )
+            for reading in explanation.words
+        ]
+        area = int(mask.sum())
+        score = float(probabilities[mask].mean()) if area else 0.0
+        encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
+        segments.append(Segment(expression=expression, mask=encoded, area=area, score=score, words=words))
+    height, width = explanations[0].prediction.size
+    return Segments(height=height, width=width, segments=segments)
+
+
+def _run_lengths(mask: np.ndarray) -> RunLengths:
+    from pycocotools import mask as coco
+
+    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
+    return RunLengths(size=tuple(encoded["size"]), counts=encoded["counts"].decode("ascii"))
+
+
+def _png(mask: np.ndarray) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -1,0 +1,171 @@
+"""One model for many clients: what they may ask, and a bounded queue in front of it."""
+
+import collections
+import dataclasses
+import hashlib
+import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from cmpc_tf2.data.image_ops import image_pixels
+from cmpc_tf2.data.text import tokenize
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.predictor import Encoded, Explanation, ExpressionPredictor
+
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+# Pictures or clips that stay encoded, in case another expression comes: at full size 96 MB a picture.
+ENCODINGS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What clients may ask for.
+
+    Attributes:
+        file_bytes: Of an upload.
+        pixels: Of a picture, looked up before it is decoded.
+        shortest_side: Of a picture, in pixels.
+        expressions: In one request.
+        characters: Of an expression.
+        waiting: Requests that wait while another is worked on.
+    """
+
+    file_bytes: int = 20_000_000
+    pixels: int = 40_000_000
+    shortest_side: int = 8
+    expressions: int = 16
+    characters: int = 500
+    waiting: int = 16
+
+
+class RequestError(InputError):
+    """A request that is not served.
+
+    Attributes:
+        status: Its HTTP status.
+    """
+
+    def __init__(self, status: int, message: str):
+        super().__init__(message)
+        self.status = status
+
+
+class Segmenter:
+    """Explains expressions for clients, one request after the other.
+
+    Args:
+        predictor: Of pictures or clips.
+        look: How it is given pixels: its `set_image` or `set_clip`.
+        limits: What clients may ask for.
+    """
+
+    def __init__(self, predictor: ExpressionPredictor, look: Callable[[np.ndarray], None], limits: Limits):
+        self.limits = limits
+        self._predictor = predictor
+        self._look = look
+        self._encodings: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
+        self._lock = threading.Lock()
+        self._admitted = 0
+
+    @property
+    def admitted(self) -> int:
+        """Requests that wait or are worked on."""
+        return self._admitted
+
+    def submit(self, read: Callable[[], np.ndarray], expressions: list[str]) -> Future[list[Explanation]]:
+        """Puts a request into the queue. What waits there can be cancelled.
+
+        Args:
+            read: Gives the pixels, when it is the request's turn: one at a time is decoded.
+            expressions: Without any, the pixels are encoded for later requests.
+
+        Raises:
+            RequestError: An expression cannot be used, or too many requests are waiting. The future fails with it, too,
+                if `read` does.
+        """
+        self._check_expressions(expressions)
+        with self._lock:
+            if self._admitted > self.limits.waiting:
+                raise RequestError(429, f"{self.limits.waiting} requests are waiting already; try again in a while")
+            self._admitted += 1
+        future = self._executor.submit(self._explain, read, expressions)
+        future.add_done_callback(self._release)
+        return future
+
+    def _release(self, _):
+        with self._lock:
+            self._admitted -= 1
+
+    def _explain(self, read: Callable[[], np.ndarray], expressions: list[str]) -> list[Explanation]:
+        pixels = read()
+        digest = hashlib.sha256(repr(pixels.shape).encode())
+        digest.update(np.ascontiguousarray(pixels))
+        key = digest.digest()
+        if key in self._encodings:
+            self._predictor.encoded = self._encodings[key]
+        else:
+            self._look(pixels)
+            self._encodings[key] = self._predictor.encoded
+        self._encodings.move_to_end(key)
+        while len(self._encodings) > ENCODINGS:
+            self._encodings.popitem(last=False)
+        return [self._predictor.explain(expression) for expression in expressions]
+
+    def _check_expressions(self, expressions: list[str]):
+        if len(expressions) > self.limits.expressions:
+            raise RequestError(422, f"expected at most {self.limits.expressions} expressions, found {len(expressions)}")
+        for expression in expressions:
+            if len(expression) > self.limits.characters:
+                most = self.limits.characters
+                raise RequestError(422, f"an expression has {len(expression)} characters; expected at most {most}")
+            if not expression.isprintable():
+                raise RequestError(422, f"expression {expression!r}: holds characters that cannot be shown")
+            try:
+                tokens = tokenize(expression)
+            except InputError as error:
+                raise RequestError(422, str(error)) from error
+            if not tokens:
+                raise RequestError(422, f"expression {expression!r}: has no words")
+            if not any(token in self._predictor.vocabulary.ids for token in tokens):
+                raise RequestError(422, f"expression {expression!r}: the model knows none of its words")
+
+
+def read_picture(content: bytes, limits: Limits) -> np.ndarray:
+    """Decodes an uploaded picture, upright, after a look at its size.
+
+    Returns:
+        uint8 RGB `(h, w, 3)`.
+
+    Raises:
+        RequestError: It is not a whole picture of a kind that is taken, or too large or too small.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if len(content) > limits.file_bytes:
+        raise RequestError(413, f"image: expected at most {limits.file_bytes} bytes, found {len(content)}")
+    try:
+        with Image.open(io.BytesIO(content), formats=[*IMAGE_FORMATS, "GIF"]) as image:
+            width, height = image.size
+            if width * height > limits.pixels:
+                raise RequestError(413, f"image: expected at most {limits.pixels} pixels, found {width} x {height}")
+            if min(width, height) < limits.shortest_side:
+                raise RequestError(
+                    422, f"image: expected sides of at least {limits.shortest_side} pixels, found {width} x {height}"
+                )
+            if getattr(image, "is_animated", False):
+                raise RequestError(422, "image: is animated; send one frame of it as JPEG or PNG")
+            if image.mode == "CMYK":
+                raise RequestError(422, "image: has colours for print (CMYK); convert it to RGB")
+            return image_pixels(image, "image", upright=True)
+    except Image.DecompressionBombError as error:
+        raise RequestError(413, f"image: expected at most {limits.pixels} pixels: {error}") from error
+    except UnidentifiedImageError as error:
+        raise RequestError(422, f"image: expected {', '.join(IMAGE_FORMATS)}, found none of them") from error
+    except RequestError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise RequestError(422, f"image: damaged or cut off: {error}") from error

@@ -1,0 +1,63 @@
+"""What the page takes of videos."""
+
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.serving.page import Medium, read_by_us
+from cmpc_tf2.serving.segmenter import Limits, RequestError
+from cmpc_video_tf2.config import CLIP_FRAMES
+from cmpc_video_tf2.data.clips import VideoFile, clip_numbers
+
+# A short video: about 40 seconds.
+MOST_FRAMES = 1000
+
+
+def read_clip(path: Path, moment: float, limits: Limits) -> np.ndarray:
+    """Decodes the clip around a moment of an uploaded video.
+
+    Args:
+        path: An mp4 or avi file.
+        moment: From 0 (the first frame) to 1 (the last).
+        limits: For the file, and for the pixels of a frame.
+
+    Returns:
+        uint8 RGB `(16, h, w, 3)`.
+
+    Raises:
+        RequestError: It is not such a file, or too large or too long.
+    """
+    size = path.stat().st_size
+    if size > limits.file_bytes:
+        raise RequestError(413, f"video: expected at most {limits.file_bytes} bytes, found {size}")
+    with path.open("rb") as file:
+        head = file.read(12)
+    # The decoder also knows formats that name other files.
+    if head[4:8] != b"ftyp" and not (head[:4] == b"RIFF" and head[8:] == b"AVI "):
+        raise RequestError(422, "video: expected an mp4 or avi file")
+    video, last = VideoFile(path), 0
+    try:
+        for last, frame in enumerate(video.frames(), start=1):
+            height, width = frame.shape[:2]
+            if height * width > limits.pixels:
+                raise RequestError(413, f"video: expected at most {limits.pixels} pixels, found {width} x {height}")
+            if min(height, width) < limits.shortest_side:
+                raise RequestError(422, f"video: expected sides of at least {limits.shortest_side} pixels")
+            if last > MOST_FRAMES:
+                raise RequestError(413, f"video: expected at most {MOST_FRAMES} frames; cut it shorter")
+        return np.stack(video.read(clip_numbers(1 + round(moment * (last - 1)), last)))
+    except RequestError:
+        raise
+    except InputError as error:
+        raise RequestError(422, "video: cannot be decoded, or is cut off") from error
+
+
+VIDEOS = Medium(
+    name="video",
+    upload=lambda **options: read_by_us(gr.Video(sources=["upload"], **options)),
+    read=read_clip,
+    still=lambda pixels: pixels[CLIP_FRAMES // 2],
+    has_moments=True,
+)

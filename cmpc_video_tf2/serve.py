@@ -1,0 +1,28 @@
+"""Serves a video model: a page in the browser."""
+
+import argparse
+
+import numpy as np
+
+from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.serve import PAGE_NEEDS, require_servable, serve_page
+from cmpc_video_tf2.config import CLIP_FRAMES
+
+
+def run(arguments: argparse.Namespace):
+    """The `serve` command: everything cheap is checked before the model is loaded."""
+    require_servable(arguments, PAGE_NEEDS)
+    vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
+
+    from cmpc_tf2.checkpoints import load_for_inference
+    from cmpc_tf2.serving.segmenter import Limits, Segmenter
+    from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+    from cmpc_video_tf2.page import VIDEOS
+    from cmpc_video_tf2.predictor import VideoPredictor
+
+    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, CMPCVideo)
+    predictor = VideoPredictor(model, vocabulary)
+    predictor.set_clip(np.zeros((CLIP_FRAMES, 64, 64, 3), np.uint8))
+    predictor.explain("thing")  # The first answer would take longer.
+    segmenter = Segmenter(predictor, predictor.set_clip, Limits(file_bytes=100_000_000, pixels=4_000_000))
+    serve_page(arguments, segmenter, VIDEOS)

@@ -1,0 +1,217 @@
+"""The page in a browser: headless Chromium, driven by Playwright."""
+
+import shutil
+import socket
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+import cmpc_tf2
+from cmpc_tf2.predictor import Explanation, Prediction, WordReading
+from cmpc_tf2.serving import page as pages
+from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
+from cmpc_video_tf2.config import VideoModelConfig
+from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+from cmpc_video_tf2.page import MOST_FRAMES, VIDEOS, read_clip
+from cmpc_video_tf2.predictor import VideoPredictor
+from small import SMALL, WORDS
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+# Chromium as root in a container, which asks no server for anything of its own.
+OPTIONS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api")
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed (Debian: apt-get install chromium): the page is not tested")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS.split())
+        yield browser
+        browser.close()
+
+
+def launched(segmenter, medium):
+    """Shows a page; returns it and its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    page = pages.build_page(segmenter, medium, "small.keras", has_dcrf=True)
+    pages.launch(page, segmenter.limits, "127.0.0.1", port, wait=False)
+    return page, f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def address(small_model):
+    predictor = cmpc_tf2.Predictor(small_model)
+    page, address = launched(Segmenter(predictor, predictor.set_image, Limits()), pages.PICTURES)
+    yield address
+    page.close()
+
+
+@pytest.fixture
+def tab(browser, address):
+    tab = browser.new_page(viewport={"width": 1280, "height": 1000})
+    tab.requested = []
+    tab.on("request", lambda request: tab.requested.append(request.url))
+    tab.goto(address)
+    tab.wait_for_selector("#mark")
+    yield tab
+    tab.close()
+
+
+@pytest.fixture
+def picture(tmp_path, rng):
+    path = tmp_path / "picture.png"
+    Image.fromarray(rng.integers(0, 256, size=(60, 90, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def ask(tab, path, sentences):
+    tab.set_input_files("#upload input[type=file]", path)
+    tab.wait_for_selector("#upload img, #upload video")
+    tab.fill("#sentences textarea", sentences)
+    tab.click("#mark")
+
+
+def shown(tab, selector: str) -> np.ndarray:
+    """The pixels of a picture on the page, as the server sent it."""
+    source = tab.wait_for_selector(f"{selector} img").get_attribute("src")
+    content = tab.request.get(source).body()
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+
+def test_a_picture_and_sentences_give_masks_and_reasons(tab, address, picture, small_model, tmp_path):
+    tab.screenshot(path=tmp_path / "before.png")
+    ask(tab, picture, "the man\nred circle")
+    overlay = shown(tab, "#overlay")
+    assert overlay.shape[0] > 60 and overlay.shape[1] == 90  # Captions stand below.
+    predictor = cmpc_tf2.Predictor(small_model)
+    predictor.set_image(np.asarray(Image.open(picture)))
+    np.testing.assert_array_equal(shown(tab, "#masks")[..., 0], predictor.predict("the man").mask * 255)
+    words = tab.locator("#words .word b")
+    assert words.all_inner_texts() == ["the", "man", "red", "circle"]
+    tab.wait_for_function("document.querySelectorAll('#stages img').length == 6")
+    captions = " ".join(tab.locator("#stages").all_inner_texts())
+    for stage in ("entities perceived", "after relations", "final"):
+        assert f"{stage}: the man" in captions and f"{stage}: red circle" in captions
+    tab.screenshot(path=tmp_path / "after.png", full_page=True)
+
+    # Another threshold draws the same answer anew.
+    slider = tab.locator("input[type=range]").last
+    before = tab.locator("#overlay img").get_attribute("src")
+    slider.fill("0.05")
+    slider.dispatch_event("pointerup")
+    tab.wait_for_function("before => document.querySelector('#overlay img').src != before", arg=before)
+    assert (shown(tab, "#masks")[..., 0] == 255).sum() >= predictor.predict("the man").mask.sum()
+
+    tab.set_viewport_size({"width": 390, "height": 844})
+    tab.screenshot(path=tmp_path / "phone.png", full_page=True)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390  # Nothing sticks out.
+    assert len(list(tmp_path.glob("*.png"))) == 4
+    assert all(url.startswith((address, "blob:", "data:")) for url in tab.requested)  # It asks no other server.
+
+
+@pytest.mark.parametrize(
+    "sentences, message",
+    [
+        ("zebra crossing", "'zebra crossing': the model knows none of its words"),
+        ("", "Write what to mark"),
+        (".", "has no words"),
+        ("man " * 200, "expected at most 500"),
+    ],
+)
+def test_what_cannot_be_marked_is_said(sentences, message, tab, picture):
+    ask(tab, picture, sentences)
+    tab.get_by_text(message).first.wait_for()
+    ask(tab, picture, "the man")  # And the next one is answered.
+    assert shown(tab, "#overlay").shape[1] == 90
+
+
+def test_a_file_that_is_no_picture_is_said(tab, tmp_path):
+    path = tmp_path / "no_picture.png"
+    path.write_bytes(b"hello")
+    tab.set_input_files("#upload input[type=file]", path)
+    tab.get_by_text("expected JPEG, PNG, WEBP, BMP, found none of them").first.wait_for()
+
+
+def test_without_a_picture_it_asks_for_one(tab):
+    tab.fill("#sentences textarea", "the man")
+    tab.click("#mark")
+    tab.get_by_text("Choose a picture first.").first.wait_for()
+
+
+def test_no_path_of_a_client_is_opened(tab, address, picture):
+    """What names a file that was not uploaded is refused."""
+    functions = {function["id"]: function for function in tab.request.get(f"{address}/config").json()["dependencies"]}
+    clicked = next(number for number, function in functions.items() if len(function["inputs"]) == 5)
+    upload = {"path": str(picture), "meta": {"_type": "gradio.FileData"}}
+    data = {"data": [upload, 0.5, "the man", 0.5, False], "fn_index": clicked, "session_hash": "x"}
+    assert tab.request.post(f"{address}/gradio_api/queue/join", data=data).ok
+    events = tab.request.get(f"{address}/gradio_api/queue/data?session_hash=x").text()
+    assert "was not uploaded" in events
+    assert '"success":false' in events and '"success":true' not in events
+    assert not tab.request.get(f"{address}/gradio_api/file={picture}").ok
+
+
+def test_a_video_and_sentences_give_masks_and_reasons(browser, tmp_path, rng):
+    model = CMPCVideo(VideoModelConfig(**SMALL.to_dict()), vocabulary=WORDS)
+    predictor = VideoPredictor(model)
+    page, address = launched(Segmenter(predictor, predictor.set_clip, Limits()), VIDEOS)
+    try:
+        tab = browser.new_page()
+        tab.goto(address)
+        ask(tab, _video(tmp_path / "clip.mp4", 20), "the man")
+        assert shown(tab, "#overlay").shape[1] == 64
+        assert shown(tab, "#masks").shape == (48, 64, 3)
+        tab.wait_for_function("document.querySelectorAll('#stages img').length == 4")
+        assert "action" in tab.locator("#words .legend").inner_text()
+        tab.close()
+    finally:
+        page.close()
+
+
+def _video(path, frames):
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (64, 48))
+    for number in range(frames):
+        writer.write(np.full((48, 64, 3), 8 * number % 250, np.uint8))
+    writer.release()
+    return path
+
+
+def test_clips_are_cut_around_a_moment(tmp_path):
+    path = _video(tmp_path / "clip.mp4", 30)
+    for moment, first, last in ((0, 0, 7), (1, 21, 29), (0.5, 7, 22)):
+        clip = read_clip(path, moment, Limits())
+        assert clip.shape == (16, 48, 64, 3)
+        assert clip[0].mean() == pytest.approx(8 * first, abs=4) and clip[-1].mean() == pytest.approx(8 * last, abs=4)
+
+
+def test_videos_that_cannot_be_used_are_named(tmp_path):
+    path = _video(tmp_path / "clip.mp4", 3)
+    for limits, words in ((Limits(file_bytes=100), "at most 100 bytes"), (Limits(pixels=100), "found 64 x 48")):
+        with pytest.raises(RequestError, match=words):
+            read_clip(path, 0, limits)
+    playlist = tmp_path / "playlist.mp4"
+    playlist.write_bytes(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
+    with pytest.raises(RequestError, match="expected an mp4 or avi file"):
+        read_clip(playlist, 0, Limits())
+    playlist.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(RequestError, match="cannot be decoded, or is cut off"):
+        read_clip(playlist, 0, Limits())
+    with pytest.raises(RequestError, match=f"at most {MOST_FRAMES} frames"):
+        read_clip(_video(tmp_path / "long.avi", MOST_FRAMES + 1), 0, Limits())
+
+
+def test_words_cannot_change_the_page():
+    prediction = Prediction(np.zeros((4, 4), np.float32), (4, 4))
+    word = WordReading("<img src=x>", False, dict.fromkeys(SMALL.word_types, 0.25))
+    answer = pages.Answer("path", 0, ["<img src=x>"], [Explanation(prediction, [word], {})])
+    described = pages.describe_words(answer)
+    assert "<img" not in described and "&lt;img src=x&gt;" in described and "unknown word" in described
