@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cmpc_tf2
-from cmpc_tf2.config import TRAIN_CHOICES
+from cmpc_tf2.config import EXPORT_FORMATS, TRAIN_CHOICES
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.task import IMAGES, Task
 
@@ -167,10 +167,16 @@ def add_train(commands, task: Task):
 
 def add_export(commands, task: Task):
     """Adds the `export` command."""
-    export = commands.add_parser("export", help="write a SavedModel that runs without this project")
+    export = commands.add_parser("export", help="write a model that runs without this project")
     export.set_defaults(module="cmpc_tf2.export", task=task)
     export.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
-    export.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder")
+    export.add_argument("--output", type=Path, required=True, help="a new folder, or FILE.onnx, FILE.tflite")
+    export.add_argument(
+        "--format",
+        choices=EXPORT_FORMATS,
+        default="saved_model",
+        help="saved_model takes picture files and sentences; the others take tensors",
+    )
 
 
 def add_serving_options(command: argparse.ArgumentParser):

@@ -20,6 +20,8 @@ MUTAN_HEADS = 5
 LEVELS = ("c3", "c4", "c5")
 # Parts of the model that can be left out, to see what each of them earns.
 ABLATIONS = ("word_types", "relation_graph", "exchange")
+# What a model can be exported as.
+EXPORT_FORMATS = ("saved_model", "onnx", "tflite")
 # What settings of a training run can be.
 TRAIN_CHOICES = {
     "rate_scaling": ("none", "linear", "sqrt"),

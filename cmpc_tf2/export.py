@@ -1,7 +1,8 @@
-"""Writes a model as a TensorFlow SavedModel that runs without this project, and checks that it does."""
+"""Writes a model in a form that runs without this project, and checks that it does."""
 
 import argparse
 import hashlib
+import importlib.util
 import io
 import json
 import logging
@@ -13,7 +14,8 @@ from pathlib import Path
 
 import cmpc_tf2
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import require_writable, write_json
+from cmpc_tf2.files import replacing, require_writable, write_json
+from cmpc_tf2.graph_files import FORMATS, GraphFormat
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,9 @@ found["mask_logits"]  # float32 (B, S, S, 1)"""
 
 def run(arguments: argparse.Namespace):
     """The `export` command."""
+    if arguments.format != "saved_model":
+        _export_file(arguments)
+        return
     target = arguments.output
     if target.exists():
         raise InputError(f"{target}: is there already; give the name of a new folder")
@@ -106,6 +111,56 @@ def run(arguments: argparse.Namespace):
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     print(f"{target}: {', '.join(signatures)}; largest difference to {arguments.model}: {difference:.1e}")
+
+
+def _export_file(arguments: argparse.Namespace):
+    """One file of another format: whole and checked, or not at all."""
+    target, graph_format = arguments.output, FORMATS[arguments.format]
+    if target.suffix != graph_format.suffix:
+        raise InputError(f"{target}: expected a name that ends in {graph_format.suffix}")
+    require_writable(target, others=[arguments.model])
+    missing = [name for name in graph_format.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        packages = ", ".join(missing)
+        raise InputError(f"--format {arguments.format} needs {packages}: `pip install '.[{arguments.format}]'`")
+
+    from cmpc_tf2.checkpoints import load_kind
+    from cmpc_tf2.exported_model import ExportedModel
+
+    model = load_kind(arguments.model, arguments.task.model_type)
+    with replacing(target) as partial:
+        graph_format.write(ExportedModel(model, None).signatures()["tensors"], partial)
+        difference = compare_file(model, partial, graph_format)
+        if not difference <= TOLERANCE:
+            raise InputError(f"{target}: its results differ by {difference:.1e} from the model's; nothing was written")
+    print(f"{target}: largest difference to {arguments.model}: {difference:.1e}")
+
+
+def compare_file(model, path: Path, graph_format: GraphFormat) -> float:
+    """Runs an exported file on one picture and one sentence, on two of each, and on one picture and three sentences.
+
+    Returns:
+        The largest difference between its logits and the model's.
+    """
+    import keras
+    import numpy as np
+
+    from cmpc_tf2.data.image_ops import subtract_mean
+
+    rng = np.random.default_rng(0)
+    words, pixels = model.config.max_words, model.image_encoder.input
+    differences = []
+    for pictures, lengths in ((1, [3]), (2, [1, words]), (1, [2, 7, words])):
+        values = subtract_mean(rng.integers(0, 256, size=(pictures, *pixels.shape[1:]), dtype=np.uint8))
+        token_ids = rng.integers(1, model.config.vocabulary_size, size=(len(lengths), words)).astype(np.int32)
+        for row, length in zip(token_ids, lengths, strict=True):
+            row[: words - length] = 0
+        features = model.image_encoder(values, training=False)
+        inputs = {**features, "token_ids": keras.ops.convert_to_tensor(token_ids)}
+        expected = model.expression_decoder(inputs, training=False)["mask_logits"]
+        found = graph_format.run(path, {pixels.name: values, "token_ids": token_ids})
+        differences.append(float(np.abs(found - np.asarray(expected)).max()))
+    return float(np.max(differences))  # NaN if one is.
 
 
 def export(model, folder: Path) -> dict:

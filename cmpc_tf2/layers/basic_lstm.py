@@ -51,7 +51,7 @@ class BasicLSTM(keras.layers.Layer):
         from_input = ops.matmul(x, self.kernel[: self.input_width]) + self.bias
         state_kernel = self.kernel[self.input_width :]
         h = ops.zeros_like(from_input[:, 0, : self.units])
-        c = h
+        c = ops.zeros_like(h)
         outputs = []
         for step in range(x.shape[1]):
 

@@ -54,8 +54,10 @@ class LegacyBilinearResize(keras.layers.Layer):
     def call(self, x):
         rows = ops.cast(self._rows, x.dtype)
         columns = ops.cast(self._columns, x.dtype)
-        x = ops.einsum("Yy,byxc->bYxc", rows, x)
-        return ops.einsum("Xx,bYxc->bYXc", columns, x)
+        _, height, _, channels = x.shape
+        x = ops.matmul(columns, x)  # (B, h, size, C)
+        x = ops.matmul(rows, ops.reshape(x, (-1, height, self.size * channels)))
+        return ops.reshape(x, (-1, self.size, self.size, channels))
 
     def get_config(self):
         return {**super().get_config(), "size": self.size}

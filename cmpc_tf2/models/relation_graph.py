@@ -95,8 +95,8 @@ class RelationGraph(keras.layers.Layer):
         projected = self.word_projection(words)
         # (m W + b) q^T = m (W q^T) + b q^T
         keys = ops.matmul(projected, ops.transpose(self.cell_projection.kernel))  # (B, T, C)
-        offsets = ops.matmul(projected, self.cell_projection.bias[:, None])  # (B, T, 1)
-        affinity = ops.einsum("bnc,btc->bnt", nodes, keys) + ops.transpose(offsets, (0, 2, 1))
+        offsets = ops.matmul(projected, self.cell_projection.bias)[:, None]  # (B, 1, T)
+        affinity = ops.einsum("bnc,btc->bnt", nodes, keys) + offsets
         affinity *= relation_probs[:, None, :] / math.sqrt(nodes.shape[-1])
         # In float32: -1e9 is beyond float16.
         affinity = ops.cast(affinity, "float32")

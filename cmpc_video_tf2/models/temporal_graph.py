@@ -86,7 +86,7 @@ class TemporalContext(keras.layers.Layer):
         flat = ops.reshape(cells, (-1, height * width, channels))
         projected = self.node_projection(nodes)
         keys = ops.matmul(projected, ops.transpose(self.cell_projection.kernel))  # (B, F, C)
-        offsets = ops.matmul(projected, self.cell_projection.bias[:, None])  # (B, F, 1)
-        affinity = ops.einsum("bnc,bfc->bnf", flat, keys) + ops.transpose(offsets, (0, 2, 1))
+        offsets = ops.matmul(projected, self.cell_projection.bias)[:, None]  # (B, 1, F)
+        affinity = ops.einsum("bnc,bfc->bnf", flat, keys) + offsets
         context = ops.einsum("bnf,bfc->bnc", softmax(affinity / math.sqrt(channels)), nodes)
         return l2_normalize(ops.reshape(context, (-1, height, width, channels)))
