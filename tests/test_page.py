@@ -1,5 +1,6 @@
 """The page in a browser: headless Chromium, driven by Playwright."""
 
+import importlib.util
 import shutil
 import socket
 
@@ -111,6 +112,13 @@ def test_a_picture_and_sentences_give_masks_and_reasons(tab, address, picture, s
     slider.dispatch_event("pointerup")
     tab.wait_for_function("before => document.querySelector('#overlay img').src != before", arg=before)
     assert (shown(tab, "#masks")[..., 0] == 255).sum() >= predictor.predict("the man").mask.sum()
+
+    if importlib.util.find_spec("pydensecrf"):
+        before = tab.locator("#overlay img").get_attribute("src")
+        tab.get_by_label("Align with edges").check()
+        tab.wait_for_function("before => document.querySelector('#overlay img').src != before", arg=before)
+        refined = predictor.predict("the man").refined_mask(np.asarray(Image.open(picture)))
+        np.testing.assert_array_equal(shown(tab, "#masks")[..., 0], refined * 255)
 
     tab.set_viewport_size({"width": 390, "height": 844})
     tab.screenshot(path=tmp_path / "phone.png", full_page=True)

@@ -4,6 +4,7 @@ from PIL import Image
 
 import cmpc_tf2
 from cmpc_tf2.cli import main
+from cmpc_tf2.crf import refine_mask
 from cmpc_tf2.data.image_ops import read_image, subtract_mean
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
@@ -68,6 +69,19 @@ def test_the_border_of_a_picture_is_not_darkened(small_model, predictor):
     probabilities = predictor.predict("man").probabilities
     np.testing.assert_array_equal(probabilities[0], probabilities[1])
     np.testing.assert_array_equal(probabilities[:, 0], probabilities[:, 1])
+
+
+def test_the_refined_mask_is_that_of_densecrf(predictor, rng):
+    pytest.importorskip("pydensecrf")
+    image = rng.integers(0, 256, size=(32, 32, 3), dtype=np.uint8)  # Of the model's size: nothing is resized.
+    predictor.set_image(image)
+    prediction = predictor.predict("man")
+    refined = prediction.refined_mask(image)
+    assert refined.dtype == bool and not np.array_equal(refined, prediction.mask)
+    np.testing.assert_array_equal(refined, refine_mask(prediction.fitted_probabilities, image))
+    wide = rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8)
+    predictor.set_image(wide)
+    assert predictor.predict("man").refined_mask(wide).shape == (45, 70)
 
 
 def test_wrong_use_is_named(small_model, rng):
