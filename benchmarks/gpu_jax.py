@@ -22,8 +22,8 @@ import numpy as np
 from measuring import run_alone
 
 from cmpc_tf2.config import ModelConfig
-from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy, regularize
-from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.losses import SummedCrossEntropy, regularize
+from cmpc_tf2.models.cmpc import CMPC, LOSS_WEIGHTS
 from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, polynomial_schedule
 from cmpc_tf2.precision import computing_in
 

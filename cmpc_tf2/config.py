@@ -72,48 +72,39 @@ class BackboneConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
-    """Sizes of CMPC-I; the defaults are those of the released checkpoints.
+class ReferringConfig:
+    """Sizes that every model has; the defaults are those of the released RRN, RMI and LSTM checkpoints.
 
     Attributes:
-        image_size: Side of the square input in pixels, a multiple of 8. The ConvLSTM's peepholes are bound to it.
+        image_size: Side of the square input in pixels, a multiple of 8. A ConvLSTM's peepholes are bound to it.
         vocabulary_size: Rows of the word embedding table.
-        embedding_dim: Width of a word vector (GloVe: 300).
+        embedding_dim: Width of a word vector.
         feature_dim: Width of visual and language features (the original's `v_emb_dim` and `rnn_size`).
-        fusion_dim: Width of level features and of the ConvLSTM (the original's `mlp_dim`).
-        word_parser_dim: Hidden units of the word-type classifier.
+        fusion_dim: Width of fused features and of the ConvLSTM (the original's `mlp_dim`).
         max_words: Word slots of an expression.
         backbone: Sizes of the backbone.
-        without: Parts left out, of `ABLATIONS`. Such a model has no counterpart in the original.
     """
 
     image_size: int = 320
     vocabulary_size: int = 12112
-    embedding_dim: int = 300
+    embedding_dim: int = 1000
     feature_dim: int = 1000
     fusion_dim: int = 500
-    word_parser_dim: int = 500
     max_words: int = 20
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
-    without: tuple[str, ...] = ()
-
-    # The classes of the word parser, in the order of its outputs.
-    word_types = (WordType.ENTITY, WordType.ATTRIBUTE, WordType.RELATION, WordType.UNNECESSARY)
 
     def __post_init__(self):
         if isinstance(self.backbone, dict):
             object.__setattr__(self, "backbone", BackboneConfig(**self.backbone))
+        name = type(self).__name__
         if not isinstance(self.backbone, BackboneConfig):
-            raise InputError(f"ModelConfig.backbone: expected sizes of a backbone; received {self.backbone!r}")
-        object.__setattr__(self, "without", tuple(self.without))
+            raise InputError(f"{name}.backbone: expected sizes of a backbone; received {self.backbone!r}")
         for field in dataclasses.fields(self):
-            if field.name not in ("backbone", "without"):
+            if field.type is int:
                 _require_positive(self, field.name)
-        if not set(self.without) <= set(ABLATIONS):
-            raise InputError(f"ModelConfig.without: expected some of {', '.join(ABLATIONS)}; received {self.without!r}")
         if self.image_size % OUTPUT_STRIDE:
             raise InputError(
-                f"ModelConfig.image_size: expected a multiple of {OUTPUT_STRIDE} pixels; received {self.image_size}"
+                f"{name}.image_size: expected a multiple of {OUTPUT_STRIDE} pixels; received {self.image_size}"
             )
 
     @property
@@ -122,8 +113,35 @@ class ModelConfig:
         return self.image_size // OUTPUT_STRIDE
 
     def to_dict(self) -> dict:
-        """The sizes as JSON-ready data; `ModelConfig(**data)` restores them."""
-        return {**dataclasses.asdict(self), "backbone": self.backbone.to_dict(), "without": list(self.without)}
+        """The sizes as JSON-ready data; the class restores them: `type(config)(**data)`."""
+        return {**dataclasses.asdict(self), "backbone": self.backbone.to_dict()}
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(ReferringConfig):
+    """Sizes of CMPC-I; the defaults are those of the released checkpoints.
+
+    Attributes: as `ReferringConfig`, with word vectors of 300 (GloVe), and:
+        word_parser_dim: Hidden units of the word-type classifier.
+        without: Parts left out, of `ABLATIONS`. Such a model has no counterpart in the original.
+    """
+
+    embedding_dim: int = 300
+    word_parser_dim: int = 500
+    without: tuple[str, ...] = ()
+
+    # The classes of the word parser, in the order of its outputs.
+    word_types = (WordType.ENTITY, WordType.ATTRIBUTE, WordType.RELATION, WordType.UNNECESSARY)
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "without", tuple(self.without))
+        if not set(self.without) <= set(ABLATIONS):
+            raise InputError(f"ModelConfig.without: expected some of {', '.join(ABLATIONS)}; received {self.without!r}")
+
+    def to_dict(self) -> dict:
+        """As `ReferringConfig.to_dict`."""
+        return {**super().to_dict(), "without": list(self.without)}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,9 +4,8 @@ import keras
 from keras import ops
 
 from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.layers.upsampling import LegacyBilinearResize
 
-# The final mask counts most; the side outputs of the three levels keep each of them useful by itself.
-LOSS_WEIGHTS = {"mask_logits": 0.7, "mask_logits_c5": 0.1, "mask_logits_c4": 0.1, "mask_logits_c3": 0.1}
 WEIGHT_DECAY = 0.0005
 
 
@@ -30,6 +29,11 @@ class SummedCrossEntropy(keras.losses.Loss):
         return ops.sum(loss, axis=(1, 2, 3))
 
 
+def resize_target(target, size: int):
+    """A mask for an output of another size: float32 `(B, H, W, 1)` to `(B, size, size, 1)`, by the legacy bilinear."""
+    return target if target.shape[1] == size else LegacyBilinearResize(size)(target)
+
+
 def regularize(model: keras.Model):
     """Puts L2 weight decay, `0.0005 * sum(w^2) / 2`, on the kernels that the original decays.
 
@@ -50,4 +54,4 @@ def regularize(model: keras.Model):
 
 def is_decayed(path: str) -> bool:
     """Whether the weight at a path is a kernel that the original calls `DW` or `weights`."""
-    return path.endswith("/kernel") and path not in ("text_encoder/lstm/kernel", "conv_lstm/kernel")
+    return path.endswith("/kernel") and not path.endswith("lstm/kernel")

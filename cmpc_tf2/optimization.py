@@ -60,7 +60,7 @@ def _dense(gradient):
 
 def is_doubled(path: str) -> bool:
     """Whether the weight at a path is one that the original calls `biases`."""
-    return path.endswith("/bias") and path != "text_encoder/lstm/bias"
+    return path.endswith("/bias") and not path.endswith("lstm/bias")
 
 
 def freeze_backbone(model: keras.Model, finetune: bool = False):

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from cmpc_tf2.config import TrainConfig
-from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy, regularize
+from cmpc_tf2.losses import SummedCrossEntropy, regularize, resize_target
 from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, polynomial_schedule
 
 
@@ -38,7 +38,8 @@ class Trainer(keras.Model):
         self.parts = config.accumulate
         self.is_masked = config.recipe == "maskris"
         self.cross_entropy = SummedCrossEntropy()
-        names = ["loss", *(f"{name}_loss" for name in LOSS_WEIGHTS)]
+        self.loss_weights = dict(model.loss_weights)
+        names = ["loss", *(f"{name}_loss" for name in self.loss_weights)]
         if self.is_masked:
             names.append("masked_loss")
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
@@ -89,16 +90,17 @@ class Trainer(keras.Model):
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
             logits = self({name: inputs[name] for name in self.input}, training=True)
-            losses = {name: self.cross_entropy(target, logits[name]) for name in LOSS_WEIGHTS}
+            targets = {name: resize_target(target, logits[name].shape[1]) for name in self.loss_weights}
+            losses = {name: self.cross_entropy(targets[name], logits[name]) for name in self.loss_weights}
             decay = tf.add_n(self.losses) / replicas
-            loss = _weighted(losses) + decay
+            loss = self.weigh(losses) + decay
             if self.is_masked:
                 masked_logits = self({name: inputs[f"masked_{name}"] for name in self.input}, training=True)
-                probabilities = {name: tf.stop_gradient(tf.sigmoid(logits[name])) for name in LOSS_WEIGHTS}
-                masked_loss = _weighted(
-                    {name: self.cross_entropy(probabilities[name], masked_logits[name]) for name in LOSS_WEIGHTS}
+                probabilities = {name: tf.stop_gradient(tf.sigmoid(logits[name])) for name in self.loss_weights}
+                masked_loss = self.weigh(
+                    {name: self.cross_entropy(probabilities[name], masked_logits[name]) for name in self.loss_weights}
                 )
-                loss = (_weighted(losses) + masked_loss) / 2 + decay
+                loss = (self.weigh(losses) + masked_loss) / 2 + decay
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_variables)
         for name, value in losses.items():
@@ -109,6 +111,10 @@ class Trainer(keras.Model):
         self.intersection.update_state(tf.cast(predicted & actual, tf.float32))
         self.union.update_state(tf.cast(predicted | actual, tf.float32))
         return [tf.convert_to_tensor(gradient) for gradient in gradients], loss
+
+    def weigh(self, losses: dict) -> tf.Tensor:
+        """The sum of the outputs' losses, each as much as it counts."""
+        return sum(self.loss_weights[name] * loss for name, loss in losses.items())
 
     def accumulate(self, data) -> tuple[list[tf.Tensor], tf.Tensor]:
         """As `gradients`, computed in parts one after another."""
@@ -127,10 +133,6 @@ class Trainer(keras.Model):
         """Means of the losses, and overall IoU on the training inputs, since the last `reset_metrics`."""
         result = {name: metric.result() for name, metric in self.means.items()}
         return result | {"overall_iou": self.intersection.result() / tf.maximum(self.union.result(), 1)}
-
-
-def _weighted(losses: dict) -> tf.Tensor:
-    return sum(LOSS_WEIGHTS[name] * loss for name, loss in losses.items())
 
 
 def _agree_on_overflow(gradients: list[tf.Tensor], replica) -> list[tf.Tensor]:

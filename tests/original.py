@@ -20,9 +20,9 @@ def weight_by_rule(name: str, shape: tuple[int, ...]) -> np.ndarray:
     last = name.rsplit("/", 1)[-1]
     if last == "gamma":
         value = 1 + 0.1 * noise
-    elif last == "moving_variance":
+    elif last in ("moving_variance", "variance", "factor"):
         value = 1 + 0.2 * np.abs(noise)
-    elif last in ("beta", "moving_mean", "biases", "bias", "W_ci", "W_cf", "W_co"):
+    elif last in ("beta", "moving_mean", "mean", "biases", "bias", "W_ci", "W_cf", "W_co"):
         value = 0.1 * noise
     elif last == "Variable":
         value = 0.4 * noise
@@ -38,17 +38,17 @@ def read_manifest(name: str) -> dict[str, tuple[int, ...]]:
     return {v["name"]: tuple(v["shape"]) for v in json.loads((GOLDEN / f"{name}_manifest.json").read_text())}
 
 
-def checkpoint_values(manifest: str, score_bias: float) -> dict[str, np.ndarray]:
+def checkpoint_values(manifest: str, score_bias: float | None = None) -> dict[str, np.ndarray]:
     """All variables of a checkpoint: weights by rule, optimizer state as TensorFlow 1 starts it."""
     values = {}
     for name, shape in read_manifest(manifest).items():
-        if name == SCORE_BIAS:
+        if name == SCORE_BIAS and score_bias is not None:
             values[name] = np.full(shape, score_bias, np.float32)
         elif name == "text_objseg/beta1_power":
             values[name] = np.float32(0.9)
         elif name == "text_objseg/beta2_power":
             values[name] = np.float32(0.999)
-        elif name == "text_objseg/Variable_1" or "/Adam" in name:
+        elif name == "text_objseg/Variable_1" or shape == () or "/Adam" in name:
             values[name] = np.zeros(shape, np.float32)
         else:
             values[name] = weight_by_rule(name, shape)

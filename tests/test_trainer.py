@@ -17,7 +17,8 @@ from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.data.batches import list_batches
 from cmpc_tf2.data.pipeline import training_dataset
 from cmpc_tf2.data.text import Vocabulary
-from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy
+from cmpc_tf2.losses import SummedCrossEntropy
+from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.train import read_log
 from cmpc_tf2.trainer import Trainer

@@ -10,7 +10,8 @@ import tensorflow as tf
 from cmpc_tf2.checkpoints import OptimizerState, load_model
 from cmpc_tf2.config import MUTAN_HEADS, TrainConfig
 from cmpc_tf2.data.image_ops import subtract_mean
-from cmpc_tf2.losses import LOSS_WEIGHTS, SummedCrossEntropy, is_decayed, regularize
+from cmpc_tf2.losses import SummedCrossEntropy, is_decayed, regularize
+from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
 from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, is_doubled, polynomial_schedule
 from cmpc_tf2.trainer import Trainer
 from convert_tf1_ckpt import convert, main

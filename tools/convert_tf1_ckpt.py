@@ -1,4 +1,4 @@
-"""Converts TensorFlow 1 checkpoints of CMPC to Keras models, and back.
+"""Converts TensorFlow 1 checkpoints of CMPC and its ancestors to Keras models, and back.
 
 Every variable of the checkpoint must have a place in the model and the other way round: a name too many, too few or
 of another shape stops the conversion before anything is written.
@@ -7,7 +7,6 @@ of another shape stops the conversion before anything is written.
 import argparse
 import collections
 import dataclasses
-import functools
 import math
 import os
 import re
@@ -23,11 +22,10 @@ for folder in map(str, (TOOLS, TOOLS.parent)):
         sys.path.insert(0, folder)
 
 from cmpc_tf2.cli import run_command  # noqa: E402
-from cmpc_tf2.config import MUTAN_HEADS, BackboneConfig, ModelConfig  # noqa: E402
+from cmpc_tf2.config import MUTAN_HEADS  # noqa: E402
 from cmpc_tf2.errors import InputError  # noqa: E402
 from cmpc_tf2.files import require_writable, write_json  # noqa: E402
-from cmpc_video_tf2.config import VideoModelConfig  # noqa: E402
-from tf1_checkpoint import TF1Checkpoint, first_line, infer_config  # noqa: E402
+from tf1_checkpoint import TF1Checkpoint, first_line, infer_config, infer_kind  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,32 +33,37 @@ class ModelKind:
     """What the converter knows of a kind of model.
 
     Attributes:
-        name: In the report.
-        build: Makes a model of a configuration.
+        model_type: Its class.
         pairs: Lists the variables of a configuration.
         ignored: Which others may be there, and why.
+        step: The variable that counts training steps.
     """
 
-    name: str
-    build: Callable
+    model_type: type
     pairs: Callable
     ignored: tuple
+    step: str
 
 
-def kind_of(config: ModelConfig | VideoModelConfig | BackboneConfig) -> ModelKind:
-    """The kind of model that a configuration describes."""
+def model_kinds() -> dict[str, ModelKind]:
+    """All kinds of models, by their names in reports."""
     import tf1_name_map as names
     from cmpc_tf2.models.backbone import DeepLabResNet
     from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_tf2.models.lstm_baseline import LSTMBaseline
+    from cmpc_tf2.models.rmi import RMI
+    from cmpc_tf2.models.rrn import RRN
     from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 
-    if isinstance(config, BackboneConfig):
-        build = functools.partial(DeepLabResNet, name="backbone")
-        return ModelKind("backbone", build, names.backbone_pairs, names.IGNORED_IN_BACKBONE)
-    if isinstance(config, VideoModelConfig):
-        build = functools.partial(CMPCVideo, name="cmpc_video")
-        return ModelKind("cmpc_video", build, names.video_pairs, names.IGNORED_IN_CMPC)
-    return ModelKind("cmpc", functools.partial(CMPC, name="cmpc"), names.cmpc_pairs, names.IGNORED_IN_CMPC)
+    ancestor = names.IGNORED_IN_ANCESTORS, names.ANCESTOR_STEP
+    return {
+        "cmpc": ModelKind(CMPC, names.cmpc_pairs, names.IGNORED_IN_CMPC, names.STEP),
+        "cmpc_video": ModelKind(CMPCVideo, names.video_pairs, names.IGNORED_IN_CMPC, names.STEP),
+        "rrn": ModelKind(RRN, names.rrn_pairs, *ancestor),
+        "rmi": ModelKind(RMI, names.rmi_pairs, *ancestor),
+        "lstm": ModelKind(LSTMBaseline, names.lstm_pairs, *ancestor),
+        "backbone": ModelKind(DeepLabResNet, names.backbone_pairs, names.IGNORED_IN_BACKBONE, names.STEP),
+    }
 
 
 def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimizer_file: str | None = None) -> dict:
@@ -85,44 +88,47 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
 
     from cmpc_tf2.checkpoints import require_model_path, save_model
     from cmpc_tf2.data.text import Vocabulary
-    from tf1_name_map import STEP
 
     require_model_path(output)
     checkpoint = TF1Checkpoint(prefix)
-    config = infer_config(checkpoint)
-    kind = kind_of(config)
+    kind_name = infer_kind(checkpoint)
+    config, kind = infer_config(checkpoint, kind_name), model_kinds()[kind_name]
     options = {}
     if vocabulary_file:
-        if kind.name == "backbone":
+        if kind_name == "backbone":
             raise InputError("--vocabulary: a bare backbone has no vocabulary")
         options["vocabulary"] = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
     pairs, ignored_patterns = kind.pairs(config), kind.ignored
-    model = kind.build(config, **options)
+    model = kind.model_type(config, name=kind_name, **options)
     variables = {variable.path: variable for variable in model.variables}
 
-    known = {pair.tf1 for pair in pairs}
+    factors = {pair.factor: pair.keras for pair in pairs if pair.factor}
+    known = {pair.tf1 for pair in pairs} | set(factors)
     ignored, unexpected = [], []
     for name in sorted(set(checkpoint.shapes) - known):
         reason = _why_ignored(name, known, ignored_patterns)
         (unexpected.append(name) if reason is None else ignored.append({"tf1": name, "why": reason}))
-    missing = [pair.tf1 for pair in pairs if pair.tf1 not in checkpoint.shapes]
+    missing = [tf1 for tf1 in [*(pair.tf1 for pair in pairs), *factors] if tf1 not in checkpoint.shapes]
     misshapen = [
         (pair.tf1, checkpoint.shapes[pair.tf1], expected)
         for pair in pairs
         if pair.tf1 in checkpoint.shapes
         and checkpoint.shapes[pair.tf1] != (expected := tf1_shape(pair, variables[pair.keras].shape))
     ]
+    misshapen += [(f, checkpoint.shapes[f], (1,)) for f in factors if checkpoint.shapes.get(f, (1,)) != (1,)]
     not_float = [name for name in known & set(checkpoint.dtypes) if checkpoint.dtypes[name] is not np.float32]
-    step = checkpoint.read_step(STEP) if STEP in checkpoint.shapes else None
+    step = checkpoint.read_step(kind.step) if kind.step in checkpoint.shapes else None
     _raise_if_any(prefix, missing, unexpected, misshapen, not_float)
 
     used = set()
     if optimizer_file:
-        state, used = read_optimizer(checkpoint, pairs, variables, step)
+        state, used = read_optimizer(checkpoint, pairs, variables, kind.step, step)
         ignored = [entry for entry in ignored if entry["tf1"] not in used]
     for path, group in _by_weight(pairs).items():
         variable = variables[path]
         value = _read_weight(checkpoint, [pair.tf1 for pair in group], variable.shape)
+        if group[0].factor:
+            value = value / checkpoint.read(group[0].factor)
         if not np.isfinite(value).all():
             raise InputError(f"{prefix}: {group[0].tf1} holds values that are not finite; nothing was written")
         variable.assign(value)
@@ -131,10 +137,11 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     if optimizer_file:
         state.save(optimizer_file)
     return {
-        "model": kind.name,
+        "model": kind_name,
         "config": config.to_dict(),
         "converted": [
-            {"tf1": pair.tf1, "keras": pair.keras, "shape": list(checkpoint.shapes[pair.tf1])} for pair in pairs
+            {"tf1": tf1, "keras": path, "shape": list(checkpoint.shapes[tf1])}
+            for tf1, path in [*((pair.tf1, pair.keras) for pair in pairs), *factors.items()]
         ],
         "ignored": ignored,
         "missing": [],
@@ -144,13 +151,14 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     }
 
 
-def read_optimizer(checkpoint: TF1Checkpoint, pairs: list, variables: dict, step: int | None):
+def read_optimizer(checkpoint: TF1Checkpoint, pairs: list, variables: dict, step_name: str, step: int | None):
     """What Adam was doing in a training checkpoint.
 
     Args:
         checkpoint: The checkpoint.
         pairs: Its variables and their places in the Keras model (`cmpc_pairs`).
         variables: The model's variables by path.
+        step_name: The variable that counts steps.
         step: The step it was written after.
 
     Returns:
@@ -163,11 +171,11 @@ def read_optimizer(checkpoint: TF1Checkpoint, pairs: list, variables: dict, step
 
     from cmpc_tf2.checkpoints import OptimizerState
     from cmpc_tf2.optimization import BETA_1, BETA_2
-    from tf1_name_map import BETA_1_POWER, BETA_2_POWER, STEP, slot_names
+    from tf1_name_map import BETA_1_POWER, BETA_2_POWER, slot_names
 
     names = {pair.tf1: slot_names(pair.tf1) for pair in pairs}
     groups = {path: group for path, group in _by_weight(pairs).items() if names[group[0].tf1][0] in checkpoint.shapes}
-    used = {STEP, BETA_1_POWER, BETA_2_POWER}
+    used = {step_name, BETA_1_POWER, BETA_2_POWER}
     used |= {slot for group in groups.values() for pair in group for slot in names[pair.tf1]}
     missing = sorted(used - set(checkpoint.shapes))
     if not groups or missing:
@@ -214,34 +222,33 @@ def convert_back(model_file: str, prefix: str) -> int:
     import tensorflow as tf
 
     from cmpc_tf2.checkpoints import load_kind
-    from cmpc_tf2.models.backbone import DeepLabResNet
-    from cmpc_tf2.models.cmpc import CMPC
-    from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+    from tf1_name_map import unused_variables
 
     target = Path(prefix)
     if not target.name or target.is_dir():
         raise InputError(f"{prefix}: expected a prefix, the path of the checkpoint's files without .index")
     for suffix in (".index", ".data-00000-of-00001"):
         require_writable(f"{prefix}{suffix}", others=[model_file])
-    model = load_kind(model_file, CMPC, CMPCVideo, DeepLabResNet)
+    kinds = model_kinds().values()
+    model = load_kind(model_file, *(kind.model_type for kind in kinds))
     if getattr(model.config, "without", ()):
         raise InputError(f"{model_file}: the original has no model without {' and '.join(model.config.without)}")
-    pairs = kind_of(model.config).pairs(model.config)
+    pairs = next(kind for kind in kinds if kind.model_type is type(model)).pairs(model.config)
     variables = {variable.path: variable for variable in model.variables}
-    tensors = []
+    tensors = unused_variables(pairs, model.config)
     for pair in pairs:
         value = np.asarray(variables[pair.keras])
         if pair.head is not None:
             value = np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
-        tensors.append(np.ascontiguousarray(value).reshape(tf1_shape(pair, variables[pair.keras].shape)))
+        tensors[pair.tf1] = np.ascontiguousarray(value).reshape(tf1_shape(pair, variables[pair.keras].shape))
 
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         tf.raw_ops.SaveV2(
             prefix=str(folder / target.name),
-            tensor_names=[pair.tf1 for pair in pairs],
-            shape_and_slices=[""] * len(pairs),
-            tensors=tensors,
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=list(tensors.values()),
         )
     except tf.errors.OpError as error:
         raise InputError(f"{prefix}: cannot be written: {first_line(error)}") from error
@@ -250,7 +257,7 @@ def convert_back(model_file: str, prefix: str) -> int:
             os.replace(folder / f"{target.name}{suffix}", f"{prefix}{suffix}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    return len(pairs)
+    return len(tensors)
 
 
 def tf1_shape(pair, keras_shape: tuple) -> tuple:

@@ -5,7 +5,7 @@ import math
 import re
 from pathlib import Path
 
-from cmpc_tf2.config import LEVELS, OUTPUT_STRIDE, BackboneConfig, ModelConfig
+from cmpc_tf2.config import LEVELS, OUTPUT_STRIDE, BackboneConfig, ModelConfig, ReferringConfig
 from cmpc_tf2.errors import InputError
 from cmpc_video_tf2.config import VideoModelConfig
 
@@ -75,23 +75,46 @@ class TF1Checkpoint:
         return int(value)
 
 
-def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | VideoModelConfig | BackboneConfig:
-    """Reads off the variables' names and shapes which model this is and how large.
+# What only one model has; the first that fits tells which it is.
+_SIGNS = (
+    ("cmpc_video", r"text_objseg/tg_.+"),
+    ("cmpc", r"text_objseg/(words_parse_[12]|vis_trans_c[345]_head\d)/DW"),
+    ("rmi", r"text_objseg/RNN/ALSTM/.+"),
+    ("rrn", r"text_objseg/mlp0/(DW|biases)"),
+    ("lstm", r"text_objseg/conv1/(DW|biases)"),
+    ("backbone", r"conv1/weights"),
+)
+
+
+def infer_kind(checkpoint: TF1Checkpoint) -> str:
+    """Reads off the variables' names which model this is: `cmpc`, `cmpc_video`, `rrn`, `rmi`, `lstm` or `backbone`.
 
     Raises:
-        InputError: It is no model or backbone of CMPC.
+        InputError: It is none of them.
+    """
+    names = checkpoint.shapes
+    for kind, sign in _SIGNS:
+        if any(re.fullmatch(sign, name) for name in names):
+            if kind == "backbone" and any(name.startswith("text_objseg/") for name in names):
+                break
+            return kind
+    examples = ", ".join(sorted(names)[:3])
+    raise InputError(
+        f"{checkpoint.prefix}: not a checkpoint of CMPC, RRN, RMI, the LSTM baseline or a backbone: none of its "
+        f"{len(names)} variables is theirs (it has {examples}, ...)"
+    )
+
+
+def infer_config(checkpoint: TF1Checkpoint, kind: str) -> ReferringConfig | BackboneConfig:
+    """Reads off the variables' shapes how large a model is.
+
+    Args:
+        checkpoint: The checkpoint.
+        kind: As `infer_kind` gives it.
     """
     shapes = checkpoint.shapes
-    if not any(re.fullmatch(r"text_objseg/(words_parse_[12]|vis_trans_c[345]_head\d)/DW", name) for name in shapes):
-        if "conv1/weights" in shapes and not any(name.startswith("text_objseg/") for name in shapes):
-            return _infer_backbone(shapes)
-        examples = ", ".join(sorted(shapes)[:3])
-        raise InputError(
-            f"{checkpoint.prefix}: not a checkpoint of CMPC or of its backbone: none of its {len(shapes)} variables "
-            f"is CMPC's (it has {examples}, ...)"
-        )
-
-    default = ModelConfig()
+    if kind == "backbone":
+        return _infer_backbone(shapes)
 
     def size(names, axis, fallback):
         """The most frequent size along `axis` among variables that should agree, so that one bad shape stands out."""
@@ -100,10 +123,22 @@ def infer_config(checkpoint: TF1Checkpoint) -> ModelConfig | VideoModelConfig | 
 
     scope = "text_objseg"
     peepholes = [f"{scope}/rnn/conv_lstm_cell/W_c{gate}" for gate in "ifo"]
+    if kind in ("rrn", "rmi", "lstm"):
+        default = ReferringConfig()
+        fused = {"rrn": ["fusion/DW"], "lstm": ["conv1/DW"], "rmi": ["conv2/DW"]}[kind]
+        visual = {"rrn": "mlp0", "lstm": "conv0", "rmi": "conv0"}[kind]
+        return ReferringConfig(
+            image_size=size(peepholes, 0, default.grid_size) * OUTPUT_STRIDE,
+            vocabulary_size=size([f"{scope}/embedding"], 0, default.vocabulary_size),
+            embedding_dim=size([f"{scope}/embedding"], 1, default.embedding_dim),
+            feature_dim=size([f"{scope}/{visual}/biases"], 0, default.feature_dim),
+            fusion_dim=size([f"{scope}/{name}" for name in fused], 2 if kind == "rmi" else 3, default.fusion_dim),
+            backbone=_infer_backbone(shapes) if kind == "rrn" else _infer_deeplab(shapes),
+        )
+    default = ModelConfig()
     feature_dim = size([f"{scope}/{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim)
     lstm_inputs = size([f"{scope}/RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"], 0, 0)
-    is_video = any(name.startswith(f"{scope}/tg_") for name in shapes)
-    return (VideoModelConfig if is_video else ModelConfig)(
+    return (VideoModelConfig if kind == "cmpc_video" else ModelConfig)(
         image_size=size(peepholes, 0, default.grid_size) * OUTPUT_STRIDE,
         vocabulary_size=size([f"{scope}/Variable"], 0, default.vocabulary_size),
         embedding_dim=size([f"{scope}/Variable"], 1, max(1, lstm_inputs - feature_dim)),
@@ -123,6 +158,19 @@ def _infer_backbone(shapes: dict) -> BackboneConfig:
         depths.append(max(counts, default=default))
     stem = shapes.get("conv1/weights", ())
     return BackboneConfig(width=stem[3] if len(stem) == 4 else BackboneConfig().width, depths=tuple(depths))
+
+
+def _infer_deeplab(shapes: dict) -> BackboneConfig:
+    default = BackboneConfig()
+    units = collections.defaultdict(set)
+    for name in shapes:
+        if match := re.match(r"DeepLab/group_(\d)_(\d+)/", name):
+            units[int(match[1])].add(int(match[2]))
+    depths = [
+        max(units[stage], default=depth - 1) + 1 for stage, depth in zip((2, 3, 4, 5), default.depths, strict=True)
+    ]
+    stem = shapes.get("DeepLab/group_1/conv1/DW", ())
+    return BackboneConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
 
 
 def _prefix_hint(prefix: str) -> str:

@@ -6,11 +6,14 @@ Left: names in the checkpoints of CMPC-Refseg (commit 094639b). Right: `Variable
 import dataclasses
 import re
 
-from cmpc_tf2.config import LEVELS, MUTAN_HEADS, BackboneConfig, ModelConfig
+import numpy as np
+
+from cmpc_tf2.config import LEVELS, MUTAN_HEADS, BackboneConfig, ModelConfig, ReferringConfig
 from cmpc_tf2.models.backbone import bottleneck_names, convolution_and_norm
 
 SCOPE = "text_objseg"
 STEP = f"{SCOPE}/Variable_1"
+ANCESTOR_STEP = f"{SCOPE}/Variable"
 BETA_1_POWER, BETA_2_POWER = f"{SCOPE}/beta1_power", f"{SCOPE}/beta2_power"
 
 
@@ -23,20 +26,31 @@ class Pair:
         keras: Path of the weight.
         head: If the weight holds several variables side by side (the heads of MUTAN), the index of this one's block
             of columns.
+        factor: Name of another variable that this one is divided by (Caffe's running sums of batch norm).
     """
 
     tf1: str
     keras: str
     head: int | None = None
+    factor: str | None = None
 
 
 # Variables that are read past: a pattern for the whole name, and why.
-IGNORED_IN_CMPC = (
-    (re.escape(STEP), "the training step; reported as `step`"),
+_ADAM = (
     (rf"{SCOPE}/beta[12]_power", "Adam's running power, not a weight"),
     (rf"{SCOPE}/(?P<base>.+)/Adam(_1)?", "Adam slot, not a weight"),
 )
+IGNORED_IN_CMPC = (
+    (re.escape(STEP), "the training step; reported as `step`"),
+    *_ADAM,
+)
 IGNORED_IN_BACKBONE = ((r"fc1_voc12_c[0-3]/(weights|biases)", "DeepLab's own classifier, which CMPC does not use"),)
+
+IGNORED_IN_ANCESTORS = (
+    (re.escape(ANCESTOR_STEP), "the training step; reported as `step`"),
+    *_ADAM,
+    (r"DeepLab/fc1_voc12/conv[0-3]/(DW|biases)", "DeepLab's own classifier, which feeds nothing"),
+)
 
 # Layers with a kernel and biases: (TF1 scope, Keras layer), per level or exchange.
 _PER_LEVEL = (
@@ -110,13 +124,8 @@ def backbone_pairs(config: BackboneConfig) -> list[Pair]:
 
 def cmpc_pairs(config: ModelConfig) -> list[Pair]:
     """The 735 variables of CMPC-I (fewer with a smaller backbone)."""
-    lstm = f"{SCOPE}/RNN/multi_rnn_cell/cell_0/basic_lstm_cell"
     pairs = backbone_pairs(config.backbone)
-    pairs += [
-        Pair(f"{SCOPE}/Variable", "text_encoder/embedding"),
-        Pair(f"{lstm}/kernel", "text_encoder/lstm/kernel"),
-        Pair(f"{lstm}/bias", "text_encoder/lstm/bias"),
-    ]
+    pairs += [Pair(f"{SCOPE}/Variable", "text_encoder/embedding"), *_lstm("RNN", "text_encoder/lstm")]
     pairs += _layer("words_parse_1", "word_parser/hidden") + _layer("words_parse_2", "word_parser/types")
     for level in LEVELS:
         for tf1, keras in _PER_LEVEL:
@@ -132,11 +141,7 @@ def cmpc_pairs(config: ModelConfig) -> list[Pair]:
             for tf1, keras in _PER_EXCHANGE:
                 keras = keras.format(exchange=exchange, first=first, second=second)
                 pairs += _layer(tf1.format(tag=tag), keras)
-    for tf1, keras in _CONV_LSTM:
-        pairs.append(Pair(f"{SCOPE}/rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}"))
-    for tf1, keras in _CONV_LSTM_NORMS:
-        pairs += _norm(f"rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}")
-    return pairs + _layer("score", "score")
+    return pairs + _conv_lstm() + _layer("score", "score")
 
 
 def video_pairs(config: ModelConfig) -> list[Pair]:
@@ -150,9 +155,80 @@ def video_pairs(config: ModelConfig) -> list[Pair]:
     return pairs
 
 
+def rrn_pairs(config: ReferringConfig) -> list[Pair]:
+    """The variables of RRN."""
+    pairs = [*backbone_pairs(config.backbone), *_ancestor_words("RNN")]
+    pairs += _layer("mlp0", "visual") + _layer("fusion", "fusion")
+    for level in LEVELS:
+        pairs += _layer(f"{level}_lateral", f"lateral_{level}")
+    return pairs + _conv_lstm() + _layer("score", "score")
+
+
+def lstm_pairs(config: ReferringConfig) -> list[Pair]:
+    """The variables of the LSTM baseline."""
+    pairs = [*deeplab_pairs(config.backbone), *_ancestor_words("RNN")]
+    return pairs + _layer("conv0", "visual") + _layer("conv1", "fusion") + _layer("conv2", "score")
+
+
+def rmi_pairs(config: ReferringConfig) -> list[Pair]:
+    """The variables of RMI."""
+    pairs = [*deeplab_pairs(config.backbone), *_ancestor_words("RNN/WLSTM")]
+    pairs += _lstm("RNN/ALSTM", "multimodal_lstm")
+    return pairs + _layer("conv0", "visual") + _layer("conv2", "score")
+
+
+def deeplab_pairs(config: BackboneConfig) -> list[Pair]:
+    """The backbone of RMI and the LSTM baseline: the same network under other names, with Caffe's batch norm."""
+    pairs = _deeplab_layer("group_1/conv1", "group_1/bn_conv1", "conv1")
+    for stage, depth in zip((2, 3, 4, 5), config.depths, strict=True):
+        for index, name in enumerate(bottleneck_names(stage, depth)):
+            blocks = {"block_1": "2a", "block_2": "2b", "block_3": "2c"} | ({} if index else {"block_add": "1"})
+            for block, branch in blocks.items():
+                scope = f"group_{stage}_{index}/{block}"
+                pairs += _deeplab_layer(f"{scope}/conv", f"{scope}/bn", f"{name}_branch{branch}")
+    return pairs
+
+
+def unused_variables(pairs: list[Pair], config: ReferringConfig | BackboneConfig) -> dict[str, np.ndarray]:
+    """What an original restores beside the weights: factors of 1, and a classifier that feeds nothing."""
+    found = {pair.factor: np.ones(1, np.float32) for pair in pairs if pair.factor}
+    if found:
+        for number in range(4):
+            scope = f"DeepLab/fc1_voc12/conv{number}"
+            found[f"{scope}/DW"] = np.zeros((3, 3, config.backbone.stage_filters(5), 21), np.float32)
+            found[f"{scope}/biases"] = np.zeros(21, np.float32)
+    return found
+
+
 def slot_names(tf1: str) -> tuple[str, str]:
     """Adam's first and second moment of a variable."""
     return f"{SCOPE}/{tf1}/Adam", f"{SCOPE}/{tf1}/Adam_1"
+
+
+def _ancestor_words(scope: str) -> list[Pair]:
+    return [Pair(f"{SCOPE}/embedding", "text_encoder/embedding"), *_lstm(scope, "text_encoder/lstm")]
+
+
+def _lstm(tf1: str, keras: str) -> list[Pair]:
+    cell = f"{SCOPE}/{tf1}/multi_rnn_cell/cell_0/basic_lstm_cell"
+    return [Pair(f"{cell}/{p}", f"{keras}/{p}") for p in ("kernel", "bias")]
+
+
+def _deeplab_layer(convolution: str, norm: str, suffix: str) -> list[Pair]:
+    keras_convolution, keras_norm = convolution_and_norm(suffix)
+    factor = f"DeepLab/{norm}/factor"
+    return [
+        Pair(f"DeepLab/{convolution}/DW", f"{keras_convolution}/kernel"),
+        *(Pair(f"DeepLab/{norm}/{p}", f"{keras_norm}/{p}") for p in ("beta", "gamma")),
+        *(Pair(f"DeepLab/{norm}/{p}", f"{keras_norm}/moving_{p}", factor=factor) for p in ("mean", "variance")),
+    ]
+
+
+def _conv_lstm() -> list[Pair]:
+    pairs = [Pair(f"{SCOPE}/rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}") for tf1, keras in _CONV_LSTM]
+    for tf1, keras in _CONV_LSTM_NORMS:
+        pairs += _norm(f"rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}")
+    return pairs
 
 
 def _layer(tf1: str, keras: str, head: int | None = None) -> list[Pair]:

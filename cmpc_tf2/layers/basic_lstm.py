@@ -5,6 +5,15 @@ from keras import ops
 
 from cmpc_tf2.config import PACKAGE
 
+FORGET_BIAS = 1.0
+
+
+def lstm_cell(gates, c):
+    """One step of `BasicLSTM` from the sums of its gates, `(..., 4 * units)`, and c: the next c and h."""
+    i, j, f, o = ops.split(gates, 4, axis=-1)
+    c = c * ops.sigmoid(f + FORGET_BIAS) + ops.sigmoid(i) * ops.tanh(j)
+    return c, ops.sigmoid(o) * ops.tanh(c)
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class BasicLSTM(keras.layers.Layer):
@@ -34,8 +43,6 @@ class BasicLSTM(keras.layers.Layer):
         `(B, T, units)`.
     """
 
-    FORGET_BIAS = 1.0
-
     def __init__(self, units: int, **kwargs):
         super().__init__(**kwargs)
         self.units = units
@@ -56,9 +63,7 @@ class BasicLSTM(keras.layers.Layer):
         for step in range(x.shape[1]):
 
             def read(gates=from_input[:, step], word_here=is_word[:, step, None], c=c, h=h):
-                i, j, f, o = ops.split(gates + ops.matmul(h, state_kernel), 4, axis=-1)
-                new_c = c * ops.sigmoid(f + self.FORGET_BIAS) + ops.sigmoid(i) * ops.tanh(j)
-                new_h = ops.sigmoid(o) * ops.tanh(new_c)
+                new_c, new_h = lstm_cell(gates + ops.matmul(h, state_kernel), c)
                 return ops.where(word_here, new_c, c), ops.where(word_here, new_h, h)
 
             # Where no sentence of the batch has a word yet, the product, bound by reading the kernel, is not computed.

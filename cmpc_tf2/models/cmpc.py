@@ -10,18 +10,19 @@ from cmpc_tf2.layers.cell_dense import CellDense
 from cmpc_tf2.layers.conv_lstm import PeepholeConvLSTM
 from cmpc_tf2.layers.normalization import L2Normalize
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
-from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
+from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.exchange import TextGuidedExchange
 from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
 from cmpc_tf2.models.mutan import MutanFusion, MutanVisual
-from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.models.referring_model import ReferringModel, build_image_encoder
 from cmpc_tf2.models.relation_graph import RelationGraph
 
 EXCHANGE_ROUNDS = 2
 # What comes after the fusion of each level is computed in float32 in every precision: a tenth of the arithmetic, whose
 # rounding would move three times as many pixels across the threshold as that of all the rest.
 EXACT = "float32"
+LOSS_WEIGHTS = {"mask_logits": 0.7, "mask_logits_c5": 0.1, "mask_logits_c4": 0.1, "mask_logits_c3": 0.1}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -59,6 +60,8 @@ class CMPC(ReferringModel):
     """
 
     title = "a CMPC model"
+    # The final mask counts most; the side outputs of the three levels keep each of them useful by itself.
+    loss_weights: ClassVar = LOSS_WEIGHTS
     stages: ClassVar = {"entities": "mutan", "relations": "relation_graph"}
 
     def __init__(self, config: ModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
@@ -68,15 +71,8 @@ class CMPC(ReferringModel):
         backbone = DeepLabResNet(config.backbone, name="backbone")
         projection = build_visual_projection(config)
         decoder = build_expression_decoder(config)
-        image = keras.Input((config.image_size, config.image_size, 3), name="image")
-        encoder = keras.Model(image, projection(backbone(image)), name="image_encoder")
+        encoder = build_image_encoder(backbone, projection, config.image_size)
         super().__init__(encoder, decoder, config, vocabulary, **kwargs)
-
-    def inference_encoder(self) -> keras.Model:
-        backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
-        image = keras.Input(self.image_encoder.input_shape[1:], name="image")
-        features = self.image_encoder.get_layer("visual_projection")(backbone(image))
-        return keras.Model(image, features, name="image_encoder")
 
 
 def build_visual_projection(config: ModelConfig, with_laterals: bool = False) -> keras.Model:

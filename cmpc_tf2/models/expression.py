@@ -43,7 +43,7 @@ class ParsedExpression:
 def parse_expression(token_ids, config: ModelConfig) -> ParsedExpression:
     """Reads and parses token ids, int32 `(B, T)`."""
     encoder = TextEncoder(config.vocabulary_size, config.embedding_dim, config.feature_dim, name="text_encoder")
-    words, is_word = encoder(token_ids)
+    words, is_word, _ = encoder(token_ids)
     if "word_types" in config.without:  # Every word is everything.
         type_probs = ops.ones_like(words[:, :, : len(config.word_types)])
     else:

@@ -7,6 +7,7 @@ import keras
 from keras import ops
 
 from cmpc_tf2.config import LEVELS
+from cmpc_tf2.models.backbone import fold_batch_norm
 
 
 class ReferringModel(keras.Model):
@@ -21,6 +22,8 @@ class ReferringModel(keras.Model):
 
     # What to call such a model in messages.
     title: str
+    # The outputs that training looks at, and how much each counts. A coarse one is held to a mask of its own size.
+    loss_weights: ClassVar[dict[str, float]]
     # Stages of the reasoning, in order, and the layers of the decoder whose outputs they are: one for each level.
     stages: ClassVar[dict[str, str]] = {}
 
@@ -36,7 +39,8 @@ class ReferringModel(keras.Model):
 
     def inference_encoder(self) -> keras.Model:
         """The encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
-        raise NotImplementedError
+        backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
+        return build_image_encoder(backbone, self.image_encoder.get_layer("visual_projection"), self.config.image_size)
 
     def explaining_decoder(self) -> keras.Model:
         """The decoder with a look inside, where the model has what is asked for.
@@ -77,3 +81,10 @@ class ReferringModel(keras.Model):
 
     def get_config(self):
         return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}
+
+
+def build_image_encoder(backbone: keras.Model, projection: keras.Model, image_size: int) -> keras.Model:
+    """Pictures to what a projection makes of those taps of the backbone that it asks for."""
+    image = keras.Input((image_size, image_size, 3), name="image")
+    taps = backbone(image)
+    return keras.Model(image, projection({level: taps[level] for level in projection.input}), name="image_encoder")

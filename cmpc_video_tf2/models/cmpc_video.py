@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, WordType
 from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
-from cmpc_tf2.models.cmpc import build_visual_projection, segment
+from cmpc_tf2.models.cmpc import LOSS_WEIGHTS, build_visual_projection, segment
 from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
 from cmpc_tf2.models.mutan import MutanFusion
@@ -43,6 +43,7 @@ class CMPCVideo(ReferringModel):
     """
 
     title = "a CMPC-V (video) model"
+    loss_weights: ClassVar = LOSS_WEIGHTS
     stages: ClassVar = {"entities": "annotated", "relations": "relation_graph", "actions": "temporal_context"}
 
     def __init__(self, config: VideoModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):

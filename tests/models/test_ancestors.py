@@ -1,0 +1,140 @@
+"""RRN, RMI and the LSTM baseline against the originals' numbers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cmpc_tf2.checkpoints import load_kind
+from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.models.lstm_baseline import LSTMBaseline
+from cmpc_tf2.models.rmi import RMI
+from cmpc_tf2.models.rrn import RRN
+from cmpc_tf2.trainer import Trainer
+from convert_tf1_ckpt import convert, main
+from original import GOLDEN, checkpoint_values, write_checkpoint
+
+KINDS = {"rrn": RRN, "rmi": RMI, "lstm": LSTMBaseline}
+SAMPLES = range(3)
+STEPS = 6
+
+
+class Converted:
+    """A golden, the checkpoint behind it, and the model made from that."""
+
+    def __init__(self, kind: str, folder):
+        self.kind = kind
+        self.golden = dict(np.load(GOLDEN / f"{kind}_tiny.npz"))
+        self.values = checkpoint_values(f"{kind}_tiny")
+        self.prefix, self.file = str(folder / "tiny.tfmodel"), folder / "tiny.keras"
+        write_checkpoint(self.prefix, self.values)
+        self.report = convert(self.prefix, str(self.file))
+        self.model = self.load()
+
+    def load(self):
+        model = load_kind(self.file, KINDS[self.kind])
+        # RMI and the baseline have no weights that tell the size of the pictures.
+        return model if model.config.image_size == 64 else model.at_size(64)
+
+    def inputs(self, *samples) -> dict:
+        return {
+            "image": subtract_mean(np.stack([self.golden[f"{k}/image"] for k in samples])),
+            "token_ids": np.stack([self.golden[f"{k}/words"] for k in samples]).astype("int32"),
+        }
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def converted(request, tmp_path_factory):
+    return Converted(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def coarse(model, inputs: dict) -> np.ndarray:
+    """The logits of the cells, which the originals call `pred`."""
+    decoder = model.expression_decoder
+    score = keras.Model(decoder.input, decoder.get_layer("score").output)
+    features = model.image_encoder(inputs["image"])
+    return np.asarray(score({**features, "token_ids": tf.constant(inputs["token_ids"])}))
+
+
+def test_alone(converted):
+    for sample in SAMPLES:
+        inputs = converted.inputs(sample)
+        found = converted.model(inputs)["mask_logits"]
+        np.testing.assert_allclose(found[0], converted.golden[f"{sample}/up"], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(
+            coarse(converted.model, inputs)[0], converted.golden[f"{sample}/pred"], rtol=0, atol=1e-5
+        )
+
+
+def test_in_one_batch(converted):
+    found = converted.model(converted.inputs(*SAMPLES))["mask_logits"]
+    for sample in SAMPLES:
+        np.testing.assert_allclose(found[sample], converted.golden[f"{sample}/up"], rtol=0, atol=1e-5)
+
+
+def test_one_picture_serves_all_sentences(converted):
+    inputs = converted.inputs(*SAMPLES)
+    features = converted.model.inference_encoder()(inputs["image"][:1])
+    decoder = converted.model.expression_decoder
+    found = decoder({**features, "token_ids": tf.constant(inputs["token_ids"])})["mask_logits"]
+    expected = converted.model({**inputs, "image": np.repeat(inputs["image"][:1], 3, axis=0)})["mask_logits"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(found[0], converted.golden["0/up"], rtol=0, atol=1e-5)
+
+
+def test_six_steps(converted):
+    """Losses, rates and the prediction at the end, through the trainer."""
+    decay_steps = 800_000 if converted.kind == "rrn" else 750_000
+    model = converted.load()
+    trainer = Trainer(model, TrainConfig("unc", "train", decay_steps=decay_steps))
+    expected = converted.golden["train/trajectory"]
+    assert list(converted.golden["train/columns"]) == ["loss", "l2", "total", "learning_rate"]
+    for step in range(STEPS):
+        mask = converted.golden[f"{step % 3}/mask"][None, ..., None]
+        inputs = {name: tf.constant(value) for name, value in converted.inputs(step % 3).items()}
+        rate, decay = float(trainer.adam.learning_rate), float(tf.add_n(trainer.losses))
+        trainer.reset_metrics()
+        total = float(trainer.train_step((inputs, tf.constant(mask, tf.float32)))["loss"])
+        np.testing.assert_allclose([total - decay, decay, total], expected[step, :3], rtol=1e-5)
+        np.testing.assert_allclose(rate, expected[step, 3], rtol=2e-7)
+    trained = coarse(model, converted.inputs(0))
+    np.testing.assert_allclose(trained[0], converted.golden["train/pred_end"], rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
+def test_back_and_forth(converted, tmp_path):
+    """Equal bytes where no batch norm was folded; equal outputs everywhere."""
+    prefix = str(tmp_path / "back.tfmodel")
+    assert main(["--to-tf1", "--model", str(converted.file), "--output", prefix]) == 0
+    reader = tf.train.load_checkpoint(prefix)
+    names = set(reader.get_variable_to_shape_map())
+    weights = {n for n in converted.values if "/Adam" not in n and converted.values[n].shape != ()}
+    assert names == weights
+    folded = ("mean", "variance", "factor")
+    for name in names:
+        last, unused = name.rsplit("/", 1)[-1], "fc1_voc12" in name
+        if unused or (name.startswith("DeepLab/") and last in folded):
+            continue
+        np.testing.assert_array_equal(reader.get_tensor(name), converted.values[name], err_msg=name)
+    again = tmp_path / "again.keras"
+    convert(prefix, str(again))
+    other = load_kind(again, KINDS[converted.kind]).at_size(64)
+    inputs = converted.inputs(0)
+    np.testing.assert_array_equal(other(inputs)["mask_logits"], converted.model(inputs)["mask_logits"])
+
+
+def test_every_variable_is_accounted_for(converted):
+    report = converted.report
+    named = {entry["tf1"] for entry in report["converted"]} | {entry["tf1"] for entry in report["ignored"]}
+    assert named == set(converted.values)
+    assert report["model"] == converted.kind and report["step"] == 0
+
+
+def test_another_model_is_named(converted):
+    from cmpc_tf2.errors import InputError
+
+    for kind in KINDS.values():
+        if kind is not KINDS[converted.kind]:
+            with pytest.raises(InputError, match=f"expected {kind.title}, found"):
+                load_kind(converted.file, kind)
