@@ -14,21 +14,22 @@ import numpy as np
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing, require_writable
 from cmpc_tf2.models.backbone import DeepLabResNet
-from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.models.family import IMAGE_MODELS
+from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
 
 logger = logging.getLogger(__name__)
 
 # Whose commands and functions take which models.
 _PACKAGES = {
-    "CMPC": "`python -m cmpc_tf2`",
+    **{kind.__name__: "`python -m cmpc_tf2`" for kind in IMAGE_MODELS.values()},
     "CMPCVideo": "`python -m cmpc_video_tf2`",
     "DeepLabResNet": "`python -m cmpc_tf2 train --backbone`",
 }
 
 
-def load_model(path: str | os.PathLike) -> CMPC:
-    """Loads a CMPC model.
+def load_model(path: str | os.PathLike) -> ReferringModel:
+    """Loads a model of pictures: CMPC, RRN, RMI or the LSTM baseline, as the file says.
 
     Args:
         path: A `.keras` file made by `tools/convert_tf1_ckpt.py` or by `save_model`.
@@ -39,22 +40,22 @@ def load_model(path: str | os.PathLike) -> CMPC:
     Raises:
         InputError: The file is missing, damaged or something else.
     """
-    return load_kind(path, CMPC)
+    return load_kind(path, *IMAGE_MODELS.values())
 
 
 def load_for_inference(
-    path: str | os.PathLike, precision: str = "float32", image_size: int | None = None, kind: type = CMPC
-) -> keras.Model:
+    path: str | os.PathLike, precision: str = "float32", image_size: int | None = None, *kinds: type
+) -> ReferringModel:
     """As `load_model`, in the precision and for the size of picture that are asked for.
 
     Args:
         path: A `.keras` file.
         precision: What layers compute in and weights are kept in.
         image_size: Side of the pictures; None for that of the model's training.
-        kind: The class that is expected.
+        kinds: The classes that are expected; without any, those of pictures.
     """
     with computing_in(precision, weights=precision):
-        model = load_kind(path, kind)
+        model = load_kind(path, *(kinds or IMAGE_MODELS.values()))
         return model if image_size in (None, model.config.image_size) else model.at_size(image_size)
 
 
@@ -74,7 +75,8 @@ def load_kind(path: str | os.PathLike, *kinds: type) -> keras.Model:
         InputError: The file is missing, damaged or something else.
     """
     path = Path(path)
-    expectation = " or ".join(kind.title for kind in kinds)
+    *others, last = (kind.title for kind in kinds)
+    expectation = f"{', '.join(others)} or {last}" if others else last
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected a .keras file")
     if not path.is_file():
@@ -189,12 +191,12 @@ def save_training(folder: Path, step: int, model: keras.Model, optimizer: keras.
         shutil.rmtree(outdated)
 
 
-def load_training(folder: Path, kind: type = CMPC) -> tuple[int, keras.Model, OptimizerState]:
+def load_training(folder: Path, *kinds: type) -> tuple[int, keras.Model, OptimizerState]:
     """Reads the newest checkpoint of a run; if it is damaged, the one before it, with a warning.
 
     Args:
         folder: The run's checkpoints.
-        kind: The class of the model.
+        kinds: The classes that are expected.
 
     Returns:
         The step it was written after, the model, and the optimizer's state.
@@ -206,7 +208,7 @@ def load_training(folder: Path, kind: type = CMPC) -> tuple[int, keras.Model, Op
         shutil.rmtree(leftover, ignore_errors=True)
     for checkpoint in sorted(folder.glob("step-*"), reverse=True):
         try:
-            model = load_kind(checkpoint / "model.keras", kind)
+            model = load_kind(checkpoint / "model.keras", *kinds)
             state = OptimizerState.from_file(checkpoint / "optimizer.npz")
             return int(checkpoint.name.removeprefix("step-")), model, state
         except (InputError, ValueError) as error:

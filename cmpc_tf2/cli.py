@@ -119,6 +119,9 @@ def add_train(commands, task: Task):
     train.add_argument("-d", "--dataset", help=task.dataset_names())
     train.add_argument("-t", "--split", help="train, trainval")
     train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
+    train.add_argument(
+        "--model-name", choices=task.train_config.model_configs, help="of a new model (default: the first)"
+    )
     train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
     train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
     train.add_argument("--embeddings", type=Path, metavar="FILE.npy", help="start from these word vectors")
@@ -144,7 +147,7 @@ def add_train(commands, task: Task):
         choices=TRAIN_CHOICES["rate_scaling"],
         help="multiply the rate by the batch size, or its root (default: none)",
     )
-    train.add_argument("--decay-steps", type=int, help=f"until the rate is 0.00001 (default: {default['decay_steps']})")
+    train.add_argument("--decay-steps", type=int, help="until the rate is 0.00001 (default: as the model's original)")
     train.add_argument(
         "--finetune-backbone", action="store_true", help="train res3 to res5 too (the original's -conv5)"
     )

@@ -5,6 +5,7 @@ Nothing but the standard library is loaded, so that any command can read it at o
 
 import dataclasses
 import enum
+from typing import ClassVar
 
 from cmpc_tf2.errors import InputError
 
@@ -20,6 +21,8 @@ MUTAN_HEADS = 5
 LEVELS = ("c3", "c4", "c5")
 # Parts of the model that can be left out, to see what each of them earns.
 ABLATIONS = ("word_types", "relation_graph", "exchange")
+# Steps over which the learning rate falls, as the originals have them.
+DECAY_STEPS = {"cmpc": 800_000, "rrn": 800_000, "rmi": 750_000, "lstm": 750_000, "cmpc_video": 400_000}
 # What a model can be exported as.
 EXPORT_FORMATS = ("saved_model", "onnx", "tflite")
 # What settings of a training run can be.
@@ -152,8 +155,9 @@ class TrainConfig:
         dataset: Name of the dataset.
         split: Its train split.
         batch_root: Folder with `<dataset>/<split>_batch/`.
+        model_name: Which model, of `model_configs`; None for the first of them, or for what `start_model` is.
         model: Sizes of the model.
-        start_model: A CMPC model to start from; then `model` is its sizes.
+        start_model: A model to start from; then `model` is its sizes.
         backbone: A backbone to start from (`.keras`).
         embeddings: Word vectors to start from (`.npy`).
         vocabulary: The batches' vocabulary, stored in a new model.
@@ -163,7 +167,7 @@ class TrainConfig:
         accumulate: Parts in which a step computes its batch, one after another, to save memory.
         learning_rate: At step 0, for a batch of 1.
         rate_scaling: How it grows with the batch size: `none`, `linear` or `sqrt`.
-        decay_steps: Steps over which the rate falls to 0.00001.
+        decay_steps: Steps over which the rate falls to 0.00001; None for those of the model's original.
         finetune_backbone: Train the backbone's stages 3 to 5 too.
         recipe: `original`, or `maskris` for masked second passes; see `docs/training.md`.
         precision: What the layers compute in: `float32`, `bfloat16` or `float16`. Weights stay float32.
@@ -177,7 +181,8 @@ class TrainConfig:
     dataset: str
     split: str
     batch_root: str = "."
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    model_name: str | None = None
+    model: ReferringConfig | None = None
     start_model: str | None = None
     backbone: str | None = None
     embeddings: str | None = None
@@ -188,7 +193,7 @@ class TrainConfig:
     accumulate: int = 1
     learning_rate: float = 0.00025
     rate_scaling: str = "none"
-    decay_steps: int = 800_000
+    decay_steps: int | None = None
     finetune_backbone: bool = False
     recipe: str = "original"
     precision: str = "float32"
@@ -198,14 +203,29 @@ class TrainConfig:
     checkpoint_every: int = 10_000
     seed: int = 0
 
-    # The class of `model`.
-    model_type = ModelConfig
+    # The models, by name, and their sizes.
+    model_configs: ClassVar = {
+        "cmpc": ModelConfig,
+        "rrn": ReferringConfig,
+        "rmi": ReferringConfig,
+        "lstm": ReferringConfig,
+    }
 
     def __post_init__(self):
-        if isinstance(self.model, dict):
-            object.__setattr__(self, "model", self.model_type(**self.model))
-        for name in ("steps", "batch_size", "accumulate", "decay_steps", "checkpoint_every"):
+        names = list(self.model_configs)
+        if self.model_name not in (None, *names):
+            raise InputError(
+                f"TrainConfig.model_name: expected one of {', '.join(names)}; received {self.model_name!r}"
+            )
+        config = self.model_configs[self.model_name or names[0]]
+        if not isinstance(self.model, ReferringConfig):
+            object.__setattr__(self, "model", config(**(self.model or {})))
+        if type(self.model) is not config:
+            raise InputError(f"TrainConfig.model: expected {config.__name__}, received {type(self.model).__name__}")
+        for name in ("steps", "batch_size", "accumulate", "checkpoint_every"):
             _require_positive(self, name)
+        if self.decay_steps is not None:
+            _require_positive(self, "decay_steps")
         if not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
             raise InputError(f"TrainConfig.seed: expected a whole number from 0 to 2**32 - 1; received {self.seed!r}")
         if not self.learning_rate > 0:
@@ -221,6 +241,11 @@ class TrainConfig:
                 raise InputError(
                     f"TrainConfig.{name}: expected one of {', '.join(choices)}; received {getattr(self, name)!r}"
                 )
+
+    @property
+    def schedule_steps(self) -> int:
+        """Steps over which the rate falls."""
+        return self.decay_steps or DECAY_STEPS[self.model_name or next(iter(self.model_configs))]
 
     @property
     def initial_rate(self) -> float:

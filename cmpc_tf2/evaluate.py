@@ -207,7 +207,8 @@ def run(arguments: argparse.Namespace):
     from cmpc_tf2.checkpoints import load_for_inference
     from cmpc_tf2.predictor import TwoStageModel
 
-    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, task.model_type)
+    kinds = task.model_types.values()
+    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, *kinds)
     if arguments.overlays:
         os.makedirs(arguments.overlays, exist_ok=True)
 

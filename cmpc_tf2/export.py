@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace):
 
     from cmpc_tf2.checkpoints import load_kind
 
-    model = load_kind(arguments.model, arguments.task.model_type)
+    model = load_kind(arguments.model, *arguments.task.model_types.values())
     if model.vocabulary is None:
         logger.warning("%s holds no vocabulary: exporting the signature `tensors` alone", arguments.model)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
@@ -127,7 +127,7 @@ def _export_file(arguments: argparse.Namespace):
     from cmpc_tf2.checkpoints import load_kind
     from cmpc_tf2.exported_model import ExportedModel
 
-    model = load_kind(arguments.model, arguments.task.model_type)
+    model = load_kind(arguments.model, *arguments.task.model_types.values())
     with replacing(target) as partial:
         graph_format.write(ExportedModel(model, None).signatures()["tensors"], partial)
         difference = compare_file(model, partial, graph_format)

@@ -31,8 +31,8 @@ class Task(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def model_type(self) -> type:
-        """The class of its models."""
+    def model_types(self) -> dict[str, type]:
+        """The classes of its models, by name."""
 
     def dataset_names(self) -> str:
         """All data sets, for help and messages."""
@@ -54,10 +54,10 @@ class ImageTask(Task):
         return Sample
 
     @property
-    def model_type(self) -> type:
-        from cmpc_tf2.models.cmpc import CMPC
+    def model_types(self) -> dict[str, type]:
+        from cmpc_tf2.models.family import IMAGE_MODELS
 
-        return CMPC
+        return IMAGE_MODELS
 
 
 IMAGES = ImageTask()

@@ -94,7 +94,8 @@ def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary |
     if vocabulary:
         sizes["vocabulary_size"] = len(vocabulary)
     try:
-        model = task.train_config.model_type(**sizes)
+        configs = task.train_config.model_configs
+        model = configs[options.get("model_name", next(iter(configs)))](**sizes)
     except TypeError as error:
         raise InputError(f"{options['sizes']}: not sizes of a model: {error}") from error
     if model.max_words != MAX_WORDS:
@@ -123,9 +124,11 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, task: Task =
     from cmpc_tf2.checkpoints import load_backbone, load_kind
     from cmpc_tf2.data.embeddings import load_embeddings
 
+    kinds = [task.model_types[config.model_name]] if config.model_name else list(task.model_types.values())
     if config.start_model:
-        return load_kind(config.start_model, task.model_type)
-    model = task.model_type(config.model, vocabulary=vocabulary.words if vocabulary else None, name="cmpc")
+        return load_kind(config.start_model, *kinds)
+    kind = kinds[0]
+    model = kind(config.model, vocabulary=vocabulary.words if vocabulary else None, name=model_name(kind, task))
     if config.embeddings:
         shape = (config.model.vocabulary_size, config.model.embedding_dim)
         model.expression_decoder.get_layer("text_encoder").embedding.assign(load_embeddings(config.embeddings, shape))
@@ -135,6 +138,11 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, task: Task =
             raise InputError(f"{config.backbone}: its sizes are {backbone.config}, expected {config.model.backbone}")
         model.image_encoder.get_layer("backbone").set_weights(backbone.get_weights())
     return model
+
+
+def model_name(kind: type, task: Task) -> str:
+    """The name of a class of models."""
+    return next(name for name, one in task.model_types.items() if one is kind)
 
 
 def train(
@@ -184,12 +192,12 @@ def train(
     checkpoints = folder / "checkpoints"
     with computing_in(config.precision), strategy.scope():
         if resume:
-            step, model, state = load_training(checkpoints, task.model_type)
+            step, model, state = load_training(checkpoints, *task.model_types.values())
             trainer = Trainer(model, config)
             state.restore(trainer.optimizer)
         else:
             step, model = 0, start_model(config, vocabulary, task)
-            config = dataclasses.replace(config, model=model.config)
+            config = dataclasses.replace(config, model=model.config, model_name=model_name(type(model), task))
             trainer = Trainer(model, config)
             if config.start_optimizer:
                 state = OptimizerState.from_file(config.start_optimizer)

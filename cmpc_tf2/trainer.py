@@ -45,7 +45,7 @@ class Trainer(keras.Model):
         self.means = {name: keras.metrics.Mean(name=name) for name in names}
         self.intersection = keras.metrics.Sum(name="intersection")
         self.union = keras.metrics.Sum(name="union")
-        self.adam = optimizer = BiasDoublingAdam(polynomial_schedule(config.initial_rate, config.decay_steps))
+        self.adam = optimizer = BiasDoublingAdam(polynomial_schedule(config.initial_rate, config.schedule_steps))
         if config.precision == "float16":
             # Sums over 102,400 pixels have gradients that are large as they are: the scale starts at 1.
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1.0, name="loss_scale")

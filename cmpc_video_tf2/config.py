@@ -1,6 +1,7 @@
 """Sizes of the video model, as plain data."""
 
 import dataclasses
+from typing import ClassVar
 
 from cmpc_tf2.config import ModelConfig, TrainConfig, WordType
 from cmpc_tf2.errors import InputError
@@ -31,11 +32,9 @@ class VideoTrainConfig(TrainConfig):
     Attributes: as `TrainConfig`.
     """
 
-    model: VideoModelConfig = dataclasses.field(default_factory=VideoModelConfig)
     steps: int = 380_000
-    decay_steps: int = 400_000
 
-    model_type = VideoModelConfig
+    model_configs: ClassVar = {"cmpc_video": VideoModelConfig}
 
     def __post_init__(self):
         super().__post_init__()

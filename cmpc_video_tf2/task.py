@@ -21,10 +21,10 @@ class VideoTask(Task):
         return VideoSample
 
     @property
-    def model_type(self) -> type:
+    def model_types(self) -> dict[str, type]:
         from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 
-        return CMPCVideo
+        return {"cmpc_video": CMPCVideo}
 
 
 VIDEOS = VideoTask()

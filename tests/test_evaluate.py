@@ -43,6 +43,7 @@ def evaluate(model_file, split, tmp_path, *more):
     return json.loads(report.read_text())
 
 
+@pytest.mark.slow
 def test_original_run_at_full_size(full_model_file, shared_data, tmp_path):
     """The original's `test()` with DenseCRF on 50 samples: each score within 0.002."""
     mini, golden = shared_data / "refer_mini", json.loads((GOLDEN / "eval_unc_val.json").read_text())

@@ -187,4 +187,7 @@ def test_damaged_model_files_are_named(arguments, small_model_file, tmp_path, ca
         assert f"{path}: not a .keras file, or cut off" in capsys.readouterr().err
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
     assert main([*arguments, "--expression", "man", "--model", str(tmp_path / "other.keras")]) == 1
-    assert "other.keras: expected a CMPC model, found a Sequential" in capsys.readouterr().err
+    assert (
+        "other.keras: expected a CMPC model, an RRN model, an RMI model or an LSTM baseline model, found a Sequential"
+        in capsys.readouterr().err
+    )

@@ -76,6 +76,7 @@ def assert_same_weights(expected: dict, found: dict, tolerance: float):
             np.testing.assert_allclose(found[path], value, rtol=0, atol=tolerance, err_msg=path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_lower_precision_follows_float32(precision, whole, small_model_file, paths):
     trainer, means = run(small_model_file, paths, precision=precision)

@@ -132,6 +132,7 @@ def totals_of(trainer, batches) -> list[float]:
     return totals
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_a_training_checkpoint(tiny_prefix, tiny_values, tiny_golden, batches, tmp_path):
     """Through the compiled trainer: four steps, a checkpoint as TensorFlow 1 writes it, then the other four."""
     config = TrainConfig("unc", "train")

@@ -51,7 +51,7 @@ def train_arguments(data, folder, *more) -> list[str]:
 def test_a_run_takes_the_schedule_of_the_video_model(model_file):
     config = json.loads((model_file.parent / "config.json").read_text())
     assert VideoTrainConfig(**config).model == VideoModelConfig(**SIZES)
-    assert config["decay_steps"] == 400_000
+    assert VideoTrainConfig(**config).schedule_steps == 400_000
     assert len((model_file.parent / "log.csv").read_text().splitlines()) == 2
 
 

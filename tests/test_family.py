@@ -1,0 +1,81 @@
+"""RRN, RMI and the LSTM baseline go through the same commands."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import cmpc_tf2
+from cmpc_tf2.cli import main
+from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.models.family import IMAGE_MODELS
+from small import SMALL
+
+SIZES = {key: value for key, value in SMALL.to_dict().items() if key not in ("word_parser_dim", "without")}
+ANCESTORS = [name for name in IMAGE_MODELS if name != "cmpc"]
+
+
+@pytest.fixture(scope="module")
+def runs(squares, tmp_path_factory):
+    """A trained model of each kind, by name: its folder."""
+    folder = tmp_path_factory.mktemp("family")
+    (folder / "sizes.json").write_text(json.dumps(SIZES))
+    data = ["-d", "unc", "-t", "train", "--batch-root", squares, "--vocabulary", squares / "words.txt"]
+    more = ["--steps", 4, "--checkpoint-every", 2, "--validation-split", "val", "-bs", 2]
+    for name in ANCESTORS:
+        command = ["train", "--model-name", name, "--output-dir", folder / name, "--sizes", folder / "sizes.json"]
+        assert main([str(part) for part in [*command, *data, *more]]) == 0
+    return {name: folder / name for name in ANCESTORS}
+
+
+@pytest.mark.parametrize("name", ANCESTORS)
+def test_training_goes_by_the_models_own_loss(name, runs):
+    config = json.loads((runs[name] / "config.json").read_text())
+    assert config["model_name"] == name and config["model"] == SIZES
+    assert TrainConfig(**config).schedule_steps == (800_000 if name == "rrn" else 750_000)
+    columns = (runs[name] / "log.csv").read_text().splitlines()[0].split(",")
+    loss = "mask_logits_loss" if name == "rrn" else "coarse_logits_loss"
+    assert loss in columns and len([column for column in columns if column.endswith("_logits_loss")]) == 1
+    assert main(["train", "--output-dir", str(runs[name]), "--resume"]) == 0
+
+
+@pytest.mark.parametrize("name", ANCESTORS)
+def test_evaluate_predict_and_export_take_it(name, runs, squares, tmp_path, capsys):
+    file = str(runs[name] / "last.keras")
+    split = ["-d", "unc", "-t", "val", "--batch-root", str(squares), "--report", str(tmp_path / "report.json")]
+    assert main(["evaluate", "--model", file, *split]) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["samples"] == 2
+    rng = np.random.default_rng(0)
+    picture = tmp_path / "picture.png"
+    Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(picture)
+    expressions = ["--expression", "the red square", "--expression", "man"]
+    overlay = tmp_path / "overlay.png"
+    assert main(["predict", "--model", file, "--image", str(picture), *expressions, "--output", str(overlay)]) == 0
+    assert main(["export", "--model", file, "--output", str(tmp_path / "exported")]) == 0
+    predictor = cmpc_tf2.Predictor(cmpc_tf2.load_model(file))
+    predictor.set_image(np.asarray(Image.open(picture)))
+    explanation = predictor.explain("man")
+    assert explanation.words == [] and explanation.likeness == {}  # It tells no types of words, and has no stages.
+    found = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"](
+        image_bytes=tf.constant(picture.read_bytes()), expression=tf.constant("man")
+    )
+    np.testing.assert_allclose(found["probabilities"], explanation.prediction.probabilities, atol=1e-4)
+
+
+def test_mix_ups_are_named(runs, small_model_file, squares, tmp_path, capsys):
+    data = ["-d", "unc", "-t", "train", "--batch-root", str(squares), "--output-dir", str(tmp_path / "run")]
+    for name, file in (("rrn", small_model_file), ("cmpc", runs["rrn"] / "last.keras")):
+        assert main(["train", *data, "--model-name", name, "--model", str(file)]) == 1
+        error = capsys.readouterr().err
+        assert f"expected {IMAGE_MODELS[name].title}, found" in error
+    sizes = tmp_path / "sizes.json"
+    sizes.write_text(json.dumps(SMALL.to_dict()))
+    assert main(["train", *data, "--model-name", "rrn", "--sizes", str(sizes)]) == 1
+    assert "sizes.json: not sizes of a model" in capsys.readouterr().err
+    with pytest.raises(InputError, match="expected ReferringConfig, received ModelConfig"):
+        TrainConfig("unc", "train", model_name="rrn", model=SMALL)
+    with pytest.raises(InputError, match="model_name: expected one of cmpc, rrn, rmi, lstm; received 'fcn'"):
+        TrainConfig("unc", "train", model_name="fcn")
