@@ -24,5 +24,6 @@ def run(arguments: argparse.Namespace):
     predictor = VideoPredictor(model, vocabulary)
     predictor.set_clip(np.zeros((CLIP_FRAMES, 64, 64, 3), np.uint8))
     predictor.explain("thing")  # The first answer would take longer.
-    segmenter = Segmenter(predictor, predictor.set_clip, Limits(file_bytes=100_000_000, pixels=4_000_000))
+    limits = Limits(file_bytes=100_000_000, pixels=4_000_000, encodings=2)
+    segmenter = Segmenter(predictor, predictor.set_clip, limits)
     serve_page(arguments, segmenter, VIDEOS)

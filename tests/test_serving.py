@@ -18,7 +18,7 @@ from pycocotools import mask as coco
 import cmpc_tf2
 from cmpc_tf2.cli import main
 from cmpc_tf2.serving.api import create_app
-from cmpc_tf2.serving.segmenter import ENCODINGS, Limits, Segmenter
+from cmpc_tf2.serving.segmenter import Limits, Segmenter
 
 SEGMENT = "/v1/segment"
 
@@ -166,8 +166,8 @@ def test_a_picture_is_encoded_once(predictor, app, monkeypatch):
 
 
 def test_few_pictures_stay_encoded(segmenter, app):
-    ask(app, *(form("man", image=picture(seed)) for seed in range(ENCODINGS + 2)))
-    assert len(segmenter._encodings) == ENCODINGS
+    ask(app, *(form("man", image=picture(seed)) for seed in range(segmenter.limits.encodings + 2)))
+    assert len(segmenter._encodings) == segmenter.limits.encodings
 
 
 class Held:

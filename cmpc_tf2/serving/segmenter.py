@@ -16,8 +16,6 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.predictor import Encoded, Explanation, ExpressionPredictor
 
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
-# Pictures or clips that stay encoded, in case another expression comes: at full size 96 MB a picture.
-ENCODINGS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +29,8 @@ class Limits:
         expressions: In one request.
         characters: Of an expression.
         waiting: Requests that wait while another is worked on.
+        encodings: Pictures or clips that stay encoded, in case another expression comes: at full size 96 MB a picture,
+            500 MB a clip.
     """
 
     file_bytes: int = 20_000_000
@@ -39,6 +39,7 @@ class Limits:
     expressions: int = 16
     characters: int = 500
     waiting: int = 16
+    encodings: int = 4
 
 
 class RequestError(InputError):
@@ -111,7 +112,7 @@ class Segmenter:
             self._look(pixels)
             self._encodings[key] = self._predictor.encoded
         self._encodings.move_to_end(key)
-        while len(self._encodings) > ENCODINGS:
+        while len(self._encodings) > self.limits.encodings:
             self._encodings.popitem(last=False)
         return [self._predictor.explain(expression) for expression in expressions]
 
