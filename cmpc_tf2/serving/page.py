@@ -155,21 +155,23 @@ def build_page(segmenter: Segmenter, medium: Medium, model_name: str, has_dcrf: 
             with gr.Column():
                 overlay = gr.Image(label="Marked", format="png", elem_id="overlay", buttons=["download", "fullscreen"])
                 words = gr.HTML(elem_id="words")
+        stages = gr.Gallery(
+            label="Reasoning: how alike each place is, at each stage, to what is marked in the end",
+            columns=3,
+            fit_columns=False,
+            object_fit="contain",
+            height="auto",
+            elem_id="stages",
+        )
         masks = gr.Gallery(
             label="Masks",
             format="png",
             columns=3,
+            fit_columns=False,
             object_fit="contain",
             height="auto",
             buttons=["download", "fullscreen"],
             elem_id="masks",
-        )
-        stages = gr.Gallery(
-            label="Reasoning: how alike each place is, at each stage, to what is marked in the end",
-            columns=3,
-            object_fit="contain",
-            height="auto",
-            elem_id="stages",
         )
         path.upload(look, [path, moment], None, show_progress="hidden")
         moment.release(look, [path, moment], None, show_progress="hidden")
