@@ -39,8 +39,8 @@ np.savez(sys.argv[3], **results)
 
 _CARD = """# {title}
 
-A SavedModel of CMPC (Cross-Modal Progressive Comprehension) for referring {task}: a {data} and a sentence in, the mask
-of what is meant out. Written by cmpc-tf2 {version} from `{source}` (sha256 `{checksum}`).
+A SavedModel of {kind} for referring {task}: a {data} and a sentence in, the mask of what is meant out. Written by
+cmpc-tf2 {version} from `{source}` (sha256 `{checksum}`).
 
 | | |
 |---|---|
@@ -167,7 +167,7 @@ def export(model, folder: Path) -> dict:
     """Writes a SavedModel with the signatures of `ExportedModel`.
 
     Args:
-        model: A CMPC model, for images or video; with a vocabulary, for raw pictures and sentences too.
+        model: A model, for images or video; with a vocabulary, for raw pictures and sentences too.
         folder: The folder to write.
 
     Returns:
@@ -264,6 +264,7 @@ def card(model, source: Path, name: str) -> str:
         use = _USE_OF_TENSORS.format(input=model.image_encoder.input.name)
     return _CARD.format(
         title=name,
+        kind=model.title,
         task="video segmentation" if is_video else "image segmentation",
         data="clip" if is_video else "picture",
         version=cmpc_tf2.__version__,

@@ -14,7 +14,7 @@ class ExportedModel(tf.Module):
     """A model with everything it needs to run without this project.
 
     Args:
-        model: A CMPC model, for images or video. Batch norms are folded in what is exported.
+        model: A model, for images or video. Batch norms are folded in what is exported.
         word_file: Where to write the vocabulary; it becomes an asset of the SavedModel. None exports tensors alone.
     """
 

@@ -44,7 +44,7 @@ def regularize(model: keras.Model):
     Source: `reg_var_list` in `CMPC_model.py` of CMPC-Refseg.
 
     Args:
-        model: A CMPC model; its variables get a regularizer.
+        model: A model; its variables get a regularizer.
     """
     for variable in model.variables:
         if is_decayed(variable.path):

@@ -69,7 +69,7 @@ def freeze_backbone(model: keras.Model, finetune: bool = False):
     Batch norm statistics never move, in either case.
 
     Args:
-        model: A CMPC model.
+        model: A model.
         finetune: Train kernels and batch norm scales of `res3`, `res4`, `res5`.
     """
     backbone = model.image_encoder.get_layer("backbone")

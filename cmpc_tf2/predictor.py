@@ -22,7 +22,7 @@ class TwoStageModel:
     """A model ready for inference: pictures or clips are encoded once, expressions decoded against them.
 
     Args:
-        model: A CMPC model, for images or video. Its batch norms are folded into a copy of the encoder.
+        model: A model, for images or video. Its batch norms are folded into a copy of the encoder.
         jit_compile: Compile the whole model with XLA; on CPUs that is slower. Without it chains of elementwise
             operations are compiled, on CPUs, for each number of expressions anew: some tenths of a second.
 
@@ -194,7 +194,7 @@ class ExpressionPredictor:
     """Segments what was encoded last by referring expressions.
 
     Args:
-        model: A CMPC model, for images or video.
+        model: A model, for images or video.
         vocabulary: The words by token id; needed if the model file holds none.
 
     Attributes:

@@ -11,9 +11,9 @@ from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, polynomial_
 
 
 class Trainer(keras.Model):
-    """A model that shares all weights with a CMPC model, for images or video, and knows how to train them.
+    """A model that shares all weights with a model, for images or video, and knows how to train them.
 
-    The CMPC model stays plain, to be saved. The loss of a step is
+    That model stays plain, to be saved. The loss of a step is
 
         sum over outputs of weight * mean over the batch of summed cross-entropy, plus weight decay;
 
@@ -25,7 +25,7 @@ class Trainer(keras.Model):
     `training.py` of naver-ai/maskris.
 
     Args:
-        model: A CMPC model. Its backbone is frozen as the configuration says, and its kernels are decayed.
+        model: A model. Its backbone is frozen as the configuration says, and its kernels are decayed.
         config: The run.
 
     Call arguments: as `CMPC`. A step takes what `training_dataset` yields.

@@ -90,7 +90,11 @@ def test_the_folder_says_what_it_is(exported, small_model_file):
     }
     assert described["serving_default"]["outputs"]["mask"] == {"dtype": "uint8", "shape": [None, None]}
     card = (exported / "README.md").read_text()
-    assert card.startswith("# exported\n") and "12 words, an asset" in card and small_model_file.name in card
+    assert (
+        card.startswith("# exported\n\nA SavedModel of a CMPC model for referring image segmentation")
+        and "12 words, an asset" in card
+        and small_model_file.name in card
+    )
     assert (exported / "assets" / "words.tsv").is_file() and not (exported / "words.tsv").exists()
 
 

@@ -1,5 +1,6 @@
 """What RRN, RMI and the LSTM baseline have in common: the systems that CMPC grew from."""
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import keras
@@ -26,6 +27,8 @@ class AncestorModel(ReferringModel):
     """
 
     loss_weights: ClassVar = {"mask_logits": 1.0}
+    # What the projection gives, and `token_ids`, to the outputs of the model.
+    build_expression_decoder: ClassVar[Callable[[ReferringConfig], keras.Model]]
 
     def __init__(self, config: ReferringConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
         if not isinstance(config, ReferringConfig):
@@ -39,11 +42,6 @@ class AncestorModel(ReferringModel):
         """The deepest tap `c5` to `visual`, `(B, h, w, C)`, of unit norm."""
         c5 = keras.Input((config.grid_size, config.grid_size, config.backbone.stage_filters(5)), name="c5")
         return keras.Model({"c5": c5}, {"visual": project_visual(c5, config)}, name="visual_projection")
-
-    @staticmethod
-    def build_expression_decoder(config: ReferringConfig) -> keras.Model:
-        """What the projection gives, and `token_ids`, to the outputs of the model."""
-        raise NotImplementedError
 
 
 def project_visual(c5, config: ReferringConfig):
