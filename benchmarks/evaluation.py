@@ -26,6 +26,7 @@ from cmpc_tf2.data.batches import Sample, batch_path, list_batches, write_batch
 from cmpc_tf2.data.shapes import SEED, compose
 from cmpc_tf2.data.text import MAX_WORDS
 from cmpc_tf2.evaluate import evaluate
+from cmpc_tf2.memory import keep_freed_memory
 from cmpc_tf2.models.cmpc import CMPC
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.predictor import TwoStageModel
@@ -41,6 +42,7 @@ def main():
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
     arguments = parser.parse_args()
+    keep_freed_memory()
     keras.utils.set_random_seed(0)
     with computing_in(arguments.precision, weights=arguments.precision):
         model = TwoStageModel(CMPC(ModelConfig(), name="cmpc"))

@@ -81,13 +81,17 @@ class NaiveGraph:
         adam.build(self.trained)
         return adam
 
-    def train_step(self, image, token_ids, mask) -> tf.Tensor:
-        """One step with a frozen backbone; returns the loss."""
+    def train_step(self, images, token_ids, masks) -> tf.Tensor:
+        """One step with a frozen backbone, every sample by a graph of its own; returns the loss."""
+        samples = [[tensor[i : i + 1] for tensor in (images, token_ids, masks)] for i in range(len(images))]
         with tf.GradientTape() as tape:
-            logits = self(image, token_ids)
+            logits = [self(image, words) for image, words, _ in samples]
             losses = {
                 name: tf.reduce_mean(
-                    tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(mask, logits[name]), axis=(1, 2, 3))
+                    [
+                        tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(mask, outputs[name]))
+                        for outputs, (*_, mask) in zip(logits, samples, strict=True)
+                    ]
                 )
                 for name in LOSS_WEIGHTS
             }

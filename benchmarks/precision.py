@@ -19,6 +19,7 @@ from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.data.image_ops import fit_image
 from cmpc_tf2.evaluate import SCORE_THRESHOLD
+from cmpc_tf2.memory import keep_freed_memory
 from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
 from cmpc_tf2.predictor import TwoStageModel
 from cmpc_tf2.task import IMAGES
@@ -32,6 +33,7 @@ def main():
     parser.add_argument("--batch-root", type=Path, default=Path("."))
     parser.add_argument("--samples", type=int, default=50)
     arguments = parser.parse_args()
+    keep_freed_memory()
     models = {p: TwoStageModel(load_for_inference(arguments.model, p)) for p in ("float32", "bfloat16")}
     scores, seconds, differences = SegmentationScores(IMAGES.thresholds), {name: [] for name in models}, []
     for path in list_batches(arguments.batch_root, arguments.dataset, arguments.split)[: arguments.samples]:

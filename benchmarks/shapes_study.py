@@ -12,6 +12,7 @@ over in the picture's mean colour. What is hidden still counts: the ground truth
 
 import argparse
 import concurrent.futures
+import dataclasses
 import json
 import os
 import statistics
@@ -23,40 +24,53 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cmpc_tf2.config import ABLATIONS
+from cmpc_tf2.config import ABLATIONS, TrainConfig
 from cmpc_tf2.data.batches import list_batches, read_batch, write_batch
 from cmpc_tf2.data.masking import PATCHES
 from cmpc_tf2.demo import SIZES, SPLITS, TRAINING, build_data
 
 ROOT = Path(__file__).resolve().parents[1]
 HIDDEN = 0.3
-# Name of a variant: parts left out, recipe.
+# Name of a variant: what distinguishes it, as `train_and_score` takes it.
 STUDIES = {
-    "ablations": {"CMPC": ((), "original"), **{f"without {part}": ((part,), "original") for part in ABLATIONS}},
-    "maskris": {"original": ((), "original"), "maskris": ((), "maskris")},
+    "ablations": {"CMPC": {}, **{f"without {part}": {"without": (part,)} for part in ABLATIONS}},
+    "maskris": {"original": {}, "maskris": {"recipe": "maskris"}},
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", choices=STUDIES)
+    add_options(parser, "shapes_study")
+    arguments = parser.parse_args()
+    run_study(STUDIES[arguments.study], arguments, occluded=arguments.study == "maskris")
+
+
+def add_options(parser: argparse.ArgumentParser, output: str):
+    """What every study on `shapes` can be told."""
     parser.add_argument("--steps", type=int, default=3000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
-    parser.add_argument("--output", type=Path, default=Path("shapes_study"), metavar="DIR")
-    arguments = parser.parse_args()
+    parser.add_argument("--output", type=Path, default=Path(output), metavar="DIR")
+
+
+def run_study(variants: dict[str, dict], arguments: argparse.Namespace, occluded: bool = False) -> dict:
+    """Trains and scores every variant with every seed, and prints the table.
+
+    Returns:
+        Overall IoU by variant and seed, then by condition and split.
+    """
     folder = arguments.output
     if not (folder / "shapes" / "testB_batch").is_dir():
         build_data(folder)
     conditions = {"": folder}
-    if arguments.study == "maskris":
+    if occluded:
         conditions["occluded"] = folder / "occluded"
         hide_parts(folder, conditions["occluded"])
 
-    variants = STUDIES[arguments.study]
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         runs = {
-            (name, seed): pool.submit(train_and_score, folder, conditions, *variant, arguments.steps, seed)
+            (name, seed): pool.submit(train_and_score, folder, conditions, arguments.steps, seed, **variant)
             for seed in arguments.seeds
             for name, variant in variants.items()
         }
@@ -70,18 +84,30 @@ def main():
         for column in columns:
             values = [scores[name, seed][column] for seed in arguments.seeds]
             cells.append(f"{statistics.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})")
-        print(f"| {name} | {' | '.join(cells)} |")
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
+    return scores
 
 
-def train_and_score(folder: Path, conditions: dict, without: tuple, recipe: str, steps: int, seed: int) -> dict:
-    """Overall IoU by condition and split."""
-    run = folder / "_".join(["run", *without, recipe, str(steps), f"seed{seed}"])
+def run_folder(folder: Path, steps: int, seed: int, model="cmpc", without=(), recipe="original") -> Path:
+    """Where a run of a variant is kept."""
+    return folder / "_".join(["run", model, *without, recipe, str(steps), f"seed{seed}"])
+
+
+def train_and_score(folder: Path, conditions: dict, steps: int, seed: int, **variant) -> dict:
+    """Overall IoU by condition and split.
+
+    Args:
+        variant: `model`: its name. `without`: parts of CMPC left out. `recipe`: of training.
+    """
+    run = run_folder(folder, steps, seed, **variant)
     if not (run / "last.keras").exists():
+        model, without = variant.get("model", "cmpc"), variant.get("without")
         sizes = run.with_suffix(".json")
-        sizes.write_text(json.dumps({**SIZES, "without": without}))
+        sizes.write_text(json.dumps({**sizes_of(model), **({"without": without} if without else {})}))
         options = ["--sizes", sizes, "--vocabulary", folder / "data" / "vocabulary_shapes.txt", *TRAINING]
         options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", 500, "--seed", seed]
-        start = ["-d", "shapes", "-t", "train", "--batch-root", folder, "--recipe", recipe, *options]
+        options += ["--model-name", model, "--recipe", variant.get("recipe", "original")]
+        start = ["-d", "shapes", "-t", "train", "--batch-root", folder, *options]
         command("train", "--output-dir", run, *(["--resume"] if (run / "config.json").exists() else start))
     scores = {}
     for condition, root in conditions.items():
@@ -92,6 +118,12 @@ def train_and_score(folder: Path, conditions: dict, without: tuple, recipe: str,
                 command("evaluate", "--model", run / "last.keras", *batches, "--report", report)
             scores[condition, split] = json.loads(report.read_bytes())["plain"]["overall_iou"]
     return scores
+
+
+def sizes_of(model: str) -> dict:
+    """The demo's sizes, as far as a model has them."""
+    fields = {field.name for field in dataclasses.fields(TrainConfig.model_configs[model])}
+    return {name: size for name, size in SIZES.items() if name in fields}
 
 
 def hide_parts(source: Path, target: Path):

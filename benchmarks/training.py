@@ -1,10 +1,12 @@
 """Training steps at full size, on random pictures: steps a second, cost and peak memory by batch size.
 
-The first row is the original graph with a frozen backbone (`naive_graph.py`), which is right for one sample at a time.
-Each row runs in a process of its own, so that its peak memory is its own.
+The naive rows are the original's graph with a frozen backbone (`naive_graph.py`), once for every sample of the batch:
+it is right for one at a time. Each row runs in a process of its own, so that its peak memory is its own; only ours keep
+freed memory (`keep_freed_memory`), as our commands do.
 """
 
 import argparse
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -31,8 +33,8 @@ def main():
     print(
         f"{'':8}{'batch':>6}{'s/step':>9}{'steps/s':>9}{'cost/step':>11}{'cost/sample':>13}{'peak MB':>9}{'GFLOP/s':>9}"
     )
-    naive = [] if arguments.finetune_backbone else [("naive", 1)]
-    for kind, size in [*naive, *(("ours", size) for size in arguments.batch_sizes)]:
+    kinds = ["ours"] if arguments.finetune_backbone else ["naive", "ours"]
+    for kind, size in itertools.product(kinds, arguments.batch_sizes):
         options = ["--batch-sizes", size, "--precision", arguments.precision, "--accumulate", arguments.accumulate]
         options += ["--repeats", arguments.repeats] + ["--finetune-backbone"] * arguments.finetune_backbone
         results[f"{kind} {size}"] = row = run_alone(__file__, kind, *options)
@@ -52,6 +54,7 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
     from naive_graph import NaiveGraph
 
     from cmpc_tf2.config import ModelConfig, TrainConfig
+    from cmpc_tf2.memory import keep_freed_memory
     from cmpc_tf2.models.cmpc import CMPC
     from cmpc_tf2.precision import computing_in
     from cmpc_tf2.trainer import Trainer
@@ -69,6 +72,7 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
         step = tf.function(naive.train_step)
         (figures,) = interleave([lambda: float(step(image, token_ids, target))], arguments.repeats)
         return figures
+    keep_freed_memory()
     config = TrainConfig(
         "unc",
         "train",

@@ -14,6 +14,7 @@ from pathlib import Path
 import cmpc_tf2
 from cmpc_tf2.config import EXPORT_FORMATS, TRAIN_CHOICES
 from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.memory import keep_freed_memory
 from cmpc_tf2.task import IMAGES, Task
 
 
@@ -32,6 +33,7 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The commands need it, whatever Keras is set to otherwise.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    keep_freed_memory()
     try:
         return command(arguments) or 0
     except InputError as error:
