@@ -20,6 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from measuring import interleave, run_alone
 from shapes_study import SPLITS, add_options, run_folder, run_study, sizes_of
 
+from cmpc_tf2.memory import keep_freed_memory
+
 MODELS = {"LSTM baseline": "lstm", "RMI": "rmi", "RRN": "rrn", "CMPC": "cmpc"}
 EXPRESSIONS = 7
 
@@ -49,14 +51,13 @@ def main():
 
 def measure_model(name: str, small: bool) -> dict:
     """Parameters and the cost of an expression, with random weights."""
+    keep_freed_memory()
     import numpy as np
 
     from cmpc_tf2.config import TrainConfig
-    from cmpc_tf2.memory import keep_freed_memory
     from cmpc_tf2.models.family import IMAGE_MODELS
     from cmpc_tf2.predictor import TwoStageModel
 
-    keep_freed_memory()
     model = IMAGE_MODELS[name](TrainConfig.model_configs[name](**(sizes_of(name) if small else {})), name=name)
     config, parameters = model.config, model.count_params()
     rng = np.random.default_rng(0)

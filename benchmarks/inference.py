@@ -13,6 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import interleave, run_alone
 
+from cmpc_tf2.memory import keep_freed_memory
+
 ROWS = {
     "naive graph, 1 expression": ("naive", 1, 1),
     "1 expression": ("ours", 1, 1),
@@ -56,13 +58,14 @@ def main():
 
 def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.Namespace) -> dict:
     """Figures of one row, per expression."""
+    if kind != "naive":
+        keep_freed_memory()
     import keras
     import numpy as np
     import tensorflow as tf
     from naive_graph import NaiveGraph
 
     from cmpc_tf2.config import ModelConfig
-    from cmpc_tf2.memory import keep_freed_memory
     from cmpc_tf2.models.cmpc import CMPC
     from cmpc_tf2.precision import computing_in
     from cmpc_tf2.predictor import TwoStageModel
@@ -82,7 +85,6 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
             [lambda: compute(image, tf.constant(token_ids))["mask_logits"].numpy()], arguments.repeats
         )
         return figures
-    keep_freed_memory()
     with computing_in(arguments.precision, weights=arguments.precision):
         model = CMPCVideo(name="cmpc_video") if kind == "clip" else CMPC(name="cmpc")
         model = TwoStageModel(model, jit_compile=arguments.jit_compile)
