@@ -102,7 +102,9 @@ class TwoStageModel:
 
 @functools.cache
 def _compile(function):
-    return tf.function(function, jit_compile=True)
+    compiled = tf.function(function, jit_compile=True)
+    # Variables become tensors, so that they may differ from call to call.
+    return lambda *tensors: compiled(*map(tf.convert_to_tensor, tensors))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -67,14 +67,14 @@ class PeepholeConvLSTM(keras.layers.Layer):
             rows = inputs.shape[-1]
             i = ops.matmul(inputs, kernel_i[:rows])
             if c is not None:
-                i += self.peephole_i * c
+                i = _add_product(i, self.peephole_i, c)
             j = ops.matmul(inputs, kernel_j[:rows])
             new_c = _gate(i, *self.norm_i.affine(i), j, *self.norm_j.affine(j))
             if c is not None:  # In the first step c is zero: neither the peepholes nor the forget gate matter.
-                f = ops.matmul(inputs, kernel_f[:rows]) + self.peephole_f * c
+                f = _add_product(ops.matmul(inputs, kernel_f[:rows]), self.peephole_f, c)
                 scale, offset = self.norm_f.affine(f)
                 new_c = _keep(f, scale, offset + self.FORGET_BIAS, c, new_c)
-            o = ops.matmul(inputs, kernel_o[:rows]) + self.peephole_o * new_c
+            o = _add_product(ops.matmul(inputs, kernel_o[:rows]), self.peephole_o, new_c)
             normalize_c = self.norm_c.affine(new_c)
             h = _gate(o, *self.norm_o.affine(o), new_c, *normalize_c)
             c = _scale(new_c, *normalize_c)
@@ -82,6 +82,11 @@ class PeepholeConvLSTM(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}
+
+
+@fusible
+def _add_product(x, weights, state):
+    return x + weights * state
 
 
 @fusible

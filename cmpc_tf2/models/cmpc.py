@@ -6,7 +6,6 @@ import keras
 from keras import layers
 
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, PACKAGE, ModelConfig, WordType
-from cmpc_tf2.layers.cell_dense import CellDense
 from cmpc_tf2.layers.conv_lstm import PeepholeConvLSTM
 from cmpc_tf2.layers.normalization import L2Normalize
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
@@ -14,9 +13,10 @@ from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.exchange import TextGuidedExchange
 from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
-from cmpc_tf2.models.mutan import MutanFusion, MutanVisual
+from cmpc_tf2.models.mutan import MutanFusion
 from cmpc_tf2.models.referring_model import ReferringModel, build_image_encoder
 from cmpc_tf2.models.relation_graph import RelationGraph
+from cmpc_tf2.models.visual_projection import build_visual_projection, fold_laterals
 
 EXCHANGE_ROUNDS = 2
 # What comes after the fusion of each level is computed in float32 in every precision: a tenth of the arithmetic, whose
@@ -74,28 +74,8 @@ class CMPC(ReferringModel):
         encoder = build_image_encoder(backbone, projection, config.image_size)
         super().__init__(encoder, decoder, config, vocabulary, **kwargs)
 
-
-def build_visual_projection(config: ModelConfig, with_laterals: bool = False) -> keras.Model:
-    """Backbone taps to the visual halves of MUTAN; both do not depend on words.
-
-    Args:
-        config: Sizes.
-        with_laterals: Give the features that MUTAN starts from, too.
-
-    Returns:
-        A model of `c3`, `c4`, `c5` that gives `visual_c3`, ...: `(B, h, w, heads, C)`; and `lateral_c3`, ...:
-        `(B, h, w, C)`, of unit norm.
-    """
-    size = config.grid_size
-    taps, outputs = {}, {}
-    for level in LEVELS:
-        taps[level] = keras.Input((size, size, config.backbone.stage_filters(int(level[1]))), name=level)
-        x = CellDense(config.feature_dim, name=f"lateral_{level}")(taps[level])
-        x = L2Normalize(name=f"lateral_{level}_norm")(x)
-        outputs[f"visual_{level}"] = MutanVisual(config.feature_dim, MUTAN_HEADS, name=f"mutan_visual_{level}")(x)
-        if with_laterals:
-            outputs[f"lateral_{level}"] = x
-    return keras.Model(taps, outputs, name="visual_projection")
+    def inference_projection(self) -> keras.Model:
+        return fold_laterals(super().inference_projection(), self.config)
 
 
 def build_expression_decoder(config: ModelConfig) -> keras.Model:

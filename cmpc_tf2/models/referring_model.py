@@ -40,7 +40,11 @@ class ReferringModel(keras.Model):
     def inference_encoder(self) -> keras.Model:
         """The encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
         backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
-        return build_image_encoder(backbone, self.image_encoder.get_layer("visual_projection"), self.config.image_size)
+        return build_image_encoder(backbone, self.inference_projection(), self.config.image_size)
+
+    def inference_projection(self) -> keras.Model:
+        """What comes behind the backbone in `inference_encoder`: taps to the encoder's outputs."""
+        return self.image_encoder.get_layer("visual_projection")
 
     def explaining_decoder(self) -> keras.Model:
         """The decoder with a look inside, where the model has what is asked for.

@@ -7,12 +7,13 @@ from keras import layers, ops
 
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, WordType
 from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
-from cmpc_tf2.models.cmpc import LOSS_WEIGHTS, build_visual_projection, segment
+from cmpc_tf2.models.cmpc import LOSS_WEIGHTS, segment
 from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
 from cmpc_tf2.models.mutan import MutanFusion
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.models.relation_graph import RelationGraph
+from cmpc_tf2.models.visual_projection import build_visual_projection, fold_laterals
 from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ, VideoModelConfig
 from cmpc_video_tf2.models.package import PACKAGE
 from cmpc_video_tf2.models.temporal_graph import TemporalContext, TemporalGraph
@@ -61,7 +62,10 @@ class CMPCVideo(ReferringModel):
     def inference_encoder(self) -> keras.Model:
         backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
         clip = keras.Input(self.image_encoder.input_shape[1:], name="clip")
-        return build_clip_encoder(clip, backbone, self.image_encoder.get_layer("visual_projection"))
+        return build_clip_encoder(clip, backbone, self.inference_projection())
+
+    def inference_projection(self) -> keras.Model:
+        return fold_laterals(super().inference_projection(), self.config)
 
 
 def build_clip_encoder(clip, backbone: keras.Model, projection: keras.Model) -> keras.Model:
