@@ -196,7 +196,8 @@ def test_folding_laterals_changes_no_feature(rng):
     assert folded.get_layer("mutan_visual_c3").projection.kernel.shape[0] == 32 + 1 + 8
     assert folded.get_layer("mutan_visual_c4").projection.kernel.shape[0] == 40 + 8
     size = config.grid_size
-    taps = {level: rng.normal(size=(2, size, size, c)).astype("float32") for level, c in zip(LEVELS, (32, 64, 128), strict=True)}
+    channels = zip(LEVELS, (32, 64, 128), strict=True)
+    taps = {level: rng.normal(size=(2, size, size, c)).astype("float32") for level, c in channels}
     expected, found = projection(taps), folded(taps)
     assert expected.keys() == found.keys()
     for name, value in expected.items():
