@@ -19,6 +19,30 @@ ROOT = Path(__file__).resolve().parents[1]
 REAL_DATA = Path(os.environ.get("CMPC_TEST_DATA", ROOT.parent / "shared"))
 
 
+class Parity:
+    """Holds results to the original's, and keeps what was measured for `benchmarks/parity.py`."""
+
+    def __init__(self, record_property):
+        self._record_property = record_property
+
+    def within(self, what: str, found, expected, tolerance: float, scale: float = 1.0, name: str = ""):
+        """Asserts that no value is further off than `tolerance` times `scale`."""
+        found, expected = np.asarray(found), np.asarray(expected)
+        assert found.shape == expected.shape, (what, name)
+        error = float(np.abs(found - expected).max() / scale)
+        self._record_property("parity", [what, f"{tolerance:g}", error])
+        assert error <= tolerance, f"{what}: {name} off by {error}"
+
+    def counted(self, what: str, required: str, count: int):
+        """Notes how many passed a test that gives no number."""
+        self._record_property("parity", [what, required, count])
+
+
+@pytest.fixture
+def parity(record_property) -> Parity:
+    return Parity(record_property)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     if not (REAL_DATA / "data").is_dir():

@@ -19,7 +19,7 @@ def vocabularies(shared_data):
     }
 
 
-def test_tricky_sentences(vocabularies):
+def test_tricky_sentences(vocabularies, parity):
     cases = json.loads((GOLDEN / "tokens_special.json").read_text())
     assert len(cases) == 38
     for case in cases:
@@ -29,6 +29,7 @@ def test_tricky_sentences(vocabularies):
                     vocabulary.encode(case["sentence"])
             else:
                 assert vocabulary.encode(case["sentence"]).tolist() == case[name], case["sentence"]
+    parity.counted("tricky sentences: token ids by two vocabularies *", "equal", len(cases))
 
 
 def test_tricky_sentences_split_as_in_the_original():
@@ -49,28 +50,29 @@ def test_tricky_sentences_split_as_in_the_original():
         assert len(ids) > 80 and len({i for i in ids.values() if i != 3}) > 50
 
 
-def assert_equal_ids(sentences, vocabulary, expected):
+def assert_equal_ids(sentences, vocabulary, expected, parity):
     assert len(sentences) == len(expected)
     np.testing.assert_array_equal([vocabulary.encode(s) for s in sentences], expected)
+    parity.counted("sentences of RefCOCO, ReferIt and A2D: token ids *", "equal", len(sentences))
 
 
 @pytest.mark.parametrize("split", ["val", "testA", "testB"])
-def test_all_refcoco_sentences(split, vocabularies, shared_data):
+def test_all_refcoco_sentences(split, vocabularies, shared_data, parity):
     items = json.loads((shared_data / "refcoco_unc" / "splits" / f"{split}.json").read_text())["items"]
     expected = np.load(GOLDEN / "tokens.npz")[f"refcoco_{split}"]
-    assert_equal_ids([item["text"] for item in items], vocabularies["gref"], expected)
+    assert_equal_ids([item["text"] for item in items], vocabularies["gref"], expected, parity)
 
 
-def test_referit_sentences(vocabularies, shared_data):
+def test_referit_sentences(vocabularies, shared_data, parity):
     queries = json.loads((shared_data / "referit" / "referit_query_test.json").read_text())
     sentences = [sentence for key in sorted(queries) for sentence in queries[key]][:10000]
-    assert_equal_ids(sentences, vocabularies["referit"], np.load(GOLDEN / "tokens.npz")["referit_test"])
+    assert_equal_ids(sentences, vocabularies["referit"], np.load(GOLDEN / "tokens.npz")["referit_test"], parity)
 
 
-def test_a2d_sentences(vocabularies, shared_data):
+def test_a2d_sentences(vocabularies, shared_data, parity):
     with (shared_data / "a2d_sentences" / "a2d_annotation.txt").open(newline="") as file:
         sentences = [row["query"] for row in csv.DictReader(file)]
-    assert_equal_ids(sentences, vocabularies["gref"], np.load(GOLDEN / "tokens.npz")["a2d"])
+    assert_equal_ids(sentences, vocabularies["gref"], np.load(GOLDEN / "tokens.npz")["a2d"], parity)
 
 
 def test_separators_are_tokens():

@@ -1,13 +1,19 @@
 """RRN, RMI and the LSTM baseline against the originals' numbers."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cmpc_tf2.checkpoints import load_kind
+from cmpc_tf2.cli import main as command
 from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.evaluate import SCORE_THRESHOLD
+from cmpc_tf2.metrics import intersection_and_union
 from cmpc_tf2.models.lstm_baseline import LSTMBaseline
 from cmpc_tf2.models.rmi import RMI
 from cmpc_tf2.models.rrn import RRN
@@ -25,6 +31,7 @@ class Converted:
 
     def __init__(self, kind: str, folder):
         self.kind = kind
+        self.logits = f"{kind}: logits of 3 samples, each alone and in one batch"
         self.golden = dict(np.load(GOLDEN / f"{kind}_tiny.npz"))
         self.values = checkpoint_values(f"{kind}_tiny")
         self.prefix, self.file = str(folder / "tiny.tfmodel"), folder / "tiny.keras"
@@ -57,20 +64,18 @@ def coarse(model, inputs: dict) -> np.ndarray:
     return np.asarray(score({**features, "token_ids": tf.constant(inputs["token_ids"])}))
 
 
-def test_alone(converted):
+def test_alone(converted, parity):
     for sample in SAMPLES:
         inputs = converted.inputs(sample)
         found = converted.model(inputs)["mask_logits"]
-        np.testing.assert_allclose(found[0], converted.golden[f"{sample}/up"], rtol=0, atol=1e-5)
-        np.testing.assert_allclose(
-            coarse(converted.model, inputs)[0], converted.golden[f"{sample}/pred"], rtol=0, atol=1e-5
-        )
+        parity.within(converted.logits, found[0], converted.golden[f"{sample}/up"], 1e-5)
+        parity.within(converted.logits, coarse(converted.model, inputs)[0], converted.golden[f"{sample}/pred"], 1e-5)
 
 
-def test_in_one_batch(converted):
+def test_in_one_batch(converted, parity):
     found = converted.model(converted.inputs(*SAMPLES))["mask_logits"]
     for sample in SAMPLES:
-        np.testing.assert_allclose(found[sample], converted.golden[f"{sample}/up"], rtol=0, atol=1e-5)
+        parity.within(converted.logits, found[sample], converted.golden[f"{sample}/up"], 1e-5)
 
 
 def test_one_picture_serves_all_sentences(converted):
@@ -83,7 +88,24 @@ def test_one_picture_serves_all_sentences(converted):
     np.testing.assert_allclose(found[0], converted.golden["0/up"], rtol=0, atol=1e-5)
 
 
-def test_six_steps(converted):
+def test_the_converted_model_scores_as_the_original(converted, tmp_path):
+    """From the checkpoint to the report: intersections and unions are those of the golden's logits."""
+    batch_path(tmp_path, "unc", "val", 0).parent.mkdir(parents=True)
+    expected = []
+    for sample in SAMPLES:
+        image, words, mask, logits = (converted.golden[f"{sample}/{name}"] for name in ("image", "words", "mask", "up"))
+        mask = mask.astype(bool)
+        write_batch(batch_path(tmp_path, "unc", "val", sample), Sample(words, image, mask, f"sentence {sample}"))
+        expected.append(intersection_and_union(logits.reshape(mask.shape) >= SCORE_THRESHOLD, mask))
+    options = ["-d", "unc", "-t", "val", "--batch-root", str(tmp_path), "--image-size", "64"]
+    report = tmp_path / "report.json"
+    assert command(["evaluate", "--model", str(converted.file), *options, "--report", str(report)]) == 0
+    records = json.loads(report.read_text())["per_sample"]
+    assert [(record["intersection"], record["union"]) for record in records] == expected
+    assert any(0 < intersection < union for intersection, union in expected)
+
+
+def test_six_steps(converted, parity):
     """Losses, rates and the prediction at the end, through the trainer."""
     decay_steps = 800_000 if converted.kind == "rrn" else 750_000
     model = converted.load()
@@ -96,10 +118,11 @@ def test_six_steps(converted):
         rate, decay = float(trainer.adam.learning_rate), float(tf.add_n(trainer.losses))
         trainer.reset_metrics()
         total = float(trainer.train_step((inputs, tf.constant(mask, tf.float32)))["loss"])
-        np.testing.assert_allclose([total - decay, decay, total], expected[step, :3], rtol=1e-5)
+        losses = np.array([total - decay, decay, total]) / expected[step, :3]
+        parity.within(f"{converted.kind}: losses of six training steps, relative", losses, np.ones(3), 1e-5)
         np.testing.assert_allclose(rate, expected[step, 3], rtol=2e-7)
     trained = coarse(model, converted.inputs(0))
-    np.testing.assert_allclose(trained[0], converted.golden["train/pred_end"], rtol=0, atol=1e-5)
+    parity.within(f"{converted.kind}: coarse logits after them", trained[0], converted.golden["train/pred_end"], 1e-5)
 
 
 @pytest.mark.slow

@@ -15,6 +15,9 @@ from small import SMALL
 
 OUTPUTS = {"mask_logits": "up", "mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
 SAMPLES = range(4)
+LOGITS = "image model: upsampled logits of 4 samples, each alone and in one batch"
+FULL_LOGITS = "image model at full size: coarse logits, with batch norms folded too"
+STAGES = "image model: 23 stages, relative to each one's largest value"
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +44,20 @@ def take(inputs, index):
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_tiny_golden_alone(sample, tiny_model, tiny_inputs, tiny_golden):
+def test_tiny_golden_alone(sample, tiny_model, tiny_inputs, tiny_golden, parity):
     out = tiny_model(take(tiny_inputs, slice(sample, sample + 1)))
     for ours, theirs in OUTPUTS.items():
-        np.testing.assert_allclose(out[ours][0], tiny_golden[f"{sample}/{theirs}"], rtol=0, atol=1e-5)
+        parity.within(LOGITS, out[ours][0], tiny_golden[f"{sample}/{theirs}"], 1e-5)
 
 
-def test_tiny_golden_in_one_batch(tiny_model, tiny_inputs, tiny_golden):
+def test_tiny_golden_in_one_batch(tiny_model, tiny_inputs, tiny_golden, parity):
     out = tiny_model(tiny_inputs)
     for sample in SAMPLES:
         for ours, theirs in OUTPUTS.items():
-            np.testing.assert_allclose(out[ours][sample], tiny_golden[f"{sample}/{theirs}"], rtol=0, atol=1e-5)
+            parity.within(LOGITS, out[ours][sample], tiny_golden[f"{sample}/{theirs}"], 1e-5)
 
 
-def test_tiny_golden_stage_by_stage(tiny_model, tiny_inputs, tiny_golden):
+def test_tiny_golden_stage_by_stage(tiny_model, tiny_inputs, tiny_golden, parity):
     """Every stage within 1e-5 of the golden's largest value, alone and as part of a batch."""
     encoder, decoder = tiny_model.image_encoder, tiny_model.expression_decoder
     backbone = encoder.get_layer("backbone")
@@ -84,23 +87,23 @@ def test_tiny_golden_stage_by_stage(tiny_model, tiny_inputs, tiny_golden):
             value, expected = np.asarray(value[0]), tiny_golden[f"0/{name}"]
             if name.startswith("words"):
                 value = value[-expected.shape[1] :]  # The golden has the valid words only.
-            error = np.abs(value.reshape(expected.shape) - expected).max()
-            assert error <= 1e-5 * np.abs(expected).max(), f"{name} off by {error}"
+            value = value.reshape(expected.shape)
+            parity.within(STAGES, value, expected, 1e-5, scale=np.abs(expected).max(), name=name)
         assert len(found) == 3 + len(layers)
 
 
-def test_full_golden(full_model_file, full_golden):
+def test_full_golden(full_model_file, full_golden, parity):
     model = load_model(full_model_file)
     image = subtract_mean(full_golden["0/image"])[None]
     token_ids = full_golden["0/words"][None]
     out = model({"image": image, "token_ids": token_ids})
     # Output pixels at multiples of 8 are the coarse logits themselves.
     for ours, theirs in {**OUTPUTS, "mask_logits": "pred"}.items():
-        np.testing.assert_allclose(out[ours][0, ::8, ::8], full_golden[f"0/{theirs}"], rtol=0, atol=2e-4)
+        parity.within(FULL_LOGITS, out[ours][0, ::8, ::8], full_golden[f"0/{theirs}"], 2e-4)
     # The folded encoder, which inference uses, is held to the same.
     features = model.inference_encoder()(image)
     out = model.expression_decoder({**features, "token_ids": keras.ops.convert_to_tensor(token_ids)})
-    np.testing.assert_allclose(out["mask_logits"][0, ::8, ::8], full_golden["0/pred"], rtol=0, atol=2e-4)
+    parity.within(FULL_LOGITS, out["mask_logits"][0, ::8, ::8], full_golden["0/pred"], 2e-4)
 
 
 def test_a_batch_gives_what_each_sample_gives_alone(small_model, small_inputs):

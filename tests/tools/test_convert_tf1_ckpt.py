@@ -79,12 +79,13 @@ def test_round_trip_keeps_every_byte(tiny_prefix, tiny_values, tmp_path):
         assert value.tobytes() == tiny_values[name].tobytes(), name
 
 
-def test_full_size_round_trip_keeps_every_byte(full_prefix, full_model_file, tmp_path):
+def test_full_size_round_trip_keeps_every_byte(full_prefix, full_model_file, tmp_path, parity):
     convert_back(str(full_model_file), str(tmp_path / "back"))
     original, back = TF1Checkpoint(full_prefix), TF1Checkpoint(str(tmp_path / "back"))
     assert len(back.shapes) == 735
     for name in back.shapes:
         assert back.read(name).tobytes() == original.read(name).tobytes(), name
+    parity.counted("variables of the image model at full size, converted and back", "equal bytes", len(back.shapes))
 
 
 def test_step_is_reported(small_values, write, tmp_path):

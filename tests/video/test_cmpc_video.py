@@ -20,6 +20,8 @@ from tf1_name_map import video_pairs
 
 OUTPUTS = {"mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
 SAMPLES = range(3)
+LOGITS = "video model: logits of 3 samples, each alone and in one batch"
+STAGES = "video model: 18 stages, relative to each one's largest value"
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +55,16 @@ def outputs(model, inputs):
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_outputs_equal_the_originals_alone_and_in_a_batch(sample, outputs, video_golden):
+def test_outputs_equal_the_originals_alone_and_in_a_batch(sample, outputs, video_golden, parity):
     alone, batch = outputs
     for logits in (alone[sample], {name: value[sample : sample + 1] for name, value in batch.items()}):
         coarse = np.asarray(logits["mask_logits"])[0, ::8, ::8]  # Upsampling keeps the grid's own points.
-        np.testing.assert_allclose(coarse, video_golden[f"{sample}/pred"], rtol=0, atol=1e-5)
+        parity.within(LOGITS, coarse, video_golden[f"{sample}/pred"], 1e-5)
         for ours, theirs in OUTPUTS.items():
-            np.testing.assert_allclose(logits[ours][0], video_golden[f"{sample}/{theirs}"], rtol=0, atol=1e-5)
+            parity.within(LOGITS, logits[ours][0], video_golden[f"{sample}/{theirs}"], 1e-5)
 
 
-def test_stages_equal_the_originals(model, inputs, video_golden):
+def test_stages_equal_the_originals(model, inputs, video_golden, parity):
     """Each within 1e-5 of its largest value."""
     names = {"conv_lstm": "convlstm"}
     for level in ("c3", "c4", "c5"):
@@ -77,7 +79,7 @@ def test_stages_equal_the_originals(model, inputs, video_golden):
     for ours, theirs in names.items():
         expected = video_golden[f"0/{theirs}"]
         value = np.asarray(found[ours])[0].reshape(expected.shape)
-        np.testing.assert_allclose(value, expected, rtol=0, atol=1e-5 * np.abs(expected).max(), err_msg=theirs)
+        parity.within(STAGES, value, expected, 1e-5, scale=np.abs(expected).max(), name=theirs)
 
 
 def test_several_expressions_share_a_clip(model, inputs, outputs):
@@ -125,7 +127,7 @@ def test_the_state_of_adam_is_converted_too(video_prefix, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_size_checkpoint_goes_there_and_back(tmp_path):
+def test_a_full_size_checkpoint_goes_there_and_back(tmp_path, parity):
     """All 1330 variables are accounted for, and the weights come back byte for byte."""
     values = checkpoint_values("video_full_train", FULL_SCORE_BIAS)
     write_checkpoint(str(tmp_path / "a2d.tfmodel"), values)
@@ -140,6 +142,7 @@ def test_a_full_size_checkpoint_goes_there_and_back(tmp_path):
     assert set(checkpoint.shapes) == {entry["tf1"] for entry in report["converted"]}
     for name in checkpoint.shapes:
         assert checkpoint.read(name).tobytes() == values[name].tobytes(), name
+    parity.counted("variables of the video model at full size, accounted for; weights back", "equal bytes", len(names))
 
 
 def test_image_and_video_models_are_told_apart(converted, small_model_file):
@@ -151,7 +154,7 @@ def test_image_and_video_models_are_told_apart(converted, small_model_file):
         load_kind(small_model_file, CMPCVideo)
 
 
-def test_six_steps_follow_the_originals(converted, video_golden):
+def test_six_steps_follow_the_originals(converted, video_golden, parity):
     model = load_kind(converted[0], CMPCVideo)
     trainer = Trainer(model, TrainConfig("a2d", "train"))
     totals = []
@@ -163,7 +166,8 @@ def test_six_steps_follow_the_originals(converted, video_golden):
         inputs = {"clip": clip, "token_ids": video_golden[f"{k}/words"][None]}
         totals.append(float(trainer.train_on_batch(inputs, mask, return_dict=True)["loss"]))
     columns = video_golden["train/columns"].tolist()
-    np.testing.assert_allclose(totals, video_golden["train/trajectory"][:, columns.index("total")], rtol=1e-5)
+    expected = video_golden["train/trajectory"][:, columns.index("total")]
+    parity.within("video model: losses of six training steps, relative", totals / expected, np.ones(6), 1e-5)
     coarse = model({"clip": subtract_mean(video_golden["0/clip"])[None], "token_ids": video_golden["0/words"][None]})
     coarse = np.asarray(coarse["mask_logits"])[0, ::8, ::8]
-    np.testing.assert_allclose(coarse, video_golden["train/pred_end"], rtol=0, atol=1e-5)
+    parity.within("video model: coarse logits after them", coarse, video_golden["train/pred_end"], 1e-5)

@@ -1,0 +1,104 @@
+"""What each saving of inference earns: the cost of an expression with all of them, and with one of them taken away.
+
+Full size, random weights, float32; an expression alone, and as one of seven about a picture. Both are measured in turns
+in one process. What the original's graph costs beside it: `inference.py`; what encoding once saves is its row of seven.
+"""
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from measuring import interleave, run_alone
+
+from cmpc_tf2.memory import keep_freed_memory
+
+EXPRESSIONS = 7
+
+
+def savings() -> dict:
+    """What takes a saving away, by its name: an attribute, and what to put in its place."""
+    import keras
+
+    from cmpc_tf2.layers.cell_dense import CellDense
+    from cmpc_tf2.layers.normalization import GlobalLayerNormalization, MixtureNormalization
+    from cmpc_tf2.models import backbone, referring_model
+    from cmpc_tf2.models.cmpc import CMPC
+
+    def normalize_mixtures(self, weights, sources):
+        return GlobalLayerNormalization.call(self, keras.ops.matmul(weights, sources))
+
+    return {
+        "batch norms folded": (referring_model.ReferringModel, "inference_encoder", lambda model: model.image_encoder),
+        "dilated stages on phases": (referring_model, "fold_batch_norm", lambda net, _: backbone.fold_batch_norm(net)),
+        "laterals folded into MUTAN": (
+            CMPC,
+            "inference_projection",
+            referring_model.ReferringModel.inference_projection,
+        ),
+        "elementwise chains in one pass": (sys.modules["cmpc_tf2.predictor"], "fusing", contextlib.nullcontext),
+        "product, bias and activation in one pass": (CellDense, "call", keras.layers.Dense.call),
+        "messages normalised as words": (MixtureNormalization, "call", normalize_mixtures),
+        "no LSTM step at pads": (keras.ops, "cond", lambda is_any, step, _: step()),
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.alone:
+        print(json.dumps(measure(arguments.alone, arguments.repeats)))
+        return
+    import cmpc_tf2.predictor  # noqa: F401 (savings() looks there)
+
+    results = {}
+    print(f"{'':44}{'alone':>22}{'of seven':>22}\n{'cost without, with: times':44}")
+    for name in savings():
+        row = run_alone(__file__, name, "--repeats", arguments.repeats)
+        results[name] = {"with": row[:2], "without": row[2:]}
+        cells = [
+            f"{b['cost'] / n:8.0f}{a['cost'] / n:6.0f}:{b['seconds'] / a['seconds']:7.3f}"
+            for n, a, b in zip((1, EXPRESSIONS), row[:2], row[2:], strict=True)
+        ]
+        print(f"{name:44}{''.join(cells)}", flush=True)
+    if arguments.json:
+        arguments.json.write_text(json.dumps(results, indent=1))
+
+
+def measure(missing: str, repeats: int) -> list[dict]:
+    """Figures of an expression, and of seven, with the saving; and the same without it, in turns."""
+    keep_freed_memory()
+    import keras
+    import numpy as np
+
+    from cmpc_tf2.config import ModelConfig
+    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_tf2.predictor import TwoStageModel
+
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (1, 320, 320, 3), dtype=np.uint8)
+    token_ids = np.zeros((EXPRESSIONS, 20), np.int32)
+    token_ids[:, 12:] = rng.integers(4, 12112, size=(EXPRESSIONS, 8))
+
+    def steps():
+        model = TwoStageModel(CMPC(ModelConfig(), name="cmpc"))
+        both = [lambda n=n: model.decode(model.encode(pixels), token_ids[:n]) for n in (1, EXPRESSIONS)]
+        for step in both:  # The graph is made now.
+            step()
+        return both
+
+    complete = steps()
+    with mock.patch.object(*savings()[missing]):
+        return interleave([*complete, *steps()], repeats)
+
+
+if __name__ == "__main__":
+    main()

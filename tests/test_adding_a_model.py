@@ -1,0 +1,66 @@
+"""The example of `docs/adding_a_model.md`, entered as that page says, goes through every command."""
+
+import importlib.util
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import cmpc_tf2
+from cmpc_tf2.cli import main
+from cmpc_tf2.config import DECAY_STEPS, ReferringConfig, TrainConfig
+from cmpc_tf2.models.family import IMAGE_MODELS
+from cmpc_tf2.serving.segmenter import Limits, Segmenter
+from conftest import ROOT
+from test_family import SIZES
+
+NAME = "bag_of_words"
+
+
+@pytest.fixture
+def model_type(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "adding_a_model.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / f"{NAME}.py"
+    file.write_text(code)
+    spec = importlib.util.spec_from_file_location(NAME, file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, NAME, module)
+    spec.loader.exec_module(module)
+    assert all(f'`"{NAME}": {value}` in' in page for value in ("BagOfWords", "ReferringConfig", "750_000"))
+    monkeypatch.setitem(IMAGE_MODELS, NAME, module.BagOfWords)
+    monkeypatch.setitem(TrainConfig.model_configs, NAME, ReferringConfig)
+    monkeypatch.setitem(DECAY_STEPS, NAME, 750_000)
+    return module.BagOfWords
+
+
+def test_every_command_takes_the_fifth_model(model_type, squares, tmp_path):
+    run, file = tmp_path / "run", str(tmp_path / "run" / "last.keras")
+    (tmp_path / "sizes.json").write_text(json.dumps(SIZES))
+    data = ["-d", "unc", "--batch-root", str(squares)]
+    start = ["--model-name", NAME, "--sizes", str(tmp_path / "sizes.json"), "--vocabulary", str(squares / "words.txt")]
+    options = ["--steps", "4", "--checkpoint-every", "2", "--validation-split", "val", "-bs", "2"]
+    assert main(["train", *data, "-t", "train", "--output-dir", str(run), *start, *options]) == 0
+    assert json.loads((run / "config.json").read_text())["model_name"] == NAME
+    assert main(["evaluate", "--model", file, *data, "-t", "val"]) == 0
+
+    picture, expressions = tmp_path / "picture.png", ["red square", "square red", "blue square"]
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(picture)
+    asked = [word for expression in expressions for word in ("--expression", expression)]
+    assert main(["predict", "--model", file, "--image", str(picture), *asked, "--output", str(tmp_path / "o.png")]) == 0
+    predictor = cmpc_tf2.Predictor(cmpc_tf2.load_model(file))
+    assert isinstance(cmpc_tf2.load_model(file), model_type)
+    served = Segmenter(predictor, predictor.set_image, Limits()).submit(lambda: pixels, expressions).result()
+    first, reordered, other = (explanation.prediction.probabilities for explanation in served)
+    np.testing.assert_allclose(first, reordered, atol=1e-6)  # A bag has no order.
+    assert np.abs(first - other).max() > 1e-4
+
+    assert main(["export", "--model", file, "--output", str(tmp_path / "exported")]) == 0
+    exported = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"]
+    found = exported(image_bytes=tf.constant(picture.read_bytes()), expression=tf.constant(expressions[0]))
+    np.testing.assert_allclose(found["probabilities"], first, atol=1e-4)
