@@ -22,6 +22,8 @@ from skimage.util import img_as_ubyte
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from measuring import add_json_option, write_json
+
 from cmpc_tf2.data.annotations import read_plain_pickle
 from cmpc_tf2.data.builder import build_split
 from cmpc_tf2.data.image_builder import ImageBuild
@@ -81,6 +83,7 @@ def main():
         default=memory if memory.is_dir() else None,
         help="where both write; by default in memory, so that the disk, which is the same for both, does not count",
     )
+    add_json_option(parser)
     arguments = parser.parse_args()
     times = {"original": [], "ours": []}
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
@@ -119,6 +122,7 @@ def main():
     for name, seconds in medians.items():
         print(f"{name:10} {count / seconds:8.0f} batches/s")
     print(f"ratio      {medians['original'] / medians['ours']:8.1f}")
+    write_json(arguments, {f"{name}_batches_per_second": count / seconds for name, seconds in medians.items()})
 
 
 if __name__ == "__main__":

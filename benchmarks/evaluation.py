@@ -5,7 +5,6 @@ picture has seven expressions, as in RefCOCO. More passes over the split in the 
 """
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -18,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import cv2
 import keras
 import numpy as np
-from measuring import gflops_of, make_product, peak_megabytes
+from measuring import add_json_option, gflops_of, make_product, peak_megabytes, write_json
 
 from cmpc_tf2.config import ModelConfig
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, write_batch
@@ -40,7 +39,7 @@ def main():
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--batch-size", type=int, default=EXPRESSIONS)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    add_json_option(parser)
     arguments = parser.parse_args()
     keep_freed_memory()
     keras.utils.set_random_seed(0)
@@ -65,8 +64,7 @@ def main():
                 f"{name:16}{len(paths):12}{seconds:8.3f}{row['cost']:11.0f}{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
                 flush=True,
             )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    write_json(arguments, results)
 
 
 def write_split(folder: Path, pictures: int):

@@ -13,7 +13,7 @@ from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from measuring import interleave, run_alone
+from measuring import add_json_option, interleave, run_alone, write_json
 
 from cmpc_tf2.memory import keep_freed_memory
 
@@ -50,7 +50,7 @@ def savings() -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    add_json_option(parser)
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
@@ -68,8 +68,7 @@ def main():
             for n, a, b in zip((1, EXPRESSIONS), row[:2], row[2:], strict=True)
         ]
         print(f"{name:44}{''.join(cells)}", flush=True)
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    write_json(arguments, results)
 
 
 def measure(missing: str, repeats: int) -> list[dict]:

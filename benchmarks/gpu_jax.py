@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import jax
 import keras
 import numpy as np
-from measuring import run_alone
+from measuring import add_json_option, run_alone, write_json
 
 from cmpc_tf2.config import ModelConfig
 from cmpc_tf2.losses import SummedCrossEntropy, regularize
@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--precisions", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--sizes", type=Path, metavar="FILE.json", help="sizes of the model, if not the usual")
     parser.add_argument("--repeats", type=int, default=10)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    add_json_option(parser)
     parser.add_argument("--alone", choices=("forward", "training step"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
@@ -56,8 +56,7 @@ def main():
                     f"{row['peak_gb']:9.1f}",
                     flush=True,
                 )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    write_json(arguments, results)
 
 
 def measure_row(arguments: argparse.Namespace) -> dict:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from measuring import interleave, run_alone
+from measuring import add_json_option, interleave, run_alone, write_json
 
 from cmpc_tf2.memory import keep_freed_memory
 
@@ -34,7 +34,7 @@ def main():
     parser.add_argument("--jit-compile", action="store_true", help="compile with XLA")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    add_json_option(parser)
     parser.add_argument("--alone", choices=ROWS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
@@ -54,8 +54,7 @@ def main():
             f"{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
             flush=True,
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    write_json(arguments, results)
 
 
 def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.Namespace) -> dict:

@@ -18,6 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from measuring import add_json_option, write_json
 
 from cmpc_tf2.data.batches import Sample, write_batch
 from cmpc_tf2.data.pipeline import training_dataset
@@ -49,6 +50,7 @@ def main():
     parser.add_argument("--files", type=int, default=400, help="files of 0.41 MB, made for the benchmark")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--runs", type=int, default=5)
+    add_json_option(parser)
     arguments = parser.parse_args()
     scratch = Path(tempfile.mkdtemp())
     try:
@@ -81,6 +83,7 @@ def main():
         print(f"{name:10} {rate:8.0f} samples/s")
     print(f"ratio      {medians['tf.data'] / medians['original']:8.1f}")
     print("resident memory after each epoch, MB:", *(f"{value:.0f}" for value in memory))
+    write_json(arguments, {"samples_per_second": medians, "resident_mb": memory})
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Seconds mean nothing on a machine that others use too; cost is nearly the same on a busy and on an idle one.
 """
 
+import argparse
 import json
 import os
 import resource
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 PRODUCT_SIZE = 2048
 PRODUCTS_BETWEEN = 5
@@ -40,6 +42,17 @@ def interleave(steps: list[Callable[[], object]], repeats: int, warm_up: int = 2
     gflops = gflops_of(min(products))
     medians = [statistics.median(times) for times in seconds]
     return [{"seconds": m, "gflops": gflops, "cost": m * gflops, "peak_mb": peak_megabytes()} for m in medians]
+
+
+def add_json_option(parser: argparse.ArgumentParser):
+    """`--json FILE`, for `write_json`."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+
+
+def write_json(arguments: argparse.Namespace, figures: dict):
+    """Writes what was printed, if it was asked for."""
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=1))
 
 
 def make_product() -> Callable[[], object]:

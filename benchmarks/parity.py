@@ -5,10 +5,12 @@ Rows with * need real pictures, sentences and vocabularies, which are not part o
 tests are skipped and the rows left out.
 """
 
+import argparse
 import sys
 from pathlib import Path
 
 import pytest
+from measuring import add_json_option, write_json
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 FILES = (
@@ -42,14 +44,19 @@ class Collector:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_json_option(parser)
+    arguments = parser.parse_args()
     collector = Collector()
-    arguments = ["-q", "-m", "", "-p", "no:cacheprovider", *(str(TESTS / file) for file in FILES)]
-    status = pytest.main(arguments, plugins=[collector])
+    options = ["-q", "-m", "", "-p", "no:cacheprovider", *(str(TESTS / file) for file in FILES)]
+    status = pytest.main(options, plugins=[collector])
+    figures = {}
     print("\n| what | required | measured |\n|---|---|---|")
     for (what, required), values in collector.rows.items():
         is_count = all(isinstance(value, int) for value in values)
-        measured = str(sum(values)) if is_count else f"{max(values):.2g}"
-        print(f"| {what} | {required} | {measured} |")
+        figures[what] = sum(values) if is_count else max(values)
+        print(f"| {what} | {required} | {figures[what]:{'' if is_count else '.2g'}} |")
+    write_json(arguments, figures)
     return int(status)
 
 

@@ -14,6 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from measuring import add_json_option, write_json
 
 from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.data.batches import list_batches, read_batch
@@ -32,6 +33,7 @@ def main():
     parser.add_argument("-t", "--split", required=True)
     parser.add_argument("--batch-root", type=Path, default=Path("."))
     parser.add_argument("--samples", type=int, default=50)
+    add_json_option(parser)
     arguments = parser.parse_args()
     keep_freed_memory()
     models = {p: TwoStageModel(load_for_inference(arguments.model, p)) for p in ("float32", "bfloat16")}
@@ -52,6 +54,7 @@ def main():
     print(f"bfloat16 is {times['float32'] / times['bfloat16']:.2f} times as fast")
     print(f"masks against float32: overall IoU {summary['overall_iou']:.4f}, mean IoU {summary['mean_iou']:.4f}")
     print(f"largest difference of a logit: {max(differences):.3f}")
+    write_json(arguments, {"seconds": times, "masks": summary, "largest_difference": float(max(differences))})
 
 
 if __name__ == "__main__":

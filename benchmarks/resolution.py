@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from measuring import interleave, run_alone
+from measuring import add_json_option, interleave, run_alone, write_json
 
 from cmpc_tf2.memory import keep_freed_memory
 
@@ -21,7 +21,7 @@ SIZES = (320, 480, 640)
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    add_json_option(parser)
     parser.add_argument("--alone", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
@@ -40,8 +40,7 @@ def main():
                 f"{row['peak_mb']:9.0f}",
                 flush=True,
             )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    write_json(arguments, results)
 
 
 def measure(kind: str, size: int, repeats: int) -> dict:

@@ -6,7 +6,6 @@ the time per request from the client's side, the errors, and the server's memory
 
 import argparse
 import io
-import json
 import os
 import statistics
 import subprocess
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measuring import add_json_option, write_json
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--pictures", type=int, default=20, help="different ones, of 640 x 480 pixels")
     parser.add_argument("--port", type=int, default=7869)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    add_json_option(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or make_model(Path(folder) / "full.keras")
@@ -49,8 +49,7 @@ def main():
         f"{result['errors']} errors; p50 {result['p50']:.2f} s, p95 {result['p95']:.2f} s\n"
         f"server's memory: {result['mb_warm']:.0f} MB after the first tenth, {result['mb_end']:.0f} MB at the end"
     )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1))
+    write_json(arguments, result)
 
 
 def make_model(path: Path) -> Path:

@@ -9,6 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from measuring import add_json_option, write_json
+
 ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (
     "build_batches.py",
@@ -28,18 +30,25 @@ LOAD_MODEL = "import sys, cmpc_tf2; cmpc_tf2.load_model(sys.argv[1])"
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=5)
+    add_json_option(parser)
     arguments = parser.parse_args()
+    figures = {}
+
+    def tell(what: str, seconds: float):
+        figures[what] = seconds
+        print(f"{what:44}{seconds:7.2f} s", flush=True)
+
     for command in COMMANDS:
-        seconds = [run(*command.split(), "--help") for _ in range(arguments.repeats)]
-        print(f"{command + ' --help':44}{statistics.median(seconds):7.2f} s")
+        tell(f"{command} --help", statistics.median(run(*command.split(), "--help") for _ in range(arguments.repeats)))
     with tempfile.TemporaryDirectory() as folder:
         model = Path(folder) / "full.keras"
         run("-c", MAKE_MODEL, model)
-        print(f"{'load_model at full size, from a new process':44}{run('-c', LOAD_MODEL, model):7.2f} s")
+        tell("load_model at full size, from a new process", run("-c", LOAD_MODEL, model))
         exported = Path(folder) / "exported"
         seconds = run("-m", "cmpc_tf2", "export", "--model", model, "--output", exported)
         size = sum(path.stat().st_size for path in exported.rglob("*") if path.is_file())
-        print(f"{f'export at full size, checked ({size / 1e6:.0f} MB)':44}{seconds:7.2f} s")
+        tell(f"export at full size, checked ({size / 1e6:.0f} MB)", seconds)
+    write_json(arguments, figures)
 
 
 def run(*words) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from measuring import interleave, run_alone
+from measuring import add_json_option, interleave, run_alone, write_json
 
 from cmpc_tf2.memory import keep_freed_memory
 
@@ -25,7 +25,7 @@ def main():
     parser.add_argument("--accumulate", type=int, default=1)
     parser.add_argument("--finetune-backbone", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures too")
+    add_json_option(parser)
     parser.add_argument("--alone", choices=("naive", "ours"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
@@ -45,8 +45,7 @@ def main():
             f"{row['cost'] / size:13.0f}{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
             flush=True,
         )
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    write_json(arguments, results)
 
 
 def measure_steps(arguments: argparse.Namespace) -> dict:
