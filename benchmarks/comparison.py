@@ -29,7 +29,7 @@ EXPRESSIONS = 7
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_options(parser, "model_comparison")
-    parser.set_defaults(steps=4000)  # The LSTM baseline marks nothing in the first two thousand.
+    parser.set_defaults(steps=4000)  # The LSTM baseline marks next to nothing in the first two thousand.
     parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the scores and how they came about")
     parser.add_argument("--alone", choices=MODELS.values(), help=argparse.SUPPRESS)
     parser.add_argument("--small", action="store_true", help=argparse.SUPPRESS)

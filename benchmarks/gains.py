@@ -1,4 +1,4 @@
-"""What each saving of inference earns: the cost of an expression with all of them, and with one of them taken away.
+"""What the savings of inference earn: the cost of an expression with all of them, and with one of them taken away.
 
 Full size, random weights, float32; an expression alone, and as one of seven about a picture. Both are measured in turns
 in one process. What the original's graph costs beside it: `inference.py`; what encoding once saves is its row of seven.
@@ -24,6 +24,7 @@ def savings() -> dict:
     """What takes a saving away, by its name: an attribute, and what to put in its place."""
     import keras
 
+    from cmpc_tf2 import predictor
     from cmpc_tf2.layers.cell_dense import CellDense
     from cmpc_tf2.layers.normalization import GlobalLayerNormalization, MixtureNormalization
     from cmpc_tf2.models import backbone, referring_model
@@ -33,14 +34,18 @@ def savings() -> dict:
         return GlobalLayerNormalization.call(self, keras.ops.matmul(weights, sources))
 
     return {
-        "batch norms folded": (referring_model.ReferringModel, "inference_encoder", lambda model: model.image_encoder),
+        "inference encoder, with the two below": (
+            referring_model.ReferringModel,
+            "inference_encoder",
+            lambda model: model.image_encoder,
+        ),
         "dilated stages on phases": (referring_model, "fold_batch_norm", lambda net, _: backbone.fold_batch_norm(net)),
         "laterals folded into MUTAN": (
             CMPC,
             "inference_projection",
             referring_model.ReferringModel.inference_projection,
         ),
-        "elementwise chains in one pass": (sys.modules["cmpc_tf2.predictor"], "fusing", contextlib.nullcontext),
+        "elementwise chains in one pass": (predictor, "fusing", contextlib.nullcontext),
         "product, bias and activation in one pass": (CellDense, "call", keras.layers.Dense.call),
         "messages normalised as words": (MixtureNormalization, "call", normalize_mixtures),
         "no LSTM step at pads": (keras.ops, "cond", lambda is_any, step, _: step()),
@@ -56,8 +61,6 @@ def main():
     if arguments.alone:
         print(json.dumps(measure(arguments.alone, arguments.repeats)))
         return
-    import cmpc_tf2.predictor  # noqa: F401 (savings() looks there)
-
     results = {}
     print(f"{'':44}{'alone':>22}{'of seven':>22}\n{'cost without, with: times':44}")
     for name in savings():

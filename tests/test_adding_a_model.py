@@ -1,4 +1,4 @@
-"""The example of `docs/adding_a_model.md`, entered as that page says, goes through every command."""
+"""The example of `docs/adding_a_model.md`, entered as that page says, goes through the commands."""
 
 import importlib.util
 import json
@@ -38,7 +38,7 @@ def model_type(tmp_path, monkeypatch):
     return module.BagOfWords
 
 
-def test_every_command_takes_the_fifth_model(model_type, squares, tmp_path):
+def test_the_commands_take_the_fifth_model(model_type, squares, tmp_path):
     run, file = tmp_path / "run", str(tmp_path / "run" / "last.keras")
     (tmp_path / "sizes.json").write_text(json.dumps(SIZES))
     data = ["-d", "unc", "--batch-root", str(squares)]

@@ -38,7 +38,7 @@ _DAMAGED = (
     OSError,
     AttributeError,
     TypeError,
-    NotImplementedError,
+    NotImplementedError,  # What zipfile raises for a compression that it does not know.
     RuntimeError,
 )
 
