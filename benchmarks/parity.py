@@ -1,6 +1,5 @@
 """How close results are to the original's: runs the tests that compare, and prints the largest difference of each.
 
-
 Rows with * need real pictures, sentences and vocabularies, which are not part of this repository; without them their
 tests are skipped and the rows left out.
 """
