@@ -8,9 +8,11 @@ import tensorflow as tf
 from PIL import Image
 
 import cmpc_tf2
+from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.cli import main
 from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.graph_files import FORMATS
 from cmpc_tf2.models.family import IMAGE_MODELS
 from small import SMALL
 
@@ -63,6 +65,30 @@ def test_evaluate_predict_and_export_take_it(name, runs, squares, tmp_path, caps
         image_bytes=tf.constant(picture.read_bytes()), expression=tf.constant("man")
     )
     np.testing.assert_allclose(found["probabilities"], explanation.prediction.probabilities, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ANCESTORS)
+def test_bfloat16_is_close_to_float32(name, runs, rng):
+    """Weights have eight bits there; features of cells and words are of unit norm."""
+    file = runs[name] / "last.keras"
+    inputs = {
+        "image": rng.uniform(-120, 120, size=(2, 32, 32, 3)).astype("float32"),
+        "token_ids": np.sort(rng.integers(0, 12, size=(2, 20)), axis=1).astype("int32"),
+    }
+    exact, fast = (np.asarray(load_for_inference(file, p)(inputs)["mask_logits"]) for p in ("float32", "bfloat16"))
+    assert fast.dtype == np.float32
+    assert 0 < np.abs(fast - exact).max() < 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("name", ANCESTORS)
+def test_one_file_for_other_runtimes(name, kind, runs, tmp_path):
+    """The command compares three inputs itself."""
+    pytest.importorskip(FORMATS[kind].needs[0])
+    path = tmp_path / f"{name}.{kind}"
+    command = ["export", "--model", str(runs[name] / "last.keras"), "--format", kind, "--output", str(path)]
+    assert main(command) == 0 and path.is_file()
 
 
 def test_mix_ups_are_named(runs, small_model_file, squares, tmp_path, capsys):
