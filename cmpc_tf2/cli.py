@@ -151,7 +151,7 @@ def add_train(commands, task: Task):
     )
     train.add_argument("--decay-steps", type=int, help="until the rate is 0.00001 (default: as the model's original)")
     train.add_argument(
-        "--finetune-backbone", action="store_true", help="train res3 to res5 too (the original's -conv5)"
+        "--finetune-backbone", action="store_true", help="train the kernels of res3 to res5 too (the original's -conv5)"
     )
     train.add_argument("--recipe", choices=TRAIN_CHOICES["recipe"], help="maskris adds masked second passes")
     train.add_argument(

@@ -168,7 +168,7 @@ class TrainConfig:
         learning_rate: At step 0, for a batch of 1.
         rate_scaling: How it grows with the batch size: `none`, `linear` or `sqrt`.
         decay_steps: Steps over which the rate falls to 0.00001; None for those of the model's original.
-        finetune_backbone: Train the backbone's stages 3 to 5 too.
+        finetune_backbone: Train the kernels of the backbone's stages 3 to 5 too.
         recipe: `original`, or `maskris` for masked second passes; see `docs/training.md`.
         precision: What the layers compute in: `float32`, `bfloat16` or `float16`. Weights stay float32.
         jit_compile: Compile the step with XLA.

@@ -64,14 +64,14 @@ def is_doubled(path: str) -> bool:
 
 
 def freeze_backbone(model: keras.Model, finetune: bool = False):
-    """Leaves the backbone as it is, or trains its stages 3 to 5 (the original's `-conv5`).
+    """Leaves the backbone as it is, or trains the kernels of its stages 3 to 5 (the original's `-conv5`).
 
-    Batch norm statistics never move, in either case.
+    Batch norms never change in either case: neither their statistics, nor their scales and offsets.
 
     Args:
         model: A model.
-        finetune: Train kernels and batch norm scales of `res3`, `res4`, `res5`.
+        finetune: Train the kernels of `res3`, `res4`, `res5`.
     """
     backbone = model.image_encoder.get_layer("backbone")
     for layer in backbone.layers:
-        layer.trainable = finetune and layer.name.startswith(("res3", "res4", "res5", "bn3", "bn4", "bn5"))
+        layer.trainable = finetune and layer.name.startswith(("res3", "res4", "res5"))

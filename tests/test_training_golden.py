@@ -206,7 +206,7 @@ def test_doubling_is_of_gradients_before_adam():
     assert moved["bias"] == pytest.approx(2 * moved["kernel"], rel=1e-2)
 
 
-def test_a_finetuned_backbone_moves_its_weights_and_never_its_statistics(small_model_file, rng):
+def test_a_finetuned_backbone_moves_its_kernels_and_never_its_batch_norms(small_model_file, rng):
     model = load_model(small_model_file)
     freeze_backbone(model, finetune=True)
     regularize(model)
@@ -223,11 +223,7 @@ def test_a_finetuned_backbone_moves_its_weights_and_never_its_statistics(small_m
         total = SummedCrossEntropy()(np.ones((2, side, side, 1), "float32"), out["mask_logits"]) + sum(model.losses)
     optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
     trained = {v.path for v in backbone.trainable_variables}
-    assert trained == {
-        path
-        for path in before
-        if path.startswith(("res3", "res4", "res5", "bn3", "bn4", "bn5")) and "moving" not in path
-    }
+    assert trained == {path for path in before if path.startswith(("res3", "res4", "res5"))}
     for variable in backbone.variables:
         moved = (variable.numpy() != before[variable.path]).any()
         assert moved == (variable.path in trained), variable.path
