@@ -9,19 +9,16 @@ from cmpc_tf2.config import LEVELS, MUTAN_HEADS, PACKAGE, ModelConfig, WordType
 from cmpc_tf2.layers.conv_lstm import PeepholeConvLSTM
 from cmpc_tf2.layers.normalization import L2Normalize
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
-from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.exchange import TextGuidedExchange
 from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
 from cmpc_tf2.models.mutan import MutanFusion
-from cmpc_tf2.models.referring_model import ReferringModel, build_image_encoder
+from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.models.relation_graph import RelationGraph
 from cmpc_tf2.models.visual_projection import build_visual_projection, fold_laterals
+from cmpc_tf2.precision import EXACT
 
 EXCHANGE_ROUNDS = 2
-# What comes after the fusion of each level is computed in float32 in every precision: a tenth of the arithmetic, whose
-# rounding would move three times as many pixels across the threshold as that of all the rest.
-EXACT = "float32"
 LOSS_WEIGHTS = {"mask_logits": 0.7, "mask_logits_c5": 0.1, "mask_logits_c4": 0.1, "mask_logits_c3": 0.1}
 
 
@@ -60,51 +57,44 @@ class CMPC(ReferringModel):
     """
 
     title = "a CMPC model"
+    config_type = ModelConfig
     # The final mask counts most; the side outputs of the three levels keep each of them useful by itself.
     loss_weights: ClassVar = LOSS_WEIGHTS
     stages: ClassVar = {"entities": "mutan", "relations": "relation_graph"}
-
-    def __init__(self, config: ModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
-        if not isinstance(config, ModelConfig):
-            config = ModelConfig(**(config or {}))
-
-        backbone = DeepLabResNet(config.backbone, name="backbone")
-        projection = build_visual_projection(config)
-        decoder = build_expression_decoder(config)
-        encoder = build_image_encoder(backbone, projection, config.image_size)
-        super().__init__(encoder, decoder, config, vocabulary, **kwargs)
+    build_visual_projection = staticmethod(build_visual_projection)
 
     def inference_projection(self) -> keras.Model:
         return fold_laterals(super().inference_projection(), self.config)
 
+    @staticmethod
+    def build_expression_decoder(config: ModelConfig) -> keras.Model:
+        """`visual_c3`, `visual_c4`, `visual_c5` and `token_ids` -> the mask logits of `CMPC`.
 
-def build_expression_decoder(config: ModelConfig) -> keras.Model:
-    """`visual_c3`, `visual_c4`, `visual_c5` and `token_ids` -> the mask logits of `CMPC`.
+        The visual features may have batch size 1 beside any number of expressions: they are broadcast.
+        """
+        size = config.grid_size
+        visual = {
+            level: keras.Input((size, size, MUTAN_HEADS, config.feature_dim), name=f"visual_{level}")
+            for level in LEVELS
+        }
+        token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
 
-    The visual features may have batch size 1 beside any number of expressions: they are broadcast.
-    """
-    size = config.grid_size
-    visual = {
-        level: keras.Input((size, size, MUTAN_HEADS, config.feature_dim), name=f"visual_{level}") for level in LEVELS
-    }
-    token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
+        expression = parse_expression(token_ids, config)
+        entity_attribute = expression.pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
+        relation_probs = expression.probability(WordType.RELATION)
 
-    expression = parse_expression(token_ids, config)
-    entity_attribute = expression.pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
-    relation_probs = expression.probability(WordType.RELATION)
+        features = {}
+        for level in LEVELS:
+            entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
+            maps = [entities]
+            if "relation_graph" not in config.without:
+                graph = RelationGraph(name=f"relation_graph_{level}")
+                maps.append(graph(entities, expression.words, relation_probs, expression.is_word))
+            features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, entity_attribute)
 
-    features = {}
-    for level in LEVELS:
-        entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
-        maps = [entities]
-        if "relation_graph" not in config.without:
-            graph = RelationGraph(name=f"relation_graph_{level}")
-            maps.append(graph(entities, expression.words, relation_probs, expression.is_word))
-        features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, entity_attribute)
-
-    outputs = segment(features, expression.pool_necessary(), config)
-    inputs = {f"visual_{level}": visual[level] for level in LEVELS}
-    return keras.Model({**inputs, "token_ids": token_ids}, outputs, name="expression_decoder")
+        outputs = segment(features, expression.pool_necessary(), config)
+        inputs = {f"visual_{level}": visual[level] for level in LEVELS}
+        return keras.Model({**inputs, "token_ids": token_ids}, outputs, name="expression_decoder")
 
 
 def segment(features: dict, sentence, config: ModelConfig) -> dict:

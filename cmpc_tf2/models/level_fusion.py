@@ -1,5 +1,7 @@
 """One feature map per level out of perception, reasoning, sentence and position."""
 
+import itertools
+
 import keras
 from keras import ops
 
@@ -35,24 +37,17 @@ class LevelFusion(keras.layers.Layer):
     def build(self, maps_shape, sentence_shape):
         _, height, width, _ = maps_shape[0]
         self._grid = spatial_grid(height, width)
-        self._rows = [shape[-1] for shape in maps_shape] + [sentence_shape[-1]]
-        inputs = sum(self._rows) + GRID_CHANNELS
+        rows = [shape[-1] for shape in [*maps_shape, sentence_shape]]
+        *self._ends, inputs = itertools.accumulate([*rows, GRID_CHANNELS])
         self.kernel = self.add_weight(shape=(inputs, self.filters), initializer="glorot_uniform", name="kernel")
         self.bias = self.add_weight(shape=(self.filters,), initializer="zeros", name="bias")
 
     def call(self, maps, sentence):
-        *map_kernels, sentence_kernel, grid_kernel = self._split_kernel()
+        *map_kernels, sentence_kernel, grid_kernel = ops.split(self.kernel, self._ends, axis=0)
         position = ops.matmul(ops.cast(self._grid, self.compute_dtype), grid_kernel) + self.bias
         sentence = ops.matmul(sentence, sentence_kernel)[:, None, None, :]
         products = [ops.matmul(feature_map, kernel) for feature_map, kernel in zip(maps, map_kernels, strict=True)]
         return relu_of_sum(*products, sentence, position)
-
-    def _split_kernel(self):
-        blocks, start = [], 0
-        for rows in [*self._rows, GRID_CHANNELS]:
-            blocks.append(self.kernel[start : start + rows])
-            start += rows
-        return blocks
 
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}

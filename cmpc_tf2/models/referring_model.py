@@ -1,33 +1,50 @@
 """What the models of pictures and of clips have in common."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import ClassVar
 
 import keras
 from keras import ops
 
-from cmpc_tf2.config import LEVELS
-from cmpc_tf2.models.backbone import fold_batch_norm
+from cmpc_tf2.config import LEVELS, ReferringConfig
+from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
 
 
 class ReferringModel(keras.Model):
     """A functional model in two halves: an encoder of what is looked at, and a decoder of expressions about it.
 
+    A subclass says what the halves are made of.
+
+    Args:
+        config: Sizes; a `config_type` or its `to_dict()`.
+        vocabulary: The words by token id, saved with the model; None if unknown.
+
     Attributes:
         config: Sizes.
         vocabulary: The words by token id, saved with the model; None if unknown.
-        image_encoder: Everything that does not depend on words.
+        image_encoder: What is done once for all expressions about a picture.
         expression_decoder: The rest; it takes the encoder's outputs and `token_ids`.
     """
 
     # What to call such a model in messages.
     title: str
+    config_type: ClassVar[type] = ReferringConfig
     # The outputs that training looks at, and how much each counts. A coarse one is held to a mask of its own size.
-    loss_weights: ClassVar[dict[str, float]]
-    # Stages of the reasoning, in order, and the layers of the decoder whose outputs they are: one for each level.
+    loss_weights: ClassVar[dict[str, float]] = {"mask_logits": 1.0}
+    # Stages of the reasoning, in order, and the layers of the decoder whose outputs they are: `<name>_<level>`.
     stages: ClassVar[dict[str, str]] = {}
+    # Of a configuration: the backbone's taps, by level, to the encoder's outputs; and those with `token_ids` to the
+    # outputs of the model.
+    build_visual_projection: ClassVar[Callable[..., keras.Model]]
+    build_expression_decoder: ClassVar[Callable[..., keras.Model]]
 
-    def __init__(self, encoder: keras.Model, decoder: keras.Model, config, vocabulary: list[str] | None, **kwargs):
+    def __init__(self, config=None, vocabulary: list[str] | None = None, **kwargs):
+        if not isinstance(config, self.config_type):
+            config = self.config_type(**(config or {}))
+        backbone = DeepLabResNet(config.backbone, name="backbone")
+        encoder = self.build_encoder(config, backbone, self.build_visual_projection(config))
+        decoder = self.build_expression_decoder(config)
         pixels = encoder.input
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         outputs = decoder({**encoder(pixels), "token_ids": token_ids})
@@ -37,10 +54,17 @@ class ReferringModel(keras.Model):
         self.image_encoder = encoder
         self.expression_decoder = decoder
 
+    @staticmethod
+    def build_encoder(config, backbone: keras.Model, projection: keras.Model) -> keras.Model:
+        """Pictures to what a projection makes of those taps of the backbone that it asks for."""
+        image = keras.Input((config.image_size, config.image_size, 3), name="image")
+        taps = backbone(image)
+        return keras.Model(image, projection({level: taps[level] for level in projection.input}), name="image_encoder")
+
     def inference_encoder(self) -> keras.Model:
         """The encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
         backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
-        return build_image_encoder(backbone, self.inference_projection(), self.config.image_size)
+        return self.build_encoder(self.config, backbone, self.inference_projection())
 
     def inference_projection(self) -> keras.Model:
         """What comes behind the backbone in `inference_encoder`: taps to the encoder's outputs."""
@@ -85,10 +109,3 @@ class ReferringModel(keras.Model):
 
     def get_config(self):
         return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}
-
-
-def build_image_encoder(backbone: keras.Model, projection: keras.Model, image_size: int) -> keras.Model:
-    """Pictures to what a projection makes of those taps of the backbone that it asks for."""
-    image = keras.Input((image_size, image_size, 3), name="image")
-    taps = backbone(image)
-    return keras.Model(image, projection({level: taps[level] for level in projection.input}), name="image_encoder")

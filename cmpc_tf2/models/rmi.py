@@ -1,5 +1,6 @@
 """RMI: the parts put together."""
 
+import itertools
 from typing import ClassVar
 
 import keras
@@ -8,8 +9,9 @@ from keras import layers, ops
 from cmpc_tf2.config import PACKAGE, ReferringConfig
 from cmpc_tf2.layers.basic_lstm import lstm_cell
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS, spatial_grid
-from cmpc_tf2.models.ancestors import AncestorModel, read_words
-from cmpc_tf2.models.lstm_baseline import score
+from cmpc_tf2.models.ancestors import build_visual_projection, read_words, score_cells
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.precision import EXACT
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -41,19 +43,19 @@ class MultimodalLSTM(keras.layers.Layer):
     def build(self, visual_shape, vectors_shape, words_shape, is_word_shape):
         _, height, width, _ = visual_shape
         self._grid = spatial_grid(height, width)
-        self._rows = [visual_shape[-1], vectors_shape[-1], words_shape[-1], GRID_CHANNELS, self.units]
-        shape = (sum(self._rows), 4 * self.units)
+        rows = visual_shape[-1], vectors_shape[-1], words_shape[-1], GRID_CHANNELS, self.units
+        *self._ends, last = itertools.accumulate(rows)
+        shape = (last, 4 * self.units)
         self.kernel = self.add_weight(shape=shape, initializer="glorot_uniform", name="kernel")
         self.bias = self.add_weight(shape=(4 * self.units,), initializer="zeros", name="bias")
 
     def call(self, visual, vectors, words, is_word):
-        of_visual, of_vector, of_word, of_grid, of_state = self._split_kernel()
+        of_visual, of_vector, of_word, of_grid, of_state = ops.split(self.kernel, self._ends, axis=0)
         grid = ops.matmul(ops.cast(self._grid, self.compute_dtype), of_grid) + self.bias
         from_picture = ops.matmul(visual, of_visual) + grid
         from_words = ops.matmul(vectors, of_vector) + ops.matmul(words, of_word)  # (B, T, 4 * units)
-        first = from_picture + from_words[:, 0, None, None]
-        h = ops.zeros_like(first[..., : self.units])
-        c = ops.zeros_like(h)
+        # One picture may stand beside many sentences: the state has the shape of their sum.
+        c = h = ops.zeros_like((from_picture + from_words[:, :1, None])[..., : self.units])
         for step in range(vectors.shape[1]):
 
             def read(step=step, c=c, h=h):
@@ -66,25 +68,15 @@ class MultimodalLSTM(keras.layers.Layer):
             c, h = ops.cond(ops.any(is_word[:, step]), read, lambda c=c, h=h: (c, h))
         return h
 
-    def _split_kernel(self):
-        blocks, start = [], 0
-        for rows in self._rows:
-            blocks.append(self.kernel[start : start + rows])
-            start += rows
-        return blocks
-
     def get_config(self):
         return {**super().get_config(), "units": self.units}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class RMI(AncestorModel):
+class RMI(ReferringModel):
     """Recurrent Multimodal Interaction: picture and sentence are read together, word by word, at every cell.
 
-    Args and call arguments: as `AncestorModel`.
-
-    Returns:
-        As `LSTMBaseline`.
+    Args: as `ReferringModel`. Call arguments: as `CMPC`. Returns: as `LSTMBaseline`.
 
     Source: `RMI_model.py` of TF-phrasecut-public (chenxi116, commit b0b0778); Liu et al., ICCV 2017.
 
@@ -93,6 +85,7 @@ class RMI(AncestorModel):
 
     title = "an RMI model"
     loss_weights: ClassVar = {"coarse_logits": 1.0}
+    build_visual_projection = staticmethod(build_visual_projection)
 
     @staticmethod
     def build_expression_decoder(config: ReferringConfig) -> keras.Model:
@@ -100,7 +93,7 @@ class RMI(AncestorModel):
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         words, is_word, vectors = read_words(token_ids, config)
         h = MultimodalLSTM(config.fusion_dim, name="multimodal_lstm")(visual, vectors, words, is_word)
-        features = layers.ReLU(name="stretch")(0.5 * (ops.log(1.001 + h) - ops.log(1.001 - h)))
-        return keras.Model(
-            {"visual": visual, "token_ids": token_ids}, score(features, config), name="expression_decoder"
-        )
+        h = ops.cast(h, EXACT)  # In bfloat16 1.001 is 1, and the logarithm of nothing infinite.
+        features = layers.ReLU(dtype=EXACT, name="stretch")(0.5 * (ops.log(1.001 + h) - ops.log(1.001 - h)))
+        outputs = score_cells(features, config)
+        return keras.Model({"visual": visual, "token_ids": token_ids}, outputs, name="expression_decoder")

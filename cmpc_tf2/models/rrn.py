@@ -7,17 +7,21 @@ from cmpc_tf2.config import LEVELS, PACKAGE, ReferringConfig
 from cmpc_tf2.layers.cell_dense import CellDense
 from cmpc_tf2.layers.conv_lstm import PeepholeConvLSTM
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
-from cmpc_tf2.models.ancestors import AncestorModel, project_visual, read_words
-from cmpc_tf2.models.cmpc import EXACT
+from cmpc_tf2.models.ancestors import project_visual, read_words
 from cmpc_tf2.models.level_fusion import LevelFusion
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.precision import EXACT
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class RRN(AncestorModel):
+class RRN(ReferringModel):
     """Recurrent Refinement Networks: the sentence is fused with the deepest features once, and a ConvLSTM refines the
     result with the backbone's levels, deep to shallow.
 
-    Args, call arguments and returns: as `AncestorModel`.
+    Args: as `ReferringModel`. Call arguments: as `CMPC`.
+
+    Returns:
+        A dict with float32 logits `(B, S, S, 1)`: `mask_logits`.
 
     Source: `referseg_rrn` of liruiyu (commit 7eabaf4); Li et al., CVPR 2018.
 

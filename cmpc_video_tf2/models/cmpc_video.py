@@ -6,7 +6,6 @@ import keras
 from keras import layers, ops
 
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS, WordType
-from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
 from cmpc_tf2.models.cmpc import LOSS_WEIGHTS, segment
 from cmpc_tf2.models.expression import parse_expression
 from cmpc_tf2.models.level_fusion import LevelFusion
@@ -44,75 +43,64 @@ class CMPCVideo(ReferringModel):
     """
 
     title = "a CMPC-V (video) model"
+    config_type = VideoModelConfig
     loss_weights: ClassVar = LOSS_WEIGHTS
     stages: ClassVar = {"entities": "annotated", "relations": "relation_graph", "actions": "temporal_context"}
 
-    def __init__(self, config: VideoModelConfig | dict | None = None, vocabulary: list[str] | None = None, **kwargs):
-        if not isinstance(config, VideoModelConfig):
-            config = VideoModelConfig(**(config or {}))
-
-        size = config.image_size
-        backbone = DeepLabResNet(config.backbone, name="backbone")
-        projection = build_visual_projection(config, with_laterals=True)
-        decoder = build_expression_decoder(config)
-        clip = keras.Input((CLIP_FRAMES, size, size, 3), name="clip")
-        encoder = build_clip_encoder(clip, backbone, projection)
-        super().__init__(encoder, decoder, config, vocabulary, **kwargs)
-
-    def inference_encoder(self) -> keras.Model:
-        backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
-        clip = keras.Input(self.image_encoder.input_shape[1:], name="clip")
-        return build_clip_encoder(clip, backbone, self.inference_projection())
+    @staticmethod
+    def build_visual_projection(config: VideoModelConfig) -> keras.Model:
+        return build_visual_projection(config, with_laterals=True)
 
     def inference_projection(self) -> keras.Model:
         return fold_laterals(super().inference_projection(), self.config)
 
+    @staticmethod
+    def build_encoder(config: VideoModelConfig, backbone: keras.Model, projection: keras.Model) -> keras.Model:
+        """Clips to `visual_c3`, ...: `(B, F, h, w, heads, C)`, and `lateral_c3`, ... of the annotated frame."""
+        clip = keras.Input((CLIP_FRAMES, config.image_size, config.image_size, 3), name="clip")
+        frames = len(FRAMES_READ)
+        read = ops.stack([clip[:, index] for index in FRAMES_READ], axis=1)
+        features = projection(backbone(ops.reshape(read, (-1, *clip.shape[2:]))))
+        outputs = {}
+        for level in LEVELS:
+            visual, lateral = features[f"visual_{level}"], features[f"lateral_{level}"]
+            outputs[f"visual_{level}"] = ops.reshape(visual, (-1, frames, *visual.shape[1:]))
+            outputs[f"lateral_{level}"] = ops.reshape(lateral, (-1, frames, *lateral.shape[1:]))[:, ANNOTATED]
+        return keras.Model(clip, outputs, name="image_encoder")
 
-def build_clip_encoder(clip, backbone: keras.Model, projection: keras.Model) -> keras.Model:
-    """Clips to `visual_c3`, ...: `(B, F, h, w, heads, C)`, and `lateral_c3`, ... of the annotated frame."""
-    frames = len(FRAMES_READ)
-    read = ops.stack([clip[:, index] for index in FRAMES_READ], axis=1)
-    features = projection(backbone(ops.reshape(read, (-1, *clip.shape[2:]))))
-    outputs = {}
-    for level in LEVELS:
-        visual, lateral = features[f"visual_{level}"], features[f"lateral_{level}"]
-        outputs[f"visual_{level}"] = ops.reshape(visual, (-1, frames, *visual.shape[1:]))
-        outputs[f"lateral_{level}"] = ops.reshape(lateral, (-1, frames, *lateral.shape[1:]))[:, ANNOTATED]
-    return keras.Model(clip, outputs, name="image_encoder")
+    @staticmethod
+    def build_expression_decoder(config: VideoModelConfig) -> keras.Model:
+        """What `build_encoder` gives, and `token_ids` -> the mask logits of `CMPCVideo`.
 
+        The features may have batch size 1 beside any number of expressions: they are broadcast.
+        """
+        size, channels = config.grid_size, config.feature_dim
+        token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
+        visual = {
+            level: keras.Input((len(FRAMES_READ), size, size, MUTAN_HEADS, channels), name=f"visual_{level}")
+            for level in LEVELS
+        }
+        lateral = {level: keras.Input((size, size, channels), name=f"lateral_{level}") for level in LEVELS}
 
-def build_expression_decoder(config: VideoModelConfig) -> keras.Model:
-    """What `build_clip_encoder` gives, and `token_ids` -> the mask logits of `CMPCVideo`.
+        expression = parse_expression(token_ids, config)
+        entity_attribute = expression.pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
+        action = expression.pool("action_feature", WordType.ACTION)
+        necessary = expression.pool_necessary()
+        relation_probs = expression.probability(WordType.RELATION)
 
-    The features may have batch size 1 beside any number of expressions: they are broadcast.
-    """
-    size, channels = config.grid_size, config.feature_dim
-    token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
-    visual = {
-        level: keras.Input((len(FRAMES_READ), size, size, MUTAN_HEADS, channels), name=f"visual_{level}")
-        for level in LEVELS
-    }
-    lateral = {level: keras.Input((size, size, channels), name=f"lateral_{level}") for level in LEVELS}
+        features = {}
+        for level in LEVELS:
+            entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
+            nodes = TemporalGraph(name=f"temporal_graph_{level}")(entities, action)
+            annotated = layers.Identity(name=f"annotated_{level}")(entities[:, ANNOTATED])
+            context = TemporalContext(name=f"temporal_context_{level}")(annotated, nodes)
+            graph = RelationGraph(name=f"relation_graph_{level}")
+            related = graph(annotated, expression.words, relation_probs, expression.is_word)
+            maps = [lateral[level], related, context]
+            features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, necessary)
 
-    expression = parse_expression(token_ids, config)
-    entity_attribute = expression.pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
-    action = expression.pool("action_feature", WordType.ACTION)
-    necessary = expression.pool_necessary()
-    relation_probs = expression.probability(WordType.RELATION)
-
-    features = {}
-    for level in LEVELS:
-        entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
-        nodes = TemporalGraph(name=f"temporal_graph_{level}")(entities, action)
-        annotated = layers.Identity(name=f"annotated_{level}")(entities[:, ANNOTATED])
-        context = TemporalContext(name=f"temporal_context_{level}")(annotated, nodes)
-        graph = RelationGraph(name=f"relation_graph_{level}")
-        related = graph(annotated, expression.words, relation_probs, expression.is_word)
-        maps = [lateral[level], related, context]
-        features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, necessary)
-
-    inputs = {f"visual_{level}": visual[level] for level in LEVELS}
-    inputs |= {f"lateral_{level}": lateral[level] for level in LEVELS}
-    return keras.Model(
-        {**inputs, "token_ids": token_ids}, segment(features, necessary, config), name="expression_decoder"
-    )
+        inputs = {f"visual_{level}": visual[level] for level in LEVELS}
+        inputs |= {f"lateral_{level}": lateral[level] for level in LEVELS}
+        return keras.Model(
+            {**inputs, "token_ids": token_ids}, segment(features, necessary, config), name="expression_decoder"
+        )
