@@ -20,11 +20,14 @@ from cmpc_tf2.precision import computing_in
 
 logger = logging.getLogger(__name__)
 
-# Whose commands and functions take which models.
-_PACKAGES = {
-    **{kind.__name__: "`python -m cmpc_tf2`" for kind in IMAGE_MODELS.values()},
-    "CMPCVideo": "`python -m cmpc_video_tf2`",
-    "DeepLabResNet": "`python -m cmpc_tf2 train --backbone`",
+# By the name of a class: what to call it, and which commands take it.
+_KNOWN = {
+    **{
+        kind.__name__: (kind.title, f"`python -m cmpc_tf2` (to train it: --model-name {name})")
+        for name, kind in IMAGE_MODELS.items()
+    },
+    "CMPCVideo": ("a CMPC-V (video) model", "`python -m cmpc_video_tf2`"),
+    DeepLabResNet.__name__: (DeepLabResNet.title, "`python -m cmpc_tf2 train --backbone`"),
 }
 
 
@@ -93,8 +96,9 @@ def load_kind(path: str | os.PathLike, *kinds: type) -> keras.Model:
     if not is_archive:
         raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again")
     found = _class_name(path)
-    if found in _PACKAGES and found not in [kind.__name__ for kind in kinds]:
-        raise InputError(f"{path}: expected {expectation}, found a {found}, which goes with {_PACKAGES[found]}")
+    if found in _KNOWN and found not in [kind.__name__ for kind in kinds]:
+        title, command = _KNOWN[found]
+        raise InputError(f"{path}: expected {expectation}, found {title}, which goes with {command}")
     try:
         model = keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:

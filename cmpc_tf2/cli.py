@@ -128,9 +128,7 @@ def add_train(commands, task: Task):
     train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
     train.add_argument("--embeddings", type=Path, metavar="FILE.npy", help="start from these word vectors")
     train.add_argument("--vocabulary", type=Path, metavar="FILE", help="the batches' vocabulary, stored in the model")
-    train.add_argument(
-        "--sizes", type=Path, metavar="FILE.json", help="sizes of the model (ModelConfig), if not the usual"
-    )
+    train.add_argument("--sizes", type=Path, metavar="FILE.json", help="sizes of the model, if not the usual")
     train.add_argument(
         "--optimizer",
         dest="start_optimizer",
@@ -139,7 +137,7 @@ def add_train(commands, task: Task):
         help="with --model: go on with this state of Adam, at its step",
     )
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help=f"in all (default: {default['steps']}, as the original)")
+    length.add_argument("--steps", type=int, help=f"in all (default: {default['steps']}, as CMPC)")
     length.add_argument("--epochs", type=float, help="in place of --steps: how often every sample is seen")
     train.add_argument("-bs", "--batch-size", type=int, help="samples per step, over all devices (default: 1)")
     train.add_argument("--accumulate", type=int, metavar="PARTS", help="compute a batch in parts, to save memory")

@@ -17,7 +17,7 @@ PAD_ID = 0
 OUTPUT_STRIDE = 8
 # MUTAN's rank: the number of products that are summed.
 MUTAN_HEADS = 5
-# Backbone taps, shallow to deep. The ConvLSTM reads them in this order.
+# Backbone taps, shallow to deep.
 LEVELS = ("c3", "c4", "c5")
 # Parts of the model that can be left out, to see what each of them earns.
 ABLATIONS = ("word_types", "relation_graph", "exchange")
@@ -161,7 +161,7 @@ class TrainConfig:
         backbone: A backbone to start from (`.keras`).
         embeddings: Word vectors to start from (`.npy`).
         vocabulary: The batches' vocabulary, stored in a new model.
-        steps: Training steps in all. The original's image models took 700,000.
+        steps: Training steps in all; 700,000 as for CMPC on pictures.
         start_optimizer: What Adam was doing when `start_model` was written (`.npz`); the run goes on at its step.
         batch_size: Samples per step, over all devices; the original's is 1.
         accumulate: Parts in which a step computes its batch, one after another, to save memory.

@@ -131,7 +131,10 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, task: Task =
     model = kind(config.model, vocabulary=vocabulary.words if vocabulary else None, name=model_name(kind, task))
     if config.embeddings:
         shape = (config.model.vocabulary_size, config.model.embedding_dim)
-        model.expression_decoder.get_layer("text_encoder").embedding.assign(load_embeddings(config.embeddings, shape))
+        layers = {layer.name: layer for layer in model.expression_decoder.layers}
+        if "text_encoder" not in layers:
+            raise InputError(f"--embeddings: {model.title} takes none: it has no layer `text_encoder` to put them in")
+        layers["text_encoder"].embedding.assign(load_embeddings(config.embeddings, shape))
     if config.backbone:
         backbone = load_backbone(config.backbone)
         if backbone.config != config.model.backbone:
@@ -193,6 +196,8 @@ def train(
     with computing_in(config.precision), strategy.scope():
         if resume:
             step, model, state = load_training(checkpoints, *task.model_types.values())
+            if type(model) is not task.model_types.get(config.model_name, type(model)) or model.config != config.model:
+                raise InputError(f"{checkpoints}: holds {model.title} that {folder / CONFIG_NAME} does not describe")
             trainer = Trainer(model, config)
             state.restore(trainer.optimizer)
         else:

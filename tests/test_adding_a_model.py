@@ -38,7 +38,7 @@ def model_type(tmp_path, monkeypatch):
     return module.BagOfWords
 
 
-def test_the_commands_take_the_fifth_model(model_type, squares, tmp_path):
+def test_the_commands_take_the_fifth_model(model_type, squares, tmp_path, capsys):
     run, file = tmp_path / "run", str(tmp_path / "run" / "last.keras")
     (tmp_path / "sizes.json").write_text(json.dumps(SIZES))
     data = ["-d", "unc", "--batch-root", str(squares)]
@@ -46,6 +46,9 @@ def test_the_commands_take_the_fifth_model(model_type, squares, tmp_path):
     options = ["--steps", "4", "--checkpoint-every", "2", "--validation-split", "val", "-bs", "2"]
     assert main(["train", *data, "-t", "train", "--output-dir", str(run), *start, *options]) == 0
     assert json.loads((run / "config.json").read_text())["model_name"] == NAME
+    more = ["--output-dir", str(tmp_path / "other"), "--embeddings", str(tmp_path / "vectors.npy")]
+    assert main(["train", *data, "-t", "train", *more, *start]) == 1
+    assert "--embeddings: a bag-of-words model takes none" in capsys.readouterr().err
     assert main(["evaluate", "--model", file, *data, "-t", "val"]) == 0
 
     picture, expressions = tmp_path / "picture.png", ["red square", "square red", "blue square"]

@@ -6,15 +6,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from pycocotools import mask as coco
 
 import cmpc_tf2
 from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.cli import main
-from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.config import DECAY_STEPS, TrainConfig
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.graph_files import FORMATS
 from cmpc_tf2.models.family import IMAGE_MODELS
+from cmpc_tf2.serving.api import create_app
+from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from small import SMALL
+from test_serving import ask, form
 
 SIZES = {key: value for key, value in SMALL.to_dict().items() if key not in ("word_parser_dim", "without")}
 ANCESTORS = [name for name in IMAGE_MODELS if name != "cmpc"]
@@ -37,10 +41,10 @@ def runs(squares, tmp_path_factory):
 def test_training_goes_by_the_models_own_loss(name, runs):
     config = json.loads((runs[name] / "config.json").read_text())
     assert config["model_name"] == name and config["model"] == SIZES
-    assert TrainConfig(**config).schedule_steps == (800_000 if name == "rrn" else 750_000)
+    assert TrainConfig(**config).schedule_steps == DECAY_STEPS[name]
     columns = (runs[name] / "log.csv").read_text().splitlines()[0].split(",")
-    loss = "mask_logits_loss" if name == "rrn" else "coarse_logits_loss"
-    assert loss in columns and len([column for column in columns if column.endswith("_logits_loss")]) == 1
+    losses = {column.removesuffix("_loss") for column in columns if column.endswith("_logits_loss")}
+    assert losses == set(IMAGE_MODELS[name].loss_weights)
     assert main(["train", "--output-dir", str(runs[name]), "--resume"]) == 0
 
 
@@ -61,6 +65,11 @@ def test_evaluate_predict_and_export_take_it(name, runs, squares, tmp_path, caps
     predictor.set_image(np.asarray(Image.open(picture)))
     explanation = predictor.explain("man")
     assert explanation.words == [] and explanation.likeness == {}  # It tells no types of words, and has no stages.
+    app = create_app(Segmenter(predictor, predictor.set_image, Limits()), f"{name}.keras")
+    (answer,) = ask(app, form("man", image=picture.read_bytes()))
+    segment = answer.json()["segments"][0]
+    assert segment["words"] == []
+    np.testing.assert_array_equal(coco.decode(segment["mask"]).astype(bool), explanation.prediction.mask)
     found = tf.saved_model.load(str(tmp_path / "exported")).signatures["serving_default"](
         image_bytes=tf.constant(picture.read_bytes()), expression=tf.constant("man")
     )
@@ -95,13 +104,16 @@ def test_mix_ups_are_named(runs, small_model_file, squares, tmp_path, capsys):
     data = ["-d", "unc", "-t", "train", "--batch-root", str(squares), "--output-dir", str(tmp_path / "run")]
     for name, file in (("rrn", small_model_file), ("cmpc", runs["rrn"] / "last.keras")):
         assert main(["train", *data, "--model-name", name, "--model", str(file)]) == 1
-        error = capsys.readouterr().err
-        assert f"expected {IMAGE_MODELS[name].title}, found" in error
+        other = "rrn" if name == "cmpc" else "cmpc"
+        assert (
+            f"expected {IMAGE_MODELS[name].title}, found {IMAGE_MODELS[other].title}, which goes with "
+            f"`python -m cmpc_tf2` (to train it: --model-name {other})"
+        ) in capsys.readouterr().err
     sizes = tmp_path / "sizes.json"
     sizes.write_text(json.dumps(SMALL.to_dict()))
     assert main(["train", *data, "--model-name", "rrn", "--sizes", str(sizes)]) == 1
     assert "sizes.json: not sizes of a model" in capsys.readouterr().err
     with pytest.raises(InputError, match="expected ReferringConfig, received ModelConfig"):
         TrainConfig("unc", "train", model_name="rrn", model=SMALL)
-    with pytest.raises(InputError, match="model_name: expected one of cmpc, rrn, rmi, lstm; received 'fcn'"):
+    with pytest.raises(InputError, match=f"model_name: expected one of {', '.join(IMAGE_MODELS)}; received 'fcn'"):
         TrainConfig("unc", "train", model_name="fcn")

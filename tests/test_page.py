@@ -75,6 +75,12 @@ def picture(tmp_path, rng):
     return path
 
 
+def test_stages_that_a_new_model_names_are_shown_by_that_name():
+    prediction = Prediction(np.zeros((8, 8), np.float32), (8, 8))
+    explanation = Explanation(prediction, [], {"entities": np.eye(4), "gaze": np.eye(4)})
+    assert list(pages._stages(explanation)) == ["entities perceived", "gaze", "final"]
+
+
 def ask(tab, path, sentences):
     tab.set_input_files("#upload input[type=file]", path)
     tab.wait_for_selector("#upload img, #upload video")

@@ -232,6 +232,17 @@ def test_a_state_of_another_optimizer_is_refused(arguments, small_model_file, tm
     assert not (tmp_path / "run").exists()
 
 
+def test_checkpoints_of_another_run_are_not_gone_on_with(arguments, tmp_path, capsys):
+    run = tmp_path / "run"
+    assert main(["train", "--output-dir", str(run), *arguments, "--steps", "1"]) == 0
+    config = json.loads((run / "config.json").read_text())
+    ancestor = {key: size for key, size in config["model"].items() if key not in ("word_parser_dim", "without")}
+    for other in ({"model_name": "rrn", "model": ancestor}, {"model": {**config["model"], "fusion_dim": 7}}):
+        (run / "config.json").write_text(json.dumps({**config, **other}))
+        assert main(["train", "--output-dir", str(run), "--resume"]) == 1
+        assert "checkpoints: holds a CMPC model that " in capsys.readouterr().err
+
+
 def test_a_resume_without_a_run(tmp_path, capsys):
     assert main(["train", "--output-dir", str(tmp_path / "run"), "--resume"]) == 1
     assert "config.json: no such file; there is no run to go on with" in capsys.readouterr().err

@@ -25,7 +25,7 @@ from cmpc_tf2.cli import run_command  # noqa: E402
 from cmpc_tf2.config import MUTAN_HEADS  # noqa: E402
 from cmpc_tf2.errors import InputError  # noqa: E402
 from cmpc_tf2.files import require_writable, write_json  # noqa: E402
-from tf1_checkpoint import TF1Checkpoint, first_line, infer_config, infer_kind  # noqa: E402
+from tf1_checkpoint import BACKBONES, TF1Checkpoint, first_line, infer_config, infer_kind  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +63,7 @@ def model_kinds() -> dict[str, ModelKind]:
         "rmi": ModelKind(RMI, names.rmi_pairs, *ancestor),
         "lstm": ModelKind(LSTMBaseline, names.lstm_pairs, *ancestor),
         "backbone": ModelKind(DeepLabResNet, names.backbone_pairs, names.IGNORED_IN_BACKBONE, names.STEP),
+        "deeplab": ModelKind(DeepLabResNet, names.deeplab_pairs, names.IGNORED_IN_DEEPLAB, names.STEP),
     }
 
 
@@ -70,8 +71,8 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     """Converts a TensorFlow 1 checkpoint to a `.keras` file.
 
     Args:
-        prefix: The checkpoint's path without `.index`: of CMPC-I or CMPC-V after training or for evaluation, or of a
-            bare backbone (`deeplab_resnet_init.ckpt`).
+        prefix: The checkpoint's path without `.index`: of a model (CMPC-I, CMPC-V, RRN, RMI, LSTM baseline) after
+            training or for evaluation, or of a bare backbone (`deeplab_resnet_init.ckpt`, or TF-deeplab's).
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
         optimizer_file: Where to write what Adam was doing (`.npz`), for `train --model ... --optimizer ...` to go on.
@@ -95,14 +96,14 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     config, kind = infer_config(checkpoint, kind_name), model_kinds()[kind_name]
     options = {}
     if vocabulary_file:
-        if kind_name == "backbone":
+        if kind_name in BACKBONES:
             raise InputError("--vocabulary: a bare backbone has no vocabulary")
         options["vocabulary"] = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
     pairs, ignored_patterns = kind.pairs(config), kind.ignored
     model = kind.model_type(config, name=kind_name, **options)
     variables = {variable.path: variable for variable in model.variables}
 
-    factors = {pair.factor: pair.keras for pair in pairs if pair.factor}
+    factors = dict.fromkeys(pair.factor for pair in pairs if pair.factor)
     known = {pair.tf1 for pair in pairs} | set(factors)
     ignored, unexpected = [], []
     for name in sorted(set(checkpoint.shapes) - known):
@@ -127,8 +128,11 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     for path, group in _by_weight(pairs).items():
         variable = variables[path]
         value = _read_weight(checkpoint, [pair.tf1 for pair in group], variable.shape)
-        if group[0].factor:
-            value = value / checkpoint.read(group[0].factor)
+        if factor := group[0].factor:
+            divisor = checkpoint.read(factor)
+            if not divisor > 0:
+                raise InputError(f"{prefix}: {factor} is {divisor[0]:g}; expected a number above 0")
+            value = value / divisor
         if not np.isfinite(value).all():
             raise InputError(f"{prefix}: {group[0].tf1} holds values that are not finite; nothing was written")
         variable.assign(value)
@@ -141,7 +145,10 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
         "config": config.to_dict(),
         "converted": [
             {"tf1": tf1, "keras": path, "shape": list(checkpoint.shapes[tf1])}
-            for tf1, path in [*((pair.tf1, pair.keras) for pair in pairs), *factors.items()]
+            for tf1, path in [
+                *((pair.tf1, pair.keras) for pair in pairs),
+                *((pair.factor, pair.keras) for pair in pairs if pair.factor),
+            ]
         ],
         "ignored": ignored,
         "missing": [],
@@ -209,7 +216,7 @@ def convert_back(model_file: str, prefix: str) -> int:
     """Writes the weights of a `.keras` file as a TensorFlow 1 checkpoint that the original's evaluation restores.
 
     Args:
-        model_file: A CMPC-I or CMPC-V model, or a bare backbone.
+        model_file: A model of any kind, or a bare backbone (written by CMPC's names).
         prefix: Where to write `<prefix>.index` and `<prefix>.data-00000-of-00001`.
 
     Returns:
@@ -337,10 +344,11 @@ def _run(arguments: argparse.Namespace):
     if arguments.report:
         write_json(arguments.report, report)
     step = "" if report["step"] is None else f", step {report['step']}"
-    print(
-        f"{arguments.output}: {report['model']}{step}, {len(report['converted'])} variables converted, "
-        f"{len(report['ignored'])} ignored"
-    )
+    converted, ignored = len({entry["tf1"] for entry in report["converted"]}), len(report["ignored"])
+    print(f"{arguments.output}: {report['model']}{step}, {converted} variables converted, {ignored} ignored")
+    if report["model"] in ("rmi", "lstm"):
+        size = report["config"]["image_size"]
+        print(f"nothing in {arguments.checkpoint} tells the size of its pictures; {size} x {size} is taken")
 
 
 if __name__ == "__main__":

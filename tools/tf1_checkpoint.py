@@ -83,19 +83,28 @@ _SIGNS = (
     ("rrn", r"text_objseg/mlp0/(DW|biases)"),
     ("lstm", r"text_objseg/conv1/(DW|biases)"),
     ("backbone", r"conv1/weights"),
+    ("deeplab", r"DeepLab/group_1/conv1/DW"),
 )
+# Of those, the bare ones.
+BACKBONES = ("backbone", "deeplab")
 
 
 def infer_kind(checkpoint: TF1Checkpoint) -> str:
-    """Reads off the variables' names which model this is: `cmpc`, `cmpc_video`, `rrn`, `rmi`, `lstm` or `backbone`.
+    """Reads off the variables' names which model this is: `cmpc`, `cmpc_video`, `rrn`, `rmi`, `lstm`, or a bare
+    backbone, `backbone` by CMPC's names and `deeplab` by RMI's.
 
     Raises:
         InputError: It is none of them.
     """
     names = checkpoint.shapes
+    if any(name.startswith("ResNet/") for name in names):
+        raise InputError(
+            f"{checkpoint.prefix}: stands on a plain ResNet-101 (`-w resnet`), which is not supported; "
+            "expected the form on DeepLab (`-w deeplab`)"
+        )
     for kind, sign in _SIGNS:
         if any(re.fullmatch(sign, name) for name in names):
-            if kind == "backbone" and any(name.startswith("text_objseg/") for name in names):
+            if kind in BACKBONES and any(name.startswith("text_objseg/") for name in names):
                 break
             return kind
     examples = ", ".join(sorted(names)[:3])
@@ -108,6 +117,8 @@ def infer_kind(checkpoint: TF1Checkpoint) -> str:
 def infer_config(checkpoint: TF1Checkpoint, kind: str) -> ReferringConfig | BackboneConfig:
     """Reads off the variables' shapes how large a model is.
 
+    RMI and the LSTM baseline have no peepholes, so nothing tells the size of their pictures: 320 is taken.
+
     Args:
         checkpoint: The checkpoint.
         kind: As `infer_kind` gives it.
@@ -115,6 +126,8 @@ def infer_config(checkpoint: TF1Checkpoint, kind: str) -> ReferringConfig | Back
     shapes = checkpoint.shapes
     if kind == "backbone":
         return _infer_backbone(shapes)
+    if kind == "deeplab":
+        return _infer_deeplab(shapes)
 
     def size(names, axis, fallback):
         """The most frequent size along `axis` among variables that should agree, so that one bad shape stands out."""

@@ -1,6 +1,7 @@
-"""Which TensorFlow 1 variable is which Keras weight. Names only; the converter does the work.
+"""Which TensorFlow 1 variable is which Keras weight; the converter does the work.
 
-Left: names in the checkpoints of CMPC-Refseg (commit 094639b). Right: `Variable.path` of our models.
+Left: names in the checkpoints of CMPC-Refseg (commit 094639b), referseg_rrn (7eabaf4) and TF-phrasecut-public
+(b0b0778). Right: `Variable.path` of our models.
 """
 
 import dataclasses
@@ -45,11 +46,11 @@ IGNORED_IN_CMPC = (
     *_ADAM,
 )
 IGNORED_IN_BACKBONE = ((r"fc1_voc12_c[0-3]/(weights|biases)", "DeepLab's own classifier, which CMPC does not use"),)
-
+IGNORED_IN_DEEPLAB = ((r"DeepLab/fc1_voc12/conv[0-3]/(DW|biases)", "DeepLab's own classifier, which feeds nothing"),)
 IGNORED_IN_ANCESTORS = (
     (re.escape(ANCESTOR_STEP), "the training step; reported as `step`"),
     *_ADAM,
-    (r"DeepLab/fc1_voc12/conv[0-3]/(DW|biases)", "DeepLab's own classifier, which feeds nothing"),
+    *IGNORED_IN_DEEPLAB,
 )
 
 # Layers with a kernel and biases: (TF1 scope, Keras layer), per level or exchange.
@@ -178,7 +179,8 @@ def rmi_pairs(config: ReferringConfig) -> list[Pair]:
 
 
 def deeplab_pairs(config: BackboneConfig) -> list[Pair]:
-    """The backbone of RMI and the LSTM baseline: the same network under other names, with Caffe's batch norm."""
+    """The backbone of RMI and the LSTM baseline, also bare: the same network under other names, with Caffe's batch
+    norm."""
     pairs = _deeplab_layer("group_1/conv1", "group_1/bn_conv1", "conv1")
     for stage, depth in zip((2, 3, 4, 5), config.depths, strict=True):
         for index, name in enumerate(bottleneck_names(stage, depth)):
@@ -190,7 +192,7 @@ def deeplab_pairs(config: BackboneConfig) -> list[Pair]:
 
 
 def unused_variables(pairs: list[Pair], config: ReferringConfig | BackboneConfig) -> dict[str, np.ndarray]:
-    """What an original restores beside the weights: factors of 1, and a classifier that feeds nothing."""
+    """What an original restores beside the weights: factors of 1, and a classifier that feeds nothing, as zeros."""
     found = {pair.factor: np.ones(1, np.float32) for pair in pairs if pair.factor}
     if found:
         for number in range(4):

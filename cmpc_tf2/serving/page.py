@@ -238,7 +238,7 @@ def _bar(probabilities: dict[WordType, float]) -> str:
 
 def _stages(explanation: Explanation) -> dict[str, np.ndarray]:
     titles = {"entities": "entities perceived", "relations": "after relations", "actions": "after actions"}
-    found = {titles[stage]: explanation.heat_map(stage) for stage in explanation.likeness}
+    found = {titles.get(stage, stage): explanation.heat_map(stage) for stage in explanation.likeness}
     return {**found, "final": explanation.prediction.probabilities}
 
 

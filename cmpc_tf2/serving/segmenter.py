@@ -29,8 +29,8 @@ class Limits:
         expressions: In one request.
         characters: Of an expression.
         waiting: Requests that wait while another is worked on.
-        encodings: Pictures or clips that stay encoded, in case another expression comes: at full size 96 MB a picture,
-            500 MB a clip.
+        encodings: Pictures or clips that stay encoded, in case another expression comes: at full size CMPC's have 96 MB
+            a picture, 500 MB a clip.
     """
 
     file_bytes: int = 20_000_000

@@ -7,19 +7,24 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmpc_tf2.checkpoints import load_kind
+from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_kind
 from cmpc_tf2.cli import main as command
 from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import subtract_mean
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.evaluate import SCORE_THRESHOLD
+from cmpc_tf2.losses import is_decayed
 from cmpc_tf2.metrics import intersection_and_union
 from cmpc_tf2.models.lstm_baseline import LSTMBaseline
 from cmpc_tf2.models.rmi import RMI
 from cmpc_tf2.models.rrn import RRN
+from cmpc_tf2.optimization import is_doubled
+from cmpc_tf2.precision import computing_in
 from cmpc_tf2.trainer import Trainer
-from convert_tf1_ckpt import convert, main
+from convert_tf1_ckpt import convert, main, model_kinds
 from original import GOLDEN, checkpoint_values, write_checkpoint
+from small import SMALL
 
 KINDS = {"rrn": RRN, "rmi": RMI, "lstm": LSTMBaseline}
 SAMPLES = range(3)
@@ -73,9 +78,11 @@ def test_alone(converted, parity):
 
 
 def test_in_one_batch(converted, parity):
-    found = converted.model(converted.inputs(*SAMPLES))["mask_logits"]
+    inputs = converted.inputs(*SAMPLES)
+    found, cells = converted.model(inputs)["mask_logits"], coarse(converted.model, inputs)
     for sample in SAMPLES:
         parity.within(converted.logits, found[sample], converted.golden[f"{sample}/up"], 1e-5)
+        parity.within(converted.logits, cells[sample], converted.golden[f"{sample}/pred"], 1e-5)
 
 
 def test_one_picture_serves_all_sentences(converted):
@@ -119,9 +126,8 @@ def test_the_converted_model_scores_as_the_original(converted, tmp_path):
 
 def test_six_steps(converted, parity):
     """Losses, rates and the prediction at the end, through the trainer."""
-    decay_steps = 800_000 if converted.kind == "rrn" else 750_000
     model = converted.load()
-    trainer = Trainer(model, TrainConfig("unc", "train", decay_steps=decay_steps))
+    trainer = Trainer(model, TrainConfig("unc", "train", model_name=converted.kind))
     expected = converted.golden["train/trajectory"]
     assert list(converted.golden["train/columns"]) == ["loss", "l2", "total", "learning_rate"]
     for step in range(STEPS):
@@ -137,7 +143,18 @@ def test_six_steps(converted, parity):
     parity.within(f"{converted.kind}: coarse logits after them", trained[0], converted.golden["train/pred_end"], 1e-5)
 
 
-@pytest.mark.slow
+def test_a_saturated_state_stays_finite_in_bfloat16():
+    """In bfloat16 1.001 is 1, which the stretch must not compute in."""
+    with computing_in("bfloat16", weights="bfloat16"):
+        model = RMI(SMALL)
+    lstm = model.expression_decoder.get_layer("multimodal_lstm")
+    lstm.bias.assign(np.full(lstm.bias.shape, 20))  # Gates open and input 1: h comes close to 1.
+    image, token_ids = np.zeros((1, 32, 32, 3), "float32"), np.full((1, 20), 4, "int32")
+    stretched = keras.Model(model.expression_decoder.input, model.expression_decoder.get_layer("stretch").output)
+    found = stretched({**model.image_encoder(image), "token_ids": tf.constant(token_ids)})
+    np.testing.assert_allclose(found, 0.5 * np.log(2.001 / 0.001), rtol=1e-5)
+
+
 def test_back_and_forth(converted, tmp_path):
     """Equal bytes where no batch norm was folded; equal outputs everywhere."""
     prefix = str(tmp_path / "back.tfmodel")
@@ -146,12 +163,15 @@ def test_back_and_forth(converted, tmp_path):
     names = set(reader.get_variable_to_shape_map())
     weights = {n for n in converted.values if "/Adam" not in n and converted.values[n].shape != ()}
     assert names == weights
-    folded = ("mean", "variance", "factor")
     for name in names:
-        last, unused = name.rsplit("/", 1)[-1], "fc1_voc12" in name
-        if unused or (name.startswith("DeepLab/") and last in folded):
-            continue
-        np.testing.assert_array_equal(reader.get_tensor(name), converted.values[name], err_msg=name)
+        expected, (scope, last) = converted.values[name], name.rsplit("/", 1)
+        if "fc1_voc12" in name:  # DeepLab's classifier, which feeds nothing.
+            expected = np.zeros_like(expected)
+        elif last == "factor":
+            expected = np.ones_like(expected)
+        elif f"{scope}/factor" in names and last in ("mean", "variance"):
+            expected = expected / converted.values[f"{scope}/factor"]
+        np.testing.assert_array_equal(reader.get_tensor(name), expected, err_msg=name, strict=True)
     again = tmp_path / "again.keras"
     convert(prefix, str(again))
     other = load_kind(again, KINDS[converted.kind]).at_size(64)
@@ -166,9 +186,70 @@ def test_every_variable_is_accounted_for(converted):
     assert report["model"] == converted.kind and report["step"] == 0
 
 
-def test_another_model_is_named(converted):
-    from cmpc_tf2.errors import InputError
+def test_which_weights_are_decayed_and_doubled(converted):
+    """By the original's names."""
+    for pair in model_kinds()[converted.kind].pairs(converted.model.config):
+        last = pair.tf1.rsplit("/", 1)[-1]
+        assert is_decayed(pair.keras) == (last in ("DW", "weights")), pair
+        assert is_doubled(pair.keras) == (last == "biases"), pair
 
+
+def test_initial_weights(converted):
+    """Word vectors uniform within 0.08, kernels Glorot's, biases zero."""
+    keras.utils.set_random_seed(0)
+    model = KINDS[converted.kind](converted.model.config)
+    weights = {variable.path: np.asarray(variable) for variable in model.expression_decoder.variables}
+    vectors = weights.pop("text_encoder/embedding")
+    assert 0.079 < np.abs(vectors).max() <= 0.08 and abs(vectors.std() - 0.08 / np.sqrt(3)) < 0.002
+    for path, weight in weights.items():
+        if path.endswith("bias"):
+            assert not weight.any(), path
+        elif path.endswith("kernel"):
+            limit = np.sqrt(6 / (np.prod(weight.shape[:-2]) * sum(weight.shape[-2:])))
+            assert 0.9 * limit < np.abs(weight).max() <= limit, path
+
+
+def test_the_state_of_adam_goes_on(converted, tmp_path):
+    """From a training checkpoint whose slots are not zero."""
+    values = {name: value + ("/Adam" in name) * np.float32(len(name)) for name, value in converted.values.items()}
+    prefix, model, state = (str(tmp_path / name) for name in ("trained", "trained.keras", "adam.npz"))
+    write_checkpoint(prefix, values)
+    assert main(["--checkpoint", prefix, "--output", model, "--optimizer", state]) == 0
+    trainer = Trainer(load_kind(model, KINDS[converted.kind]), TrainConfig("unc", "train"))
+    OptimizerState.from_file(state).restore(trainer.adam)
+    slot = "text_objseg/text_objseg/embedding/Adam"
+    index = next(i for i, v in enumerate(trainer.trainable_variables) if v.path == "text_encoder/embedding")
+    for name, slots in ((slot, trainer.adam._momentums), (f"{slot}_1", trainer.adam._velocities)):
+        assert np.unique(values[name]) == len(name)
+        np.testing.assert_array_equal(slots[index], values[name])
+
+
+def test_what_is_wrong_with_a_checkpoint_is_named(converted, tmp_path, capsys):
+    prefix = str(tmp_path / "bad")
+    command = ["--checkpoint", prefix, "--output", str(tmp_path / "bad.keras")]
+    write_checkpoint(prefix, {**converted.values, "ResNet/scale1/weights": np.ones(1, "float32")})
+    assert main(command) == 1
+    assert "stands on a plain ResNet-101 (`-w resnet`), which is not supported" in capsys.readouterr().err
+    factor = "DeepLab/group_1/bn_conv1/factor"
+    if factor in converted.values:
+        write_checkpoint(prefix, {**converted.values, factor: np.zeros(1, "float32")})
+        assert main(command) == 1
+        assert f"{factor} is 0; expected a number above 0" in capsys.readouterr().err
+
+
+def test_their_bare_backbone(converted, tmp_path):
+    """It is the one within the model; RMI's and the baseline's originals start from such a checkpoint."""
+    bare = {name: value for name, value in converted.values.items() if not name.startswith("text_objseg/")}
+    write_checkpoint(str(tmp_path / "bare"), bare)
+    report = convert(str(tmp_path / "bare"), str(tmp_path / "bare.keras"))
+    assert report["model"] == ("backbone" if converted.kind == "rrn" else "deeplab")
+    found, expected = load_backbone(tmp_path / "bare.keras"), converted.model.image_encoder.get_layer("backbone")
+    assert found.config == converted.model.config.backbone
+    for ours, theirs in zip(found.variables, expected.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_another_model_is_named(converted):
     for kind in KINDS.values():
         if kind is not KINDS[converted.kind]:
             with pytest.raises(InputError, match=f"expected {kind.title}, found"):

@@ -1,42 +1,53 @@
-"""The model on another Keras backend."""
+"""The models on another Keras backend."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
+
+from cmpc_tf2.models.family import IMAGE_MODELS
+from small import SMALL
 
 ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import sys
 import numpy as np
-from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.models.family import IMAGE_MODELS
 from small import SMALL
 
-model = CMPC(SMALL)
-data = dict(np.load(sys.argv[1]))
-for variable in model.variables:
-    variable.assign(data[variable.path])
-out = model({"image": data["image"], "token_ids": data["token_ids"]})
-np.savez(sys.argv[2], **{name: np.asarray(value) for name, value in out.items()})
+data, found = dict(np.load(sys.argv[1])), {}
+for name in sys.argv[3:]:
+    model = IMAGE_MODELS[name](SMALL)
+    for variable in model.variables:
+        variable.assign(data[f"{name}/{variable.path}"])
+    out = model({"image": data["image"], "token_ids": data["token_ids"]})
+    found |= {f"{name}/{output}": np.asarray(value) for output, value in out.items()}
+np.savez(sys.argv[2], **found)
 assert "tensorflow" not in sys.modules
 """
 
 
-def test_jax_gives_the_same(small_model, tmp_path, rng):
+@pytest.mark.parametrize("names", [["cmpc"], pytest.param(["rrn", "rmi", "lstm"], marks=pytest.mark.slow)])
+def test_jax_gives_the_same(names, tmp_path, rng):
     pytest.importorskip("jax")
+    keras.utils.set_random_seed(1)
+    models = {name: IMAGE_MODELS[name](SMALL) for name in names}
     inputs = {
         "image": rng.normal(0, 50, size=(2, 32, 32, 3)).astype("float32"),
         "token_ids": np.array([[0] * 17 + [4, 5, 6], [0] * 19 + [3]], "int32"),
     }
-    np.savez(tmp_path / "in.npz", **inputs, **{v.path: np.asarray(v) for v in small_model.variables})
+    weights = {f"{name}/{v.path}": np.asarray(v) for name, model in models.items() for v in model.variables}
+    np.savez(tmp_path / "in.npz", **inputs, **weights)
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
-    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "in.npz"), str(tmp_path / "out.npz")]
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "in.npz"), str(tmp_path / "out.npz"), *names]
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     out = np.load(tmp_path / "out.npz")
-    for name, expected in small_model(inputs).items():
-        np.testing.assert_allclose(out[name], expected, atol=1e-5)
+    for name, model in models.items():
+        for output, expected in model(inputs).items():
+            np.testing.assert_allclose(out[f"{name}/{output}"], expected, atol=1e-5, err_msg=f"{name}/{output}")

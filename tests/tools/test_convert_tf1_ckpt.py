@@ -1,13 +1,15 @@
 import json
+import re
 
 import keras
 import numpy as np
 import pytest
 
 import convert_tf1_ckpt
-from cmpc_tf2.checkpoints import load_backbone, load_model
-from cmpc_tf2.config import ModelConfig
+from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_model
+from cmpc_tf2.config import ModelConfig, TrainConfig
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.trainer import Trainer
 from convert_tf1_ckpt import convert, convert_back, main, tf1_shape
 from original import read_manifest, write_checkpoint
 from tf1_checkpoint import TF1Checkpoint
@@ -264,6 +266,23 @@ def test_values_that_are_not_finite(small_values, write, tmp_path):
 def test_a_step_that_is_no_number(step, small_values, write, tmp_path):
     prefix = write({**small_values, "text_objseg/Variable_1": step})
     assert_refused(prefix, tmp_path, "text_objseg/Variable_1: expected a whole number")
+
+
+def test_the_state_of_adam_of_a_finetuned_backbone(tiny_values, write, tmp_path, capsys):
+    """The original's `-conv5` has slots for the kernels of res3 to res5, and for nothing else of the backbone."""
+    kernels = [name for name in tiny_values if re.fullmatch(r"res[345].*/weights", name)]
+    slots = {f"text_objseg/{name}/{slot}": tiny_values[name] for name in kernels for slot in ("Adam", "Adam_1")}
+    model, state = tmp_path / "out.keras", tmp_path / "out.npz"
+    command = ["--checkpoint", write({**tiny_values, **slots}), "--output", str(model), "--optimizer", str(state)]
+    assert main(command) == 0
+    trainer = Trainer(load_model(model), TrainConfig("unc", "train", finetune_backbone=True))
+    OptimizerState.from_file(state).restore(trainer.adam)
+    moments = dict(zip((v.path for v in trainer.trainable_variables), trainer.adam._momentums, strict=True))
+    for name in kernels:
+        np.testing.assert_array_equal(moments[name.replace("weights", "kernel")], tiny_values[name])
+    trainer = Trainer(load_model(model), TrainConfig("unc", "train"))
+    with pytest.raises(InputError, match="is --finetune-backbone as it was"):
+        OptimizerState.from_file(state).restore(trainer.adam)
 
 
 def test_the_state_of_adam_is_refused_where_it_is_not_whole(tiny_values, small_values, write, tmp_path, capsys):

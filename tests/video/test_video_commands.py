@@ -179,10 +179,10 @@ def test_models_of_the_other_kind_are_refused(data, model_file, small_model_file
 
     batches = ["-d", "a2d", "-t", "test", "--batch-root", str(data)]
     assert main(["evaluate", "--model", str(small_model_file), *batches]) == 1
-    assert "found a CMPC, which goes with `python -m cmpc_tf2`" in capsys.readouterr().err
+    assert "found a CMPC model, which goes with `python -m cmpc_tf2`" in capsys.readouterr().err
     saved = ["--output", str(tmp_path / "saved")]
     assert image_main(["export", "--model", str(model_file), *saved]) == 1
-    assert "found a CMPCVideo, which goes with `python -m cmpc_video_tf2`" in capsys.readouterr().err
+    assert "found a CMPC-V (video) model, which goes with `python -m cmpc_video_tf2`" in capsys.readouterr().err
     assert main(["export", "--model", str(small_model_file), *saved]) == 1
 
 
