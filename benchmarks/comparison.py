@@ -17,13 +17,14 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from measuring import interleave, run_alone
-from shapes_study import SPLITS, add_options, run_folder, run_study, sizes_of
+from measuring import interleave, run_alone, write_json
+from shapes_study import SPLITS, add_options, by_title, run_folder, run_study, sizes_of
 
 from cmpc_tf2.memory import keep_freed_memory
 
 MODELS = {"LSTM baseline": "lstm", "RMI": "rmi", "RRN": "rrn", "CMPC": "cmpc"}
 EXPRESSIONS = 7
+WORDS = 8
 
 
 def main():
@@ -40,14 +41,15 @@ def main():
     scores = run_study({title: {"model": name} for title, name in MODELS.items()}, arguments)
     if arguments.plot:
         draw(scores, arguments)
-    print("\nCost of an expression: alone, and as one of seven about a picture\n")
+    print(f"\nCost, in GFLOP, of an expression of {WORDS} words: alone, and as one of seven about a picture\n")
     print("| model | parameters | alone | of seven | parameters at full size | alone | of seven |\n|---|" + "---|" * 6)
+    figures = by_title(scores)
     for title, name in MODELS.items():
-        cells = []
-        for options in (["--small"], []):
-            row = run_alone(__file__, name, *options)
-            cells.append(f"{row['parameters']:,} | {row['alone']:.3g} | {row['of_seven']:.3g}")
+        rows = {"small": run_alone(__file__, name, "--small"), "full": run_alone(__file__, name)}
+        cells = [f"{row['parameters']:,} | {row['alone']:.3g} | {row['of_seven']:.3g}" for row in rows.values()]
         print(f"| {title} | {' | '.join(cells)} |", flush=True)
+        figures |= {f"{title}, {size} size": row for size, row in rows.items()}
+    write_json(arguments, figures)
 
 
 def measure_model(name: str, small: bool) -> dict:
@@ -64,7 +66,7 @@ def measure_model(name: str, small: bool) -> dict:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1, config.image_size, config.image_size, 3), dtype=np.uint8)
     token_ids = np.zeros((EXPRESSIONS, config.max_words), np.int32)
-    token_ids[:, 12:] = rng.integers(4, config.vocabulary_size, size=(EXPRESSIONS, 8))
+    token_ids[:, -WORDS:] = rng.integers(4, config.vocabulary_size, size=(EXPRESSIONS, WORDS))
     ready = TwoStageModel(model)
     steps = [lambda n=n: ready.decode(ready.encode(pixels), token_ids[:n]) for n in (1, EXPRESSIONS)]
     alone, seven = interleave(steps, repeats=31 if small else 7)

@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import measuring
+
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, read_batch, write_batch
 from cmpc_tf2.demo import call
 from cmpc_tf2.files import replacing, write_json
@@ -26,6 +28,7 @@ def main():
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("moving_shapes_study"), metavar="DIR")
+    measuring.add_json_option(parser)
     arguments = parser.parse_args()
     folder = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,6 +56,7 @@ def main():
             for kind in kinds
         ]
         print(f"| {name} | {' | '.join(cells)} |")
+    measuring.write_json(arguments, rows)
 
 
 def take_annotated_frames(folder: Path, target: Path):

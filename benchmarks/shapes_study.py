@@ -24,6 +24,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from measuring import add_json_option, write_json
+
 from cmpc_tf2.config import ABLATIONS, TrainConfig
 from cmpc_tf2.data.batches import list_batches, read_batch, write_batch
 from cmpc_tf2.data.masking import PATCHES
@@ -43,7 +45,8 @@ def main():
     parser.add_argument("study", choices=STUDIES)
     add_options(parser, "shapes_study")
     arguments = parser.parse_args()
-    run_study(STUDIES[arguments.study], arguments, occluded=arguments.study == "maskris")
+    scores = run_study(STUDIES[arguments.study], arguments, occluded=arguments.study == "maskris")
+    write_json(arguments, by_title(scores))
 
 
 def add_options(parser: argparse.ArgumentParser, output: str):
@@ -52,6 +55,7 @@ def add_options(parser: argparse.ArgumentParser, output: str):
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time")
     parser.add_argument("--output", type=Path, default=Path(output), metavar="DIR")
+    add_json_option(parser)
 
 
 def run_study(variants: dict[str, dict], arguments: argparse.Namespace, occluded: bool = False) -> dict:
@@ -86,6 +90,14 @@ def run_study(variants: dict[str, dict], arguments: argparse.Namespace, occluded
             cells.append(f"{statistics.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})")
         print(f"| {name} | {' | '.join(cells)} |", flush=True)
     return scores
+
+
+def by_title(scores: dict) -> dict:
+    """What `run_study` gives, with names that JSON takes."""
+    return {
+        f"{name}, seed {seed}": {f"{condition} {split}".strip(): value for (condition, split), value in row.items()}
+        for (name, seed), row in scores.items()
+    }
 
 
 def run_folder(folder: Path, steps: int, seed: int, model="cmpc", without=(), recipe="original") -> Path:
