@@ -2,17 +2,16 @@
 
 import keras
 
-from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.config import DECAY_STEPS, PACKAGE
 
 INITIAL_RATE = 0.00025
 FINAL_RATE = 0.00001
-DECAY_STEPS = 800_000
 DECAY_POWER = 0.9
 BETA_1, BETA_2 = 0.9, 0.999
 
 
 def polynomial_schedule(
-    initial_rate: float = INITIAL_RATE, decay_steps: int = DECAY_STEPS
+    initial_rate: float = INITIAL_RATE, decay_steps: int = DECAY_STEPS["cmpc"]
 ) -> keras.optimizers.schedules.PolynomialDecay:
     """The learning rate by step: from the initial one to 0.00001, with power 0.9; step 0 uses the initial one."""
     return keras.optimizers.schedules.PolynomialDecay(initial_rate, decay_steps, FINAL_RATE, DECAY_POWER)
