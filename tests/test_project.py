@@ -17,6 +17,7 @@ ALLOWED_IN_MODELS = {
     "contextlib",
     "contextvars",
     "functools",
+    "itertools",
     "collections.abc",
 }
 HEAVY = {"tensorflow", "keras"}
