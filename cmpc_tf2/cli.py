@@ -137,7 +137,7 @@ def add_train(commands, task: Task):
         help="with --model: go on with this state of Adam, at its step",
     )
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help=f"in all (default: {default['steps']}, as CMPC)")
+    length.add_argument("--steps", type=int, help=f"in all (default: {default['steps']})")
     length.add_argument("--epochs", type=float, help="in place of --steps: how often every sample is seen")
     train.add_argument("-bs", "--batch-size", type=int, help="samples per step, over all devices (default: 1)")
     train.add_argument("--accumulate", type=int, metavar="PARTS", help="compute a batch in parts, to save memory")

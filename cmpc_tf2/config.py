@@ -161,7 +161,7 @@ class TrainConfig:
         backbone: A backbone to start from (`.keras`).
         embeddings: Word vectors to start from (`.npy`).
         vocabulary: The batches' vocabulary, stored in a new model.
-        steps: Training steps in all; 700,000 as for CMPC on pictures.
+        steps: Training steps in all; 700,000 are those of CMPC on pictures.
         start_optimizer: What Adam was doing when `start_model` was written (`.npz`); the run goes on at its step.
         batch_size: Samples per step, over all devices; the original's is 1.
         accumulate: Parts in which a step computes its batch, one after another, to save memory.

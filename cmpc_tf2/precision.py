@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import keras
 
-# What comes after the fusion of each level is computed in float32 in every precision: a tenth of the arithmetic, whose
-# rounding would move three times as many pixels across the threshold as that of all the rest.
+# What comes last is computed in float32 in every precision. In CMPC that is all behind the fusion of each level: a
+# tenth of the arithmetic, whose rounding would move three times as many pixels across the threshold as all the rest's.
 EXACT = "float32"
 
 

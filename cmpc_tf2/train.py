@@ -197,7 +197,10 @@ def train(
         if resume:
             step, model, state = load_training(checkpoints, *task.model_types.values())
             if type(model) is not task.model_types.get(config.model_name, type(model)) or model.config != config.model:
-                raise InputError(f"{checkpoints}: holds {model.title} that {folder / CONFIG_NAME} does not describe")
+                raise InputError(
+                    f"{checkpoints}: holds {model.title} with {model.config}, but {folder / CONFIG_NAME} says "
+                    f"{config.model_name} with {config.model}; put back the file that the run was started with"
+                )
             trainer = Trainer(model, config)
             state.restore(trainer.optimizer)
         else:

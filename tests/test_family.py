@@ -17,10 +17,10 @@ from cmpc_tf2.graph_files import FORMATS
 from cmpc_tf2.models.family import IMAGE_MODELS
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
-from small import SMALL
+from small import SMALL, SMALL_ANCESTOR
 from test_serving import ask, form
 
-SIZES = {key: value for key, value in SMALL.to_dict().items() if key not in ("word_parser_dim", "without")}
+SIZES = SMALL_ANCESTOR.to_dict()
 ANCESTORS = [name for name in IMAGE_MODELS if name != "cmpc"]
 
 

@@ -240,7 +240,8 @@ def test_checkpoints_of_another_run_are_not_gone_on_with(arguments, tmp_path, ca
     for other in ({"model_name": "rrn", "model": ancestor}, {"model": {**config["model"], "fusion_dim": 7}}):
         (run / "config.json").write_text(json.dumps({**config, **other}))
         assert main(["train", "--output-dir", str(run), "--resume"]) == 1
-        assert "checkpoints: holds a CMPC model that " in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert "checkpoints: holds a CMPC model with ModelConfig(" in error and "put back the file" in error
 
 
 def test_a_resume_without_a_run(tmp_path, capsys):

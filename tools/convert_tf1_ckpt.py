@@ -130,8 +130,8 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
         value = _read_weight(checkpoint, [pair.tf1 for pair in group], variable.shape)
         if factor := group[0].factor:
             divisor = checkpoint.read(factor)
-            if not divisor > 0:
-                raise InputError(f"{prefix}: {factor} is {divisor[0]:g}; expected a number above 0")
+            if not 0 < divisor < np.inf:
+                raise InputError(f"{prefix}: {factor} is {divisor[0]:g}; expected a finite number above 0")
             value = value / divisor
         if not np.isfinite(value).all():
             raise InputError(f"{prefix}: {group[0].tf1} holds values that are not finite; nothing was written")
@@ -237,7 +237,7 @@ def convert_back(model_file: str, prefix: str) -> int:
     for suffix in (".index", ".data-00000-of-00001"):
         require_writable(f"{prefix}{suffix}", others=[model_file])
     kinds = model_kinds().values()
-    model = load_kind(model_file, *(kind.model_type for kind in kinds))
+    model = load_kind(model_file, *dict.fromkeys(kind.model_type for kind in kinds))
     if getattr(model.config, "without", ()):
         raise InputError(f"{model_file}: the original has no model without {' and '.join(model.config.without)}")
     pairs = next(kind for kind in kinds if kind.model_type is type(model)).pairs(model.config)

@@ -20,6 +20,9 @@ class ReferringModel(keras.Model):
         config: Sizes; a `config_type` or its `to_dict()`.
         vocabulary: The words by token id, saved with the model; None if unknown.
 
+    Raises:
+        TypeError: They are the sizes of another kind of model.
+
     Attributes:
         config: Sizes.
         vocabulary: The words by token id, saved with the model; None if unknown.
@@ -40,8 +43,11 @@ class ReferringModel(keras.Model):
     build_expression_decoder: ClassVar[Callable[..., keras.Model]]
 
     def __init__(self, config=None, vocabulary: list[str] | None = None, **kwargs):
-        if not isinstance(config, self.config_type):
+        if not isinstance(config, ReferringConfig):
             config = self.config_type(**(config or {}))
+        if type(config) is not self.config_type:
+            expected, received = self.config_type.__name__, type(config).__name__
+            raise TypeError(f"{self.title}: expected sizes of type {expected}, received {received}")
         backbone = DeepLabResNet(config.backbone, name="backbone")
         encoder = self.build_encoder(config, backbone, self.build_visual_projection(config))
         decoder = self.build_expression_decoder(config)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_kind
 from cmpc_tf2.cli import main as command
-from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.config import DECAY_STEPS, TrainConfig
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.errors import InputError
@@ -24,7 +24,7 @@ from cmpc_tf2.precision import computing_in
 from cmpc_tf2.trainer import Trainer
 from convert_tf1_ckpt import convert, main, model_kinds
 from original import GOLDEN, checkpoint_values, write_checkpoint
-from small import SMALL
+from small import SMALL, SMALL_ANCESTOR
 
 KINDS = {"rrn": RRN, "rmi": RMI, "lstm": LSTMBaseline}
 SAMPLES = range(3)
@@ -146,7 +146,7 @@ def test_six_steps(converted, parity):
 def test_a_saturated_state_stays_finite_in_bfloat16():
     """In bfloat16 1.001 is 1, which the stretch must not compute in."""
     with computing_in("bfloat16", weights="bfloat16"):
-        model = RMI(SMALL)
+        model = RMI(SMALL_ANCESTOR)
     lstm = model.expression_decoder.get_layer("multimodal_lstm")
     lstm.bias.assign(np.full(lstm.bias.shape, 20))  # Gates open and input 1: h comes close to 1.
     image, token_ids = np.zeros((1, 32, 32, 3), "float32"), np.full((1, 20), 4, "int32")
@@ -194,6 +194,16 @@ def test_which_weights_are_decayed_and_doubled(converted):
         assert is_doubled(pair.keras) == (last == "biases"), pair
 
 
+def test_schedules_are_the_originals():
+    """Their trajectories are too short to tell 800,000 steps from 750,000."""
+    assert {kind: DECAY_STEPS[kind] for kind in KINDS} == {"rrn": 800_000, "rmi": 750_000, "lstm": 750_000}
+
+
+def test_sizes_of_another_model_are_refused():
+    with pytest.raises(TypeError, match="an RRN model: expected sizes of type ReferringConfig, received ModelConfig"):
+        RRN(SMALL)
+
+
 def test_initial_weights(converted):
     """Word vectors uniform within 0.08, kernels Glorot's, biases zero."""
     keras.utils.set_random_seed(0)
@@ -232,9 +242,10 @@ def test_what_is_wrong_with_a_checkpoint_is_named(converted, tmp_path, capsys):
     assert "stands on a plain ResNet-101 (`-w resnet`), which is not supported" in capsys.readouterr().err
     factor = "DeepLab/group_1/bn_conv1/factor"
     if factor in converted.values:
-        write_checkpoint(prefix, {**converted.values, factor: np.zeros(1, "float32")})
-        assert main(command) == 1
-        assert f"{factor} is 0; expected a number above 0" in capsys.readouterr().err
+        for bad in (0, np.inf):
+            write_checkpoint(prefix, {**converted.values, factor: np.full(1, bad, "float32")})
+            assert main(command) == 1
+            assert f"{factor} is {bad:g}; expected a finite number above 0" in capsys.readouterr().err
 
 
 def test_their_bare_backbone(converted, tmp_path):
