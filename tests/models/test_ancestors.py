@@ -27,6 +27,7 @@ from original import GOLDEN, checkpoint_values, write_checkpoint
 from small import SMALL, SMALL_ANCESTOR
 
 KINDS = {"rrn": RRN, "rmi": RMI, "lstm": LSTMBaseline}
+NAMES = {"rrn": "RRN", "rmi": "RMI", "lstm": "LSTM baseline"}
 SAMPLES = range(3)
 STEPS = 6
 
@@ -35,8 +36,8 @@ class Converted:
     """A golden, the checkpoint behind it, and the model made from that."""
 
     def __init__(self, kind: str, folder):
-        self.kind = kind
-        self.logits = f"{kind}: logits of 3 samples, each alone and in one batch"
+        self.kind, self.name = kind, NAMES[kind]
+        self.logits = f"{self.name}: logits of 3 samples, each alone and in one batch"
         self.golden = dict(np.load(GOLDEN / f"{kind}_tiny.npz"))
         self.values = checkpoint_values(f"{kind}_tiny")
         self.prefix, self.file = str(folder / "tiny.tfmodel"), folder / "tiny.keras"
@@ -137,10 +138,10 @@ def test_six_steps(converted, parity):
         trainer.reset_metrics()
         total = float(trainer.train_step((inputs, tf.constant(mask, tf.float32)))["loss"])
         losses = np.array([total - decay, decay, total]) / expected[step, :3]
-        parity.within(f"{converted.kind}: losses of six training steps, relative", losses, np.ones(3), 1e-5)
+        parity.within(f"{converted.name}: losses of six training steps, relative", losses, np.ones(3), 1e-5)
         np.testing.assert_allclose(rate, expected[step, 3], rtol=2e-7)
     trained = coarse(model, converted.inputs(0))
-    parity.within(f"{converted.kind}: coarse logits after them", trained[0], converted.golden["train/pred_end"], 1e-5)
+    parity.within(f"{converted.name}: coarse logits after them", trained[0], converted.golden["train/pred_end"], 1e-5)
 
 
 def test_a_saturated_state_stays_finite_in_bfloat16():
