@@ -13,7 +13,7 @@ PYTEST := -n 2 --dist loadscope
 help:
 	@echo "make test      tests and lint (9 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
-	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 5 minutes on 2 cores"
+	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 5 to 8 minutes"
 	@echo "make demo-long the same with a longer training"
 	@echo "make bench     the benchmark of the README's figures that needs no data"
 	@echo "make format    format the code"
