@@ -11,7 +11,7 @@ PYTEST := -n 2 --dist loadscope
 .PHONY: help setup test test-all lint format demo demo-long bench clean
 
 help:
-	@echo "make test      tests and lint (9 minutes on 2 cores)"
+	@echo "make test      tests and lint (9 to 10 minutes on 2 cores)"
 	@echo "make test-all  the slow tests too"
 	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 5 to 8 minutes"
 	@echo "make demo-long the same with a longer training"
