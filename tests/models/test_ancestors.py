@@ -1,6 +1,7 @@
 """RRN, RMI and the LSTM baseline against the originals' numbers."""
 
 import json
+import zipfile
 
 import keras
 import numpy as np
@@ -96,7 +97,7 @@ def test_one_picture_serves_all_sentences(converted):
     np.testing.assert_allclose(found[0], converted.golden["0/up"], rtol=0, atol=1e-5)
 
 
-def test_the_converted_model_scores_as_the_original(converted, tmp_path):
+def test_the_converted_model_scores_as_the_original(converted, tmp_path, capsys):
     """From a checkpoint to the report: intersections and unions are those of the golden's logits.
 
     By weights of the rule RMI and the baseline mark nothing, so the checkpoint has another score bias, which shifts all
@@ -110,6 +111,8 @@ def test_the_converted_model_scores_as_the_original(converted, tmp_path):
     write_checkpoint(tmp_path / "shifted", {**converted.values, bias: converted.values[bias] + np.float32(shift)})
     model = str(tmp_path / "shifted.keras")
     assert main(["--checkpoint", str(tmp_path / "shifted"), "--output", model]) == 0
+    is_size_unknown = "tells the size of its pictures; 320 x 320 is taken" in capsys.readouterr().out
+    assert is_size_unknown == (converted.kind != "rrn")
 
     batch_path(tmp_path, "unc", "val", 0).parent.mkdir(parents=True)
     expected = []
@@ -252,6 +255,14 @@ def test_what_is_wrong_with_a_checkpoint_is_named(converted, tmp_path, capsys):
             write_checkpoint(prefix, {**converted.values, factor: np.full(1, bad, "float32")})
             assert main(command) == 1
             assert f"{factor} is {bad:g}; expected a finite number above 0" in capsys.readouterr().err
+
+
+def test_what_goes_back_is_named_once(tmp_path, capsys):
+    other = tmp_path / "other.keras"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("config.json", "{}")
+    assert main(["--to-tf1", "--model", str(other), "--output", str(tmp_path / "back")]) == 1
+    assert capsys.readouterr().err.count("a DeepLab-ResNet backbone") == 1
 
 
 def test_their_bare_backbone(converted, tmp_path):
