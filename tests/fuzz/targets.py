@@ -1,0 +1,28 @@
+"""What is fuzzed: whole files, and the reader that is given damaged copies of them."""
+
+import dataclasses
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+# Modules of this folder, and the names of their targets; each has a function of that name that makes it.
+NAMES: dict[str, tuple[str, ...]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """A reader.
+
+    Attributes:
+        originals: Whole files that it reads.
+        read: Reads the content of a file; `InputError` is the one error that may come out.
+    """
+
+    originals: list[bytes]
+    read: Callable[[bytes], object]
+
+
+def find_target(name: str, folder: Path) -> Target:
+    """The target of that name. What it has to write goes into `folder`."""
+    module = next(module for module, names in NAMES.items() if name in names)
+    return getattr(importlib.import_module(f"fuzz.{module}"), name)(folder)

@@ -1,0 +1,76 @@
+"""Kills within one process: from a chosen file operation on, nothing below a folder is touched any more."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# What Python reports before it opens a file or changes a folder: where among the arguments its paths stand, and the
+# descriptors of the folders that they are relative to (-1 for none).
+_OPERATIONS = {
+    "open": [(0, None)],
+    "os.mkdir": [(0, 2)],
+    "os.remove": [(0, 1)],
+    "os.rename": [(0, 2), (1, 3)],
+    "os.rmdir": [(0, 1)],
+    "os.truncate": [(0, None)],
+}
+
+
+class Killed(BaseException):
+    """The process would be dead. Unlike a real kill it unwinds; but what `finally` does to files is forbidden too."""
+
+
+class _Switch:
+    """Counts the file operations below a folder, and forbids all from a chosen one on."""
+
+    def __init__(self):
+        self.root: str | None = None
+        self.at: int | None = None
+        self.count = 0
+
+    def audit(self, event: str, arguments: tuple):
+        if self.root is None or event not in _OPERATIONS:
+            return
+        if event == "open" and not self._writes(arguments):
+            return
+        places = _OPERATIONS[event]
+        if not any(self._is_below(arguments[path], -1 if at is None else arguments[at]) for path, at in places):
+            return
+        if self.at is not None and self.count >= self.at:
+            raise Killed
+        self.count += 1
+
+    @staticmethod
+    def _writes(arguments: tuple) -> bool:
+        _, mode, flags = arguments
+        if isinstance(mode, str):
+            return bool(set(mode) & set("wax+"))
+        return bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))
+
+    def _is_below(self, path, descriptor: int) -> bool:
+        if not isinstance(path, (str, bytes, os.PathLike)):
+            return False
+        folder = "" if descriptor == -1 else os.readlink(f"/proc/self/fd/{descriptor}")
+        return os.path.realpath(os.path.join(folder, os.fsdecode(path))).startswith(self.root + os.sep)
+
+
+_SWITCH = _Switch()
+sys.addaudithook(_SWITCH.audit)  # For good: hooks cannot be taken away.
+
+
+@contextlib.contextmanager
+def killed_at(root: Path, at: int | None) -> Iterator[_Switch]:
+    """Forbids the file operations below `root` from number `at` (from 0) on; None forbids none, and counts.
+
+    The block ends as a killed process would: `Killed` is swallowed here. `count` tells how many operations there were.
+    Operations on descriptors, and those of other processes, are not seen.
+    """
+    _SWITCH.root, _SWITCH.at, _SWITCH.count = os.path.realpath(root), at, 0
+    try:
+        yield _SWITCH
+    except Killed:
+        pass
+    finally:
+        _SWITCH.root = None
