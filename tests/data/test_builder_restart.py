@@ -149,7 +149,7 @@ def test_an_unfinished_build_of_other_sources_is_not_taken_up(arguments, tmp_pat
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builder.BuildJournal, "finish", stop)
+    monkeypatch.setattr(builder, "publish", stop)
     assert build_batches.main([*arguments, str(tmp_path)]) == 130
     monkeypatch.undo()
     assert build_batches.main([*arguments, str(tmp_path), "--compress"]) == 1
@@ -163,7 +163,7 @@ def test_the_old_split_stays_until_the_new_one_is_complete(arguments, whole, tmp
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(builder.BuildJournal, "finish", stop)
+    monkeypatch.setattr(builder, "publish", stop)
     assert build_batches.main([*arguments, str(tmp_path), "--overwrite"]) == 130
     monkeypatch.undo()
     assert len(list_batches(tmp_path, "unc", "train")) == 65
