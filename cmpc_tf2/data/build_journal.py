@@ -37,6 +37,7 @@ class BuildJournal:
         self.head = head
         self.steps: list[dict] = []
         self.written = 0
+        self._size = 0  # Of the lines, in bytes.
 
     @classmethod
     def open(cls, folder: Path, head: dict, overwrite: bool) -> "BuildJournal":
@@ -46,18 +47,15 @@ class BuildJournal:
             InputError: What is unfinished there is of other sources or settings, and is not to be overwritten.
         """
         journal = cls.read(folder)
-        if journal is not None and journal.head != head:
-            if not overwrite:
-                raise InputError(
-                    f"{folder}: an unfinished build from other sources or settings is there; --overwrite starts anew"
-                )
-            journal = None
-        if journal is None:
-            return cls.start(folder, head)
-        journal.tidy()
-        if journal.done:
+        if journal is not None and journal.head == head:
+            journal.tidy()
             logger.info("%s: going on after %d references", folder, journal.done)
-        return journal
+            return journal
+        if journal is not None and not overwrite:
+            raise InputError(
+                f"{folder}: an unfinished build from other sources or settings is there; --overwrite starts anew"
+            )
+        return cls.start(folder, head)
 
     @classmethod
     def start(cls, folder: Path, head: dict) -> "BuildJournal":
@@ -79,20 +77,24 @@ class BuildJournal:
             files_required: Steps count only as long as their files are in place.
 
         Returns:
-            The journal; None if there is none, or its first line is damaged.
+            The journal; None if there is none, or its first line does not count.
         """
         path = folder / JOURNAL
-        entries = _entries(path.read_bytes().splitlines(keepends=True) if path.exists() else [])
-        head = next(entries, None)
-        if head is None:
+        if not path.exists():
             return None
-        journal, present = cls(folder, head), set(os.listdir(folder))
+        lines = path.read_bytes().splitlines(keepends=True)
+        entries = _entries(lines)
+        journal, present = cls(folder, next(entries, {})), set(os.listdir(folder))
         for step in entries:
             files = journal.files(journal.written, journal.written + step["written"])
-            if files_required and not all(path.name in present for path in files):
+            if files_required and not all(file.name in present for file in files):
                 break
             journal._count(step)
-        return journal
+        counted = 1 + journal.done if journal.head else 0
+        if any(line.endswith(b"\n") for line in lines[counted:]):  # More than a line that a kill has cut off.
+            logger.warning("%s: damaged, or files are missing; going on after line %d", path, counted)
+        journal._size = sum(map(len, lines[:counted]))
+        return journal if journal.head else None
 
     @property
     def done(self) -> int:
@@ -122,13 +124,7 @@ class BuildJournal:
 
     def tidy(self):
         """Cuts the journal after the last line that counts, and removes all files but those it tells of."""
-        path = self.folder / JOURNAL
-        lines = path.read_bytes().splitlines(keepends=True)
-        counted, rest = lines[: 1 + self.done], lines[1 + self.done :]
-        if rest:
-            os.truncate(path, sum(map(len, counted)))
-        if any(line.endswith(b"\n") for line in rest):  # More than a line that a kill has cut off.
-            logger.warning("%s: damaged, or files are missing; going on after line %d", path, len(counted))
+        os.truncate(self.folder / JOURNAL, self._size)
         kept = {JOURNAL, *(path.name for path in self.files(0, self.written))}
         for path in self.folder.iterdir():
             if path.name not in kept:
@@ -139,8 +135,10 @@ class BuildJournal:
         self.written += step["written"]
 
     def _append(self, number: int, entry: dict):
+        line = _line(number, entry)
         with (self.folder / JOURNAL).open("ab") as file:
-            file.write(_line(number, entry))
+            file.write(line)
+        self._size += len(line)
 
 
 def _line(number: int, entry: dict) -> bytes:

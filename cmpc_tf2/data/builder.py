@@ -28,10 +28,11 @@ from cmpc_tf2.data.batches import (
     split_folder,
     write_batch,
 )
-from cmpc_tf2.data.build_journal import JOURNAL, BuildJournal
+from cmpc_tf2.data.build_journal import BuildJournal
 from cmpc_tf2.data.publishing import (
     WHOLE,
     interrupted_merge,
+    is_settled,
     part_folder,
     part_lock,
     publish,
@@ -180,7 +181,7 @@ def build_split(settings: BuildSettings) -> BuildResult:
             full. What was written stays, and the same call goes on from there.
     """
     target, part, parts = settings.target, *settings.shard
-    if not (target / JOURNAL).exists():  # With one it may be in place for this very command, which was stopped then.
+    if is_settled(target):  # Otherwise it may be there because this very command was stopped at its end.
         require_absent(target, settings.overwrite)
     plan = settings.plan()
     first, last = (len(plan.described) * number // parts for number in (part - 1, part))

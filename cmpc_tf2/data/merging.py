@@ -38,27 +38,30 @@ def merge_shards(settings: BuildSettings) -> BuildResult:
     with part_lock(target, WHOLE):
         journal = settle(target)
         if journal is None or "merged" not in journal.head:
-            journal = interrupted_merge(target)
-            if journal is None:
-                require_absent(target, settings.overwrite)
-                journal = _start(settings)
-            _move_files(journal, target)
+            with contextlib.ExitStack() as locks:
+                journal = interrupted_merge(target)
+                if journal is None:
+                    require_absent(target, settings.overwrite)
+                    journal = _start(settings, locks)
+                else:
+                    for part in range(1, 1 + journal.head["merged"]):
+                        locks.enter_context(part_lock(target, (part, journal.head["merged"])))
+                _move_files(journal, target)
             publish(journal, target)
     return BuildResult(journal.written, journal.skipped)
 
 
-def _start(settings: BuildSettings) -> BuildJournal:
+def _start(settings: BuildSettings, locks: contextlib.ExitStack) -> BuildJournal:
     """Decides what is merged: makes a complete journal of it, with a step for each shard."""
     target = settings.target
-    with contextlib.ExitStack() as locks:
-        shards = _find_shards(settings, locks)
-        build, parts = shards[0].head["build"], len(shards)
-        skipped = [entry for shard in shards for entry in shard.skipped]
-        require_samples(target, build, sum(shard.written for shard in shards), skipped)
-        journal = BuildJournal.start(merging_folder(target), {"build": build, "merged": parts, "steps": parts})
-        for shard in shards:
-            journal.add(shard.written, shard.skipped)
-        return journal
+    shards = _find_shards(settings, locks)
+    build, parts = shards[0].head["build"], len(shards)
+    skipped = [entry for shard in shards for entry in shard.skipped]
+    require_samples(target, build, sum(shard.written for shard in shards), skipped)
+    journal = BuildJournal.start(merging_folder(target), {"build": build, "merged": parts, "steps": parts})
+    for shard in shards:
+        journal.add(shard.written, shard.skipped)
+    return journal
 
 
 def _find_shards(settings: BuildSettings, locks: contextlib.ExitStack) -> list[BuildJournal]:

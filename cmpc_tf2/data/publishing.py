@@ -45,8 +45,12 @@ def part_lock(target: Path, shard: tuple[int, int]) -> contextlib.AbstractContex
         InputError: Another process holds it.
     """
     os.makedirs(target.parent, exist_ok=True)
-    path = target.with_name(f".{target.name}.lock-{shard[0]}-of-{shard[1]}")
-    return locked(path, str(target) if shard == WHOLE else str(part_folder(target, shard)))
+    return locked(_lock_file(target, shard), str(target if shard == WHOLE else part_folder(target, shard)))
+
+
+def is_settled(target: Path) -> bool:
+    """Whether there is no sign of a command that puts a split in place, or was stopped at that."""
+    return not (target / JOURNAL).exists() and not _lock_file(target, WHOLE).exists()
 
 
 def require_absent(target: Path, overwrite: bool):
@@ -129,6 +133,10 @@ def settle(target: Path) -> BuildJournal | None:
     journal = BuildJournal.read(target, files_required=False)
     path.unlink()
     return journal
+
+
+def _lock_file(target: Path, shard: tuple[int, int]) -> Path:
+    return target.with_name(f".{target.name}.lock-{shard[0]}-of-{shard[1]}")
 
 
 def _outdated(target: Path) -> Path:
