@@ -34,6 +34,8 @@ def process_pool(workers: int, hint: str = "") -> Iterator[concurrent.futures.Pr
     Raises:
         InputError: A process of the pool was killed while the block ran.
     """
+    if os.name == "nt":
+        workers = min(workers, 61)  # Windows waits for no more at once.
     context = multiprocessing.get_context("spawn")
     pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
     try:
