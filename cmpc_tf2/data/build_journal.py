@@ -20,9 +20,9 @@ JOURNAL = "progress.jsonl"
 class BuildJournal:
     """What is in a folder of batches: one line per step, added after the step's files are in place.
 
-    A step is a reference, or a shard where shards are merged. The first line says what is built and from what; every
-    line has its number and a checksum. Lines count up to the first one that is damaged or out of order: a kill, a full
-    disk and a second writer cost the steps from there on, which are done again with the same result.
+    A step is a reference, or a shard if shards are merged. The first line, number 0, says what is built and from what;
+    line N is about step N. Every line has a checksum. Lines count up to the first that is damaged or out of order. The
+    steps after it are done again, with the same result.
 
     Attributes:
         folder: The folder.
@@ -127,8 +127,10 @@ class BuildJournal:
         os.truncate(self.folder / JOURNAL, self._size)
         kept = {JOURNAL, *(path.name for path in self.files(0, self.written))}
         for path in self.folder.iterdir():
-            if path.name not in kept:
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)  # Workers of a killed process may still write there.
+            elif path.name not in kept:
+                path.unlink()
 
     def _count(self, step: dict):
         self.steps.append(step)

@@ -177,8 +177,9 @@ def build_split(settings: BuildSettings) -> BuildResult:
     A sample that cannot be made is named in a warning and left out; the numbers of the others have no gap.
 
     Raises:
-        InputError: An annotation file or the vocabulary cannot be used, the split is already there, or the disk is
-            full. What was written stays, and the same call goes on from there.
+        InputError: An annotation file or the vocabulary cannot be used, the split is already there, another process
+            builds it, the disk is full, or a worker was killed. What was written stays, and the same call goes on from
+            there.
     """
     target, part, parts = settings.target, *settings.shard
     if is_settled(target):  # Otherwise it may be there because this very command was stopped at its end.
@@ -209,7 +210,7 @@ def build_split(settings: BuildSettings) -> BuildResult:
 def _open_journal(settings: BuildSettings, head: dict) -> BuildJournal:
     target, shard = settings.target, settings.shard
     if merge := interrupted_merge(target):
-        raise InputError(f"{merge.folder}: a merge of shards was interrupted; finish it with --merge first")
+        raise InputError(f"{merge.folder}: a merge was interrupted here; finish it with --merge first")
     journal = BuildJournal.open(part_folder(target, shard), head, settings.overwrite)
     if journal.is_complete and shard != WHOLE and settings.overwrite:
         return BuildJournal.start(journal.folder, head)
@@ -240,9 +241,9 @@ def check_split(settings: BuildSettings) -> int:
         )
     for source in manifest["sources"]:
         path = source["file"]
-        size = os.path.getsize(path) if os.path.exists(path) else source["bytes"]
-        if size != source["bytes"]:
-            raise InputError(f"{path}: {size} bytes, it had {source['bytes']} when the split was built")
+        found = os.path.getsize(path) if os.path.exists(path) else source["bytes"]
+        if found != source["bytes"]:
+            raise InputError(f"{path}: {found} bytes, it had {source['bytes']} when the split was built")
     paths = list_batches(settings.output_root, settings.dataset_name, settings.split, settings.sample_type)
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):

@@ -5,7 +5,7 @@ Beside the folder of a split, `X`, there may be:
 - `.X.part-I-of-N`: a shard, or the whole split with `1-of-1`. Its journal says how far the build is.
 - `.X.merging`: the files of shards, numbered through. The merge is decided when its journal is complete: from then on
   files are moved here and emptied shards are removed, and only `--merge` goes on, from wherever it was stopped.
-- `.X.outdated`: an older split. It is put back if there is no `X`, and removed otherwise.
+- `.X.outdated`: an older split. It is put back if there is no `X`; otherwise it becomes `.X.removed`, and is removed.
 - `.X.lock-I-of-N`: held by the process that builds this part, `1-of-1` also by one that merges.
 
 A complete folder is put in place in two steps: `X` becomes `.X.outdated`, and the folder becomes `X`. Its journal goes
@@ -121,18 +121,25 @@ def settle(target: Path) -> BuildJournal | None:
     Returns:
         The journal of the split that command has put in place; None if there was nothing to finish.
     """
-    outdated, path = _outdated(target), target / JOURNAL
-    if os.path.lexists(outdated) and not os.path.lexists(target):
+    outdated, removed, path = _outdated(target), target.with_name(f".{target.name}.removed"), target / JOURNAL
+    _remove(removed)
+    if os.path.lexists(outdated) and os.path.lexists(target):
+        os.replace(outdated, removed)  # Renamed first: what is put back must be whole.
+        _remove(removed)
+    elif os.path.lexists(outdated):
         os.replace(outdated, target)
-    if outdated.is_dir() and not outdated.is_symlink():
-        shutil.rmtree(outdated)
-    else:
-        outdated.unlink(missing_ok=True)
     if not path.exists():
         return None
     journal = BuildJournal.read(target, files_required=False)
     path.unlink()
     return journal
+
+
+def _remove(path: Path):
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _lock_file(target: Path, shard: tuple[int, int]) -> Path:
