@@ -57,6 +57,24 @@ def require_writable(path: str | os.PathLike, others: Iterable[str | os.PathLike
         raise InputError(f"{path}: stands for two files, one of which would replace the other; give another name")
 
 
+def read_json(path: str | os.PathLike):
+    """Reads a JSON file.
+
+    Raises:
+        InputError: The file is missing, not UTF-8, not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(Path(path).read_bytes().decode("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: expected JSON in UTF-8, found another encoding or damage") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not readable JSON, perhaps cut off: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: not readable JSON: nested too deeply") from error
+
+
 def write_json(path: str | os.PathLike, data):
     """Writes a JSON file, whole or not at all."""
     with replacing(path) as partial:

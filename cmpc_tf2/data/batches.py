@@ -7,7 +7,6 @@ either side reads what the other wrote.
 import dataclasses
 import io
 import itertools
-import json
 import os
 import re
 import zipfile
@@ -20,6 +19,7 @@ import numpy as np
 from cmpc_tf2.data.image_ops import fit_image
 from cmpc_tf2.data.npz import load_stored, save_stored
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import read_json
 
 _TOKEN_IDS = "text_batch"
 _IMAGE = "im_batch"
@@ -145,13 +145,21 @@ def read_manifest(folder: Path) -> dict | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    try:
-        manifest = json.loads(path.read_bytes())
-        if not isinstance(manifest["samples"], int) or not isinstance(manifest["sources"], list):
-            raise TypeError("`samples` or `sources` of another type")
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a readable manifest: {error}; build the split again") from error
+    manifest = read_json(path)
+    if not _is_manifest(manifest):
+        raise InputError(f"{path}: not a manifest of a split; build the split again with --overwrite")
     return manifest
+
+
+def _is_manifest(content) -> bool:
+    try:
+        return (
+            type(content["samples"]) is int
+            and isinstance(content["settings"].get("train_size"), int)
+            and all(isinstance(source["file"], str) and type(source["bytes"]) is int for source in content["sources"])
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 def list_batches(root: str | os.PathLike, dataset: str, split: str, kind: type[Sample] = Sample) -> list[Path]:

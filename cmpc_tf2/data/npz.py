@@ -1,6 +1,5 @@
 """`np.savez` and `np.load` for the one form that matters for speed: an uncompressed archive of plain arrays."""
 
-import errno
 import functools
 import io
 import math
@@ -40,10 +39,8 @@ def save_stored(path: str | os.PathLike, arrays: dict[str, np.ndarray]):
         at += len(local) + len(name) + len(extra) + size
     length = sum(map(len, directory))
     end = _END_RECORD.pack(b"PK\x05\x06", 0, 0, len(arrays), len(arrays), length, at, 0)
-    with open(path, "wb", buffering=0) as file:
-        written = os.writev(file.fileno(), [*parts, *directory, end])
-    if written != at + length + len(end):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    with open(path, "wb") as file:
+        file.writelines([*parts, *directory, end])
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,3 +1,4 @@
+import os
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from cmpc_tf2.data.batches import (
     read_batch,
     write_batch,
 )
+from cmpc_tf2.data.npz import save_stored
 from cmpc_tf2.errors import InputError
 
 KEYS = {"text_batch", "im_batch", "mask_batch", "sent_batch"}
@@ -119,6 +121,15 @@ def test_pickled_objects_are_never_loaded(arrays, tmp_path):
     path = tmp_path / "bad.npz"
     np.savez(path, **{**arrays, "sent_batch": np.array([{"a": 1}], dtype=object)})
     assert_unreadable(path, "holds pickled objects, which are never loaded")
+
+
+def test_many_arrays_are_written_where_there_is_no_writev(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "writev", raising=False)
+    arrays = {f"a{number}": np.full(3, number) for number in range(300)}
+    save_stored(tmp_path / "many.npz", arrays)
+    with np.load(tmp_path / "many.npz") as read:
+        assert read.files == list(arrays)
+        assert all((read[name] == array).all() for name, array in arrays.items())
 
 
 def test_list_batches_in_numeric_order_without_gaps(sample, tmp_path):

@@ -8,8 +8,9 @@ import pytest
 
 import build_batches
 from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
-from cmpc_tf2.data.batches import batch_path, list_batches, read_batch
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.data.batches import batch_path, list_batches, read_batch, split_folder
+from cmpc_tf2.data.image_builder import ImageBuild
+from cmpc_tf2.errors import InputError, UsageError
 from original import GOLDEN
 from refer_layout import POLYGON, make_refer
 
@@ -186,12 +187,23 @@ def test_wrong_arguments_get_one_line(change, words, tmp_path, capsys):
         (["-d", "coco"], "unknown dataset 'coco'; known: unc (refcoco)"),
         (["-t", "test"], "unc has no split 'test'; it has train, val, testA, testB"),
         (["--workers", "0"], "--workers: expected a whole number above 0"),
+        (["--image-size", "50"], "--image-size: expected a multiple of 8, received 50"),
     ],
 )
 def test_impossible_options_exit_with_2(change, words, tmp_path, capsys):
     arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": ["man"]}])
     assert build_batches.main(["-d", "unc", "-t", "val", *arguments, *change]) == 2
     assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "²/3", "1/" + "9" * 5000])
+def test_impossible_shards(shard, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        build_batches.main(["-d", "unc", "-t", "val", "--shard", shard])
+    assert stopped.value.code == 2
+    assert "argument --shard: expected I/N with I from 1 to N, received" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="--shard: expected a part from 1/2 on, received 3/2"):
+        ImageBuild("unc", "val", shard=(3, 2))
 
 
 class Evil:
@@ -246,6 +258,43 @@ def test_a_split_is_not_replaced_by_nothing(tmp_path, capsys):
     assert "nothing to write: all 1 samples were skipped" in capsys.readouterr().err
     assert len(list_batches(tmp_path, "unc", "val")) == 1
     assert [p.name for p in (tmp_path / "unc").iterdir()] == ["val_batch"]
+
+
+def test_references_without_expressions(tmp_path, capsys):
+    arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": []}])
+    assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
+    assert "refs(unc).p: holds no references with expressions for 'val'" in capsys.readouterr().err
+    assert not list(tmp_path.glob("unc/*"))
+
+
+def test_what_is_no_split_is_not_replaced_by_one(tmp_path, capsys):
+    arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "train", "sentences": ["man"]}])
+    target = split_folder(tmp_path, "unc", "train")
+    target.mkdir(parents=True)
+    (target / "notes.txt").write_text("mine")
+    assert build_batches.main(["-d", "unc", "-t", "train", *arguments]) == 1
+    assert f"{target}: is already there, without batches; --overwrite replaces it" in capsys.readouterr().err
+    assert (target / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"", b"[]", b"{}", b'{"samples": 1', b"\xff", b"[" * 200_000,
+        b'{"samples": "65", "sources": [], "settings": {"train_size": 320}}',
+        b'{"samples": 65, "sources": [{"bytes": 1}], "settings": {"train_size": 320}}',
+        b'{"samples": 65, "sources": [], "settings": {}}',
+    ],
+)  # fmt: skip
+def test_damaged_manifests_are_named(content, tmp_path, capsys):
+    references = [{"ref_id": 1, "split": "train", "sentences": ["man"]}]
+    arguments = ["-d", "unc", "-t", "train", *make_refer(tmp_path, references), "--image-size", "16"]
+    assert build_batches.main(arguments) == 0
+    path = split_folder(tmp_path, "unc", "train") / "manifest.json"
+    path.write_bytes(content)
+    assert build_batches.main([*arguments, "--check"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()[-1:]
+    assert line.startswith(f"error: {path}: ") and len(line) < 400
 
 
 def test_rasterize_all_forms():
