@@ -54,6 +54,19 @@ def png_with(chunk: bytes, after_pixels: bool = False) -> bytes:
     return content[:at] + chunk + content[at:]
 
 
+def turned(kind: str) -> bytes:
+    """A file whose metadata says how to turn it, and more."""
+    exif = Image.Exif()
+    exif.update({0x0112: 6, 0x010F: "maker", 0x011A: 72.0})
+    return file_of(NOISE, kind, exif=exif)
+
+
+def png_with_text() -> bytes:
+    return png_with(
+        chunk(b"zTXt", b"key\0\0" + zlib.compress(b"value")) + chunk(b"iCCP", b"p\0\0" + zlib.compress(b"x"))
+    )
+
+
 def mpo_with_damaged_table() -> bytes:
     """It says that it holds 1000 pictures."""
     count = struct.pack("<HHI", 0xB001, 4, 1)

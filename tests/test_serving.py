@@ -161,7 +161,7 @@ def test_a_picture_that_takes_too_much_memory_is_refused(monkeypatch):
 
     content = file_of(Image.new("L", (20, 20)))
     monkeypatch.setattr(Image.Image, "convert", fail)
-    with pytest.raises(RequestError, match="image: .* more memory than there is") as raised:
+    with pytest.raises(RequestError, match=r"image: .* more memory than there is") as raised:
         read_picture(content, Limits())
     assert raised.value.status == 422
 

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import BinaryIO
 
 import numpy as np
@@ -85,21 +85,25 @@ def _decode(file: BinaryIO, name: str, upright: bool, max_pixels: int, shortest_
         raise InputError(f"{name}: expected sides of at least {shortest_side} pixels, found {width} x {height}")
     if is_animated:
         raise InputError(f"{name}: is animated; save one frame of it as PNG or JPEG, and use that")
-    tags = getattr(image, "tag_v2", {})  # Of a TIFF file.
+    tags = getattr(image, "tag_v2", {})  # Only TIFF files have them.
     if image.mode in ("I", "F") or not _UNSIGNED.issuperset(tags.get(TiffImagePlugin.SAMPLEFORMAT, ())):
         raise InputError(
             f"{name}: expected unsigned values of 8 or 16 bits, found signed, 32-bit or floating-point ones; "
             "convert it to 8 bits"
         )
+    is_16_bit = image.mode.startswith("I;16")
+    levels = _levels_of_8_bits(tags) if is_16_bit else None
     with _decoding(name, max_pixels):
         if image.format == "TIFF":
             image.load_end = lambda: None  # Pillow would turn the picture here, and fail on damaged metadata.
         image.load()
-        image._size = image.im.size  # Of a TIFF file, Pillow says the size that it would have turned.
+        image._size = image.im.size  # Of a TIFF file it is the size that it would have had then.
         turn = _TURNS.get(_orientation(image)) if upright else None
-        stored = image if image.mode == "RGB" or image.mode.startswith("I;16") else image.convert("RGB")
-        pixels = np.asarray(stored if turn is None else stored.transpose(turn))
-    return pixels if pixels.ndim == 3 else _scaled_to_8_bits(pixels, tags)
+        if is_16_bit:  # Pillow's conversion would clip.
+            image = image.convert("I").point(levels, "L")
+        if image.mode != "RGB":
+            image = image.convert("RGB")
+        return np.asarray(image if turn is None else image.transpose(turn))
 
 
 @contextlib.contextmanager
@@ -132,15 +136,13 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _scaled_to_8_bits(values: np.ndarray, tags: dict) -> np.ndarray:
-    """Grey values of 12 or 16 bits as RGB: uint8 `(h, w, 3)`.
+def _levels_of_8_bits(tags: Mapping) -> list[float]:
+    """What grey values of 16 bits are in 8 bits, in order.
 
     Args:
-        values: Unsigned `(h, w)`.
-        tags: Those of a TIFF file, which say how many bits there are and which end is white.
+        tags: Those of a TIFF file, which say if it uses only 12 of the bits, and if white is zero.
     """
     (bits,) = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))
-    levels = np.rint(np.linspace(0, 255, 2 ** int(bits))).astype(np.uint8)
-    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO:
-        levels = levels[::-1]
-    return np.repeat(levels[values][..., None], 3, axis=2)
+    is_inverted = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO
+    levels = np.interp(np.arange(2**16), (0, 2 ** int(bits) - 1), (255, 0) if is_inverted else (0, 255))
+    return np.rint(levels).tolist()

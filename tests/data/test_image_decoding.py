@@ -87,7 +87,7 @@ def test_whatever_a_decoder_raises_is_a_fault_of_the_file(error, words, step, mo
 def test_faults_of_our_own_and_interrupts_are_not_faults_of_the_file(monkeypatch):
     for place, name, error in (
         (Image, "open", KeyboardInterrupt()),
-        (image_decoding, "_scaled_to_8_bits", TypeError()),
+        (image_decoding, "_levels_of_8_bits", TypeError()),
         (image_decoding, "without_metadata", TypeError()),
     ):
 
@@ -101,7 +101,7 @@ def test_faults_of_our_own_and_interrupts_are_not_faults_of_the_file(monkeypatch
 
 
 def test_an_avif_file_with_damaged_pixels():
-    with pytest.raises(InputError, match="a picture: not a readable image: damaged or cut off$"):
+    with pytest.raises(InputError, match=r"a picture: not a readable image: damaged or cut off$"):
         decode(avif_with_damaged_pixels())
 
 
@@ -191,10 +191,18 @@ def test_16_bits_are_rounded_to_8():
     ],
 )
 def test_values_without_a_meaning_in_8_bits_are_refused(content):
-    with pytest.raises(InputError, match="a picture: expected unsigned values of 8 or 16 bits, .*; convert it to 8"):
+    with pytest.raises(InputError, match=r"a picture: expected unsigned values of 8 or 16 bits, .*; convert it to 8"):
         decode(content)
 
 
 def test_values_that_pillow_does_not_know_are_refused():
-    with pytest.raises(InputError, match="a picture: not a readable image; .* with unsigned values of 8 or 16 bits$"):
+    with pytest.raises(InputError, match=r"a picture: not a readable image; .* with unsigned values of 8 or 16 bits$"):
         decode(file_of(NOISE, "TIFF", tiffinfo={339: (2, 2, 2)}))
+
+
+def test_12_bits_are_scaled_to_8():
+    """Two pixels of 0 and 4095, in three bytes."""
+    content = tiff(np.zeros((1, 3), np.uint8))[:-3] + b"\x00\x0f\xff"
+    for tag, value, changed in ((256, 3, 2), (258, 8, 12)):
+        content = content.replace(struct.pack("<HHII", tag, 4, 1, value), struct.pack("<HHII", tag, 4, 1, changed))
+    assert decode(content)[0, :, 0].tolist() == [0, 255]
