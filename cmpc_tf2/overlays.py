@@ -52,7 +52,7 @@ def _caption_lines(captions: list[str], height: int, width: int) -> np.ndarray:
     """Captions on white below a picture, each behind a bar of its mask's colour: uint8 `(n, width, 3)`."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font_size = max(10, round(min(width / 32, height / 4)))  # A panorama's captions are not higher than itself.
+    font_size = max(10, round(min(width / 32, height / 4)))  # In proportion to panoramas, too.
     font = ImageFont.load_default(font_size)
     line_height, bar = round(1.4 * font_size), max(2, font_size // 3)
     columns = max(1, int((width - 3 * bar) / font.getlength("abcdefghijklmnopqrstuvwxyz ") * 27))

@@ -97,7 +97,7 @@ def _decode(file: BinaryIO, name: str, upright: bool, max_pixels: int, shortest_
         if image.format == "TIFF":
             image.load_end = lambda: None  # Pillow would turn the picture here, and fail on damaged metadata.
         image.load()
-        image._size = image.im.size  # Of a TIFF file it is the size that it would have had then.
+        image._size = image.im.size  # Pillow has swapped the sides of TIFF files that it would have turned.
         turn = _TURNS.get(_orientation(image)) if upright else None
         if is_16_bit:  # Pillow's conversion would clip.
             image = image.convert("I").point(levels, "L")
@@ -111,7 +111,7 @@ def _decoding(name: str, max_pixels: int) -> Iterator[None]:
     """Reports whatever Pillow raises as a fault of the file."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Of damaged metadata, in words for programmers.
+            warnings.simplefilter("ignore")  # Pillow warns of damaged metadata.
             yield
     except Image.DecompressionBombError as error:
         raise TooManyPixelsError(f"{name}: expected at most {max_pixels} pixels, found more") from error
@@ -137,10 +137,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _levels_of_8_bits(tags: Mapping) -> list[float]:
-    """What grey values of 16 bits are in 8 bits, in order.
+    """The 8-bit grey value of each 16-bit one.
 
     Args:
-        tags: Those of a TIFF file, which say if it uses only 12 of the bits, and if white is zero.
+        tags: Those of a TIFF file. They say whether it uses only 12 of the bits, and whether zero is white.
     """
     (bits,) = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))
     is_inverted = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO

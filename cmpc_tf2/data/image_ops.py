@@ -158,7 +158,7 @@ def restore_map(values: np.ndarray, height: int, width: int, border: str = "edge
     padded = np.pad(values.astype(np.float64), 1, mode=border)
     row, row_share = (line[rows] for line in _source_positions(values.shape[0], side))
     column, column_share = (line[columns] for line in _source_positions(values.shape[1], side))
-    padded = padded[row[0] : row[-1] + 2]  # Few of a panorama: all of them would be as wide as it is.
+    padded = padded[row[0] : row[-1] + 2]  # The rows that the window needs; for a panorama, a few.
     lines = (1 - column_share) * padded[:, column] + column_share * padded[:, column + 1]
     row, row_share = row - row[0], row_share[:, None]
     return (1 - row_share) * lines[row] + row_share * lines[row + 1]
