@@ -48,6 +48,8 @@ LIGHT = [
     "cmpc_tf2/data/datasets.py",
     "cmpc_tf2/data/embeddings.py",
     "cmpc_tf2/data/image_builder.py",
+    "cmpc_tf2/data/image_decoding.py",
+    "cmpc_tf2/data/image_metadata.py",
     "cmpc_tf2/data/image_ops.py",
     "cmpc_tf2/data/merging.py",
     "cmpc_tf2/data/npz.py",

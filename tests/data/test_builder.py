@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import build_batches
 from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
@@ -12,6 +13,7 @@ from cmpc_tf2.data.batches import batch_path, list_batches, read_batch, split_fo
 from cmpc_tf2.data.image_builder import ImageBuild
 from cmpc_tf2.errors import InputError, UsageError
 from original import GOLDEN
+from pictures import avif_with_damaged_pixels, file_of
 from refer_layout import POLYGON, make_refer
 
 TRAIN_MASKS = "train masks: pixels more or fewer *"
@@ -115,19 +117,21 @@ def test_bad_samples_are_skipped_named_and_counted(tmp_path, capsys):
             {"ref_id": 4, **good},
             {"ref_id": 5, **good, "segmentation": []},
             {"ref_id": 6, **good},
+            {"ref_id": 7, **good},
         ],
     )
     image = tmp_path / "images" / "COCO_train2014_000000000002.jpg"
     image.unlink()
     (tmp_path / "images" / "COCO_train2014_000000000003.jpg").write_bytes(b"not a jpeg")
+    (tmp_path / "images" / "COCO_train2014_000000000007.jpg").write_bytes(avif_with_damaged_pixels())
     instances = tmp_path / "refer" / "refcoco" / "instances.json"
     kept = [a for a in json.loads(instances.read_text())["annotations"] if a["id"] != 104]
     instances.write_text(json.dumps({"annotations": kept}))
 
     assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
     printed = capsys.readouterr()
-    assert printed.out == "3 batches written, 6 samples skipped\n"
-    assert "error: 6 samples skipped; --skip-errors accepts that" in printed.err
+    assert printed.out == "3 batches written, 7 samples skipped\n"
+    assert "error: 7 samples skipped; --skip-errors accepts that" in printed.err
     for reason in (
         "ref 1 '': has no words",
         "ref 1 ' . ': has no words",
@@ -135,10 +139,24 @@ def test_bad_samples_are_skipped_named_and_counted(tmp_path, capsys):
         "000000000003.jpg: not a readable image",
         "ref 4 'man': annotation 104 is not in instances.json",
         "ref 5 'man': has an empty segmentation",
+        "000000000007.jpg: not a readable image: damaged or cut off",
     ):
         assert reason in printed.err
     expressions = [read_batch(path).expression for path in list_batches(tmp_path, "unc", "val")]
     assert expressions == ["left", "man", "man"]
+
+
+def test_long_and_thin_and_cmyk_pictures_are_built(tmp_path):
+    references = [{"ref_id": number, "split": "val", "sentences": ["man"]} for number in (1, 2, 3)]
+    arguments = make_refer(tmp_path, references)
+    pictures = [Image.new("CMYK", (60, 40)), Image.new("RGB", (40_000, 20)), Image.new("RGB", (20, 40_000))]
+    for number, picture in enumerate(pictures, start=1):
+        name = f"COCO_train2014_{number:012d}.jpg"
+        (tmp_path / "images" / name).write_bytes(file_of(picture, "JPEG"))
+    assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 0
+    samples = [read_batch(path) for path in list_batches(tmp_path, "unc", "val")]
+    assert [sample.image.shape[:2] for sample in samples] == [(40, 60), (20, 40_000), (40_000, 20)]
+    assert all(sample.mask.shape == sample.image.shape[:2] and sample.mask.any() for sample in samples)
     assert build_batches.main(["-d", "unc", "-t", "val", "--skip-errors", "--overwrite", *arguments]) == 0
 
 

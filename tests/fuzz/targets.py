@@ -8,6 +8,7 @@ from pathlib import Path
 # Modules of this folder, and the names of their targets; each has a function of that name that makes it.
 NAMES: dict[str, tuple[str, ...]] = {
     "building": ("shard_journal", "merge_journal", "manifest"),
+    "pictures": ("jpeg", "mpo", "png", "webp", "tiff", "bmp", "gif", "avif"),
 }
 
 

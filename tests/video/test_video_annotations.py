@@ -10,8 +10,9 @@ from cmpc_tf2.data.image_ops import write_image
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_video_tf2.data.annotations import jhmdb_length, read_a2d_mask, read_jhmdb_mask, read_queries, read_split
-from cmpc_video_tf2.data.clips import FrameFolder, VideoFile, clip_numbers, clips_of, open_video
+from cmpc_video_tf2.data.clips import FrameFolder, VideoFile, clip_numbers, clips_of, open_path, open_video
 from original import GOLDEN
+from pictures import HEIGHT, WIDTH, avif_with_damaged_pixels, several
 
 A, B = np.zeros((4, 6), "uint8"), np.zeros((4, 6), "uint8")
 A[:2, :3], B[1:, 2:] = 1, 1
@@ -134,6 +135,17 @@ def test_frames_of_a_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: holds no frames"):
         open_video([tmp_path], "empty")
+
+
+def test_frames_are_pictures_like_others(tmp_path):
+    for number, content in enumerate((several("MPO"), avif_with_damaged_pixels(), several("GIF")), start=1):
+        (tmp_path / f"{number:05d}.jpg").write_bytes(content)
+    video = open_path(tmp_path)
+    assert video.read([1])[0].shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(InputError, match=r"00002.jpg: not a readable image: damaged or cut off"):
+        video.read([2])
+    with pytest.raises(InputError, match=r"00003.jpg: is animated"):
+        video.read([3])
 
 
 def test_a_real_video_equals_its_frames(shared_data):
