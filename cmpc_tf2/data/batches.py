@@ -91,10 +91,7 @@ class Sample:
         require_array(is_image, _IMAGE, "uint8 (h, w, 3)", image)
         require_array(mask.dtype == bool and mask.shape == image.shape[:2], _MASK, f"bool {image.shape[:2]}", mask)
         require_array(expressions.size == 1 and expressions.dtype.kind in "US", _EXPRESSION, "one string", expressions)
-        try:
-            expression = expressions.item()
-        except ValueError as error:
-            raise InputError(f"{_EXPRESSION}: has letters that do not exist") from error
+        expression = expressions.item()
         if isinstance(expression, bytes):
             expression = expression.decode("utf-8", errors="replace")
         return {"token_ids": token_ids.astype(np.int64), "image": image, "mask": mask, "expression": expression}

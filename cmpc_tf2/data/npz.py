@@ -6,6 +6,7 @@ import io
 import math
 import os
 import struct
+import sys
 import zipfile
 import zlib
 
@@ -148,6 +149,10 @@ def read_npy(content: bytes | memoryview) -> np.ndarray:
     expected, found = math.prod(shape) * dtype.itemsize, len(content) - start
     if expected != found:
         raise InputError(f"its array is cut off or damaged: expected {expected} bytes, found {found}")
+    if dtype.kind == "U" and found:
+        letters = np.frombuffer(content, np.dtype(np.uint32).newbyteorder(dtype.byteorder), offset=start)
+        if letters.max() > sys.maxunicode:
+            raise InputError("its text has letters that do not exist")
     try:
         array = np.frombuffer(content, dtype, offset=start)
         return array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)

@@ -45,7 +45,7 @@ def read_queries(path: Path) -> list[VideoQuery]:
     Raises:
         InputError: The file is missing, or a line has another form; the message names it.
     """
-    rows = _numbered_rows(path, "it comes with the sentences of the data set")
+    rows = _numbered_rows(path, "data/README.md says where to get it")
     _, head = next(rows, (1, []))
     if head not in (["video_id", "instance_id", "query"], ["video_id", "query"]):
         raise InputError(
