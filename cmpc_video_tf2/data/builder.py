@@ -137,7 +137,7 @@ def read_jhmdb(files: JHMDBFiles) -> list[VideoReference]:
     Where the list that MTTR published lies beside the annotations its frames are taken, otherwise three spread evenly.
     """
     masks = {path.parent.name: path for path in files.masks.glob("*/*/puppet_mask.mat")}
-    chosen = _read_chosen(files.chosen) if files.chosen.is_file() else None
+    chosen = read_chosen(files.chosen) if files.chosen.is_file() else None
     references = []
     for query in read_queries(files.queries):
         name, path = f"video {query.video_id}", masks.get(query.video_id)
@@ -165,7 +165,7 @@ def _spread(length: int) -> list[int]:
     return sorted({1 + (2 * part + 1) * length // (2 * JHMDB_FRAMES) for part in range(JHMDB_FRAMES)})
 
 
-def _read_chosen(path: Path) -> dict[str, list[int]]:
+def read_chosen(path: Path) -> dict[str, list[int]]:
     """The frames of each video, from a list of [video, path of a frame, ...]."""
     chosen: dict[str, list[int]] = {}
     try:

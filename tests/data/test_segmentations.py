@@ -1,7 +1,6 @@
 """Polygons and run lengths, and what is refused before any C code sees it."""
 
 import itertools
-import warnings
 
 import numpy as np
 import pytest
@@ -116,14 +115,22 @@ def test_polygons_of_another_form(segmentation, words):
     assert "segmentation" in str(failure.value) and words in str(failure.value)
 
 
-def test_nothing_between_python_and_c_swallows_an_interrupt(monkeypatch):
-    """NumPy warns while it converts pycocotools' masks, and took an interrupt at that moment for bad data."""
+def test_pycocotools_decodes_no_mask(monkeypatch):
+    """While NumPy converts what its `decode` returns, an interrupt becomes a TypeError, as if the data were bad."""
+    from pycocotools import mask as coco_mask
 
-    def interrupt(*_, **__):
-        raise KeyboardInterrupt
+    def decode(_):
+        raise TypeError("__array__() got an unexpected keyword argument 'copy'")
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("always")
-        monkeypatch.setattr(warnings, "showwarning", interrupt)
-        monkeypatch.setattr(warnings, "_showwarnmsg", interrupt)
-        assert rasterize(POLYGON, *SIZE).sum() == 400
+    monkeypatch.setattr(coco_mask, "decode", decode)
+    assert rasterize(POLYGON, *SIZE).sum() == 400
+    assert rasterize({"size": SIZE, "counts": [0, 400]}, *SIZE).sum() == 400
+
+
+def test_errors_of_programming_come_out(monkeypatch):
+    from pycocotools import mask as coco_mask
+
+    for error in (KeyboardInterrupt, NameError, TypeError):
+        monkeypatch.setattr(coco_mask, "merge", lambda _, error=error: (_ for _ in ()).throw(error))
+        with pytest.raises(error):
+            rasterize(POLYGON, *SIZE)
