@@ -87,7 +87,11 @@ def read_json(path: str | os.PathLike, source: str = "") -> object:
     except json.JSONDecodeError as error:
         raise InputError(f"{path}: not readable JSON, perhaps cut off: {error}; correct it or get it again") from error
     except (RecursionError, ValueError) as error:
-        reason = "too deeply nested" if isinstance(error, RecursionError) else "not UTF-8, or with endless numbers"
+        reason = (
+            "too deeply nested"
+            if isinstance(error, RecursionError)
+            else "not UTF-8 text, or a number with thousands of digits"
+        )
         raise InputError(f"{path}: not readable JSON: {reason}; correct it or get it again") from None
 
 

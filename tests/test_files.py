@@ -57,7 +57,7 @@ def test_text_and_json_with_and_without_a_byte_order_mark(tmp_path):
         (b"[" * 200_000, "not readable JSON: too deeply nested"),
         (b'{"a":' * 200_000, "not readable JSON: too deeply nested"),
         (b'"\xff"', "not readable JSON: not UTF-8"),
-        (b"9" * 5000, "with endless numbers"),
+        (b"9" * 5000, "a number with thousands of digits"),
     ],
 )
 def test_json_that_cannot_be_read(content, words, tmp_path):

@@ -68,32 +68,28 @@ def _read_refer(dataset: Dataset, split: str, sources: Sources) -> list[Referenc
     entries = enumerate(checked(read_plain_pickle(refs_path), list, "the references"))
     refs = (checked(ref, dict, f"entry {number}") for number, ref in entries)
     used = _by_id(refs_path, "ref_id", ((field(ref, "ref_id", int), ref) for ref in refs if ref.get("split") == split))
-    annotation_ids = {}
-    for ref_id, ref in used.items():
-        with _within(f"ref {ref_id}"):
-            annotation_ids[ref_id] = field(ref, "ann_id", int)
-    annotations = _read_instances(instances_path, set(annotation_ids.values()))
+    annotations = _read_instances(instances_path)
     references = []
     for ref_id, ref in sorted(used.items()):
-        annotation_id = annotation_ids[ref_id]
-        draw_mask = functools.partial(_draw_annotation, annotation_id, annotations.get(annotation_id))
         with _within(f"ref {ref_id}"):
+            annotation_id = field(ref, "ann_id", int)
             image_name = dataset.image_name.format(image_id=field(ref, "image_id", int))
-            sentences = (checked(sentence, dict, "a sentence") for sentence in field(ref, "sentences", list))
+            sentences = [checked(sentence, dict, "a sentence") for sentence in field(ref, "sentences", list)]
             expressions = tuple(field(sentence, "sent", str) for sentence in sentences)
+        draw_mask = functools.partial(_draw_annotation, annotation_id, annotations.get(annotation_id))
         references.append(Reference(f"ref {ref_id}", sources.images / image_name, draw_mask, expressions))
     return references
 
 
-def _read_instances(path: Path, wanted: set[int]) -> dict[int, dict]:
-    """The wanted annotations of a COCO instances file by id. The others can be of any form."""
+def _read_instances(path: Path) -> dict[int, dict]:
+    """The annotations of a COCO instances file by id. They can be of any form: few of them may be used."""
     try:
         with _within("not a COCO instances file"):
             annotations = field(checked(read_json(path, _SOURCE), dict, "the file"), "annotations", list)
     except FormError as error:
         raise InputError(f"{path}: {error}") from None
     entries = (entry for entry in annotations if isinstance(entry, dict) and isinstance(entry.get("id"), (int, float)))
-    return _by_id(path, "id", ((entry["id"], entry) for entry in entries if entry["id"] in wanted))
+    return _by_id(path, "id", ((entry["id"], entry) for entry in entries))
 
 
 @contextlib.contextmanager

@@ -64,19 +64,19 @@ def build_embeddings(glove: str | os.PathLike, vocabulary: Vocabulary) -> tuple[
 
 def _read_vectors(glove: Path, wanted: set[str]) -> tuple[int | None, dict[str, np.ndarray]]:
     """The width of the vectors, and those of wanted words. Of millions of lines only those are kept in memory."""
+    where = f"{glove}: not GloVe text: line"
     width, vectors = None, {}
     wanted_bytes = {word.encode() for word in wanted}
     for number, line in _numbered_lines(glove):
         if number == 1 and re.fullmatch(rb"\d+ \d+", line):
             continue  # How many words and numbers there are, as word2vec writes it.
         word, _, numbers = line.partition(b" ")
-        where = f"{glove}: not GloVe text: line {number}"
         if width is None:
             width = len(numbers.split())
             if not 0 < width <= MOST_NUMBERS:
-                raise InputError(f"{where}: expected a word and its numbers, found {width} numbers")
+                raise InputError(f"{where} {number}: expected a word and its numbers, found {width} numbers")
         if word in wanted_bytes and numbers.count(b" ") == width - 1:
-            vectors.setdefault(word.decode(), _parse_vector(numbers, where))
+            vectors.setdefault(word.decode(), _parse_vector(numbers, f"{where} {number}"))
     return width, vectors
 
 

@@ -120,11 +120,12 @@ def _load_archive(content: bytes) -> dict[str, np.ndarray]:
             members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
             if sum(member.file_size for member in members) > _LARGEST_ARCHIVE:
                 raise InputError(f"not a readable .npz file: unpacked it has more than {_LARGEST_ARCHIVE >> 20} MB")
-            return {member.filename[:-4]: read_npy(_unpack(archive, member)) for member in members}
+            unpacked = {member.filename[:-4]: _unpack(archive, member) for member in members}
     except InputError:
         raise
     except DAMAGED as error:
         raise InputError("not a readable .npz file: cut off or damaged") from error
+    return {name: read_npy(array) for name, array in unpacked.items()}
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -25,7 +25,9 @@ def rasterize(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     """
     parts = [segmentation] if isinstance(segmentation, dict) else segmentation
     if not isinstance(parts, list):
-        raise InputError(f"has a segmentation of another form: expected polygons or run lengths, found {parts!r:.60}")
+        raise InputError(
+            f"has a segmentation of another form: expected polygons or run lengths, found {describe(parts)}"
+        )
     if parts and all(isinstance(part, dict) for part in parts):
         runs = [_run_lengths(part, height, width) for part in parts]
     else:
@@ -85,7 +87,7 @@ def _run_lengths(encoding: dict, height: int, width: int) -> list[int]:
         found = " x ".join(map(describe, size))
         raise InputError(f"has a mask of {found} pixels, its image is {height} x {width}")
     if isinstance(counts, (str, bytes)):
-        counts = _decode_counts(counts.encode() if isinstance(counts, str) else counts)
+        counts = _decode_counts(counts.encode("utf-8", "surrogatepass") if isinstance(counts, str) else counts)
     elif not isinstance(counts, list) or not set(map(type, counts)) <= {int}:
         raise InputError("has a segmentation of another form: expected whole numbers or a compressed text as `counts`")
     if min(counts, default=0) < 0 or sum(counts) > height * width:

@@ -137,7 +137,7 @@ def read_a2d_mask(path: Path, instance_id: int) -> np.ndarray:
             instances, masks = np.ravel(file["instance"][()]), file["reMask"][()]
     except InputError:
         raise
-    except Exception as error:  # h5py raises nearly anything for damaged files.
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # What h5py raises for damaged files.
         raise InputError(f"{path}: not a readable HDF5 file; get it again") from error
     if masks.ndim not in (2, 3):
         raise InputError(f"{path}: reMask: expected masks (n, w, h) or one (w, h), found {masks.shape}")

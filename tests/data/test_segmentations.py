@@ -68,7 +68,7 @@ def test_run_lengths_that_do_not_fit(counts, write):
         rasterize({"size": SIZE, "counts": write(counts)}, *SIZE)
 
 
-@pytest.mark.parametrize("counts", ["P", "0P", "PPPPPPPPPPPPPPP0", "0\x00", "0 0", "0~~", "é"])
+@pytest.mark.parametrize("counts", ["P", "0P", "PPPPPPPPPPPPPPP0", "0\x00", "0 0", "0~~", "é", "\ud800"])
 def test_damaged_compressed_run_lengths(counts):
     with pytest.raises(InputError, match="has a segmentation whose compressed run lengths are damaged"):
         rasterize({"size": SIZE, "counts": counts}, *SIZE)
@@ -106,6 +106,7 @@ def test_run_lengths_of_another_form(change, words):
         ([[float("inf"), 2, 3, 4, 5, 6]], "points far outside the picture"),
         ([[10**400, 2, 3, 4, 5, 6]], "points far outside the picture"),
         ([[-600, -600, 600, 600] * 500], "outline is longer than 1000000 pixels"),
+        (10**5000, "expected polygons or run lengths, found a number of more than 18 digits"),
         ("POLYGON", "expected polygons or run lengths, found 'POLYGON'"),
     ],
 )
