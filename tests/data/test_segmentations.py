@@ -106,7 +106,8 @@ def test_run_lengths_of_another_form(change, words):
         ([[float("inf"), 2, 3, 4, 5, 6]], "points far outside the picture"),
         ([[10**400, 2, 3, 4, 5, 6]], "points far outside the picture"),
         ([[-600, -600, 600, 600] * 500], "outline is longer than 1000000 pixels"),
-        (10**5000, "expected polygons or run lengths, found a number of more than 18 digits"),
+        ({}, "expected `size` and `counts`"),
+        (None, "expected polygons or run lengths, found null"),
         ("POLYGON", "expected polygons or run lengths, found 'POLYGON'"),
     ],
 )
