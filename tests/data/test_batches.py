@@ -11,6 +11,7 @@ from cmpc_tf2.data.batches import (
     group_by_pixels,
     list_batches,
     read_batch,
+    read_manifest,
     write_batch,
 )
 from cmpc_tf2.data.npz import save_stored
@@ -115,6 +116,18 @@ def test_foreign_contents_are_named(arrays, tmp_path):
     }.items():
         np.savez(path, **{**arrays, key: value})
         assert_unreadable(path, f"{key}: expected")
+
+
+def test_letters_that_do_not_exist(arrays, tmp_path):
+    np.savez(tmp_path / "bad.npz", **{**arrays, "sent_batch": np.array([0x7FFFFFFF], np.uint32).view("<U1")})
+    assert_unreadable(tmp_path / "bad.npz", "its text has letters that do not exist")
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"samples": "1", "sources": []}', "[" * 200_000])
+def test_manifests_of_another_form_are_named(content, tmp_path):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest\.json: not (a manifest of a split: expected|readable JSON)"):
+        read_manifest(tmp_path)
 
 
 def test_pickled_objects_are_never_loaded(arrays, tmp_path):

@@ -257,7 +257,7 @@ def test_annotation_files_of_another_form(tmp_path, capsys):
     instances.write_text("[1, 2")
     assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
     assert f"{instances}: not readable JSON, perhaps cut off" in capsys.readouterr().err
-    for content in ("{}", '{"annotations": [{"id": 1}]}'):
+    for content in ("{}", "[]", '{"annotations": {}}'):
         instances.write_text(content)
         assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
         assert f"{instances}: not a COCO instances file" in capsys.readouterr().err

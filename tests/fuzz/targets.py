@@ -9,6 +9,22 @@ from pathlib import Path
 NAMES: dict[str, tuple[str, ...]] = {
     "building": ("shard_journal", "merge_journal", "manifest"),
     "pictures": ("jpeg", "mpo", "png", "webp", "tiff", "bmp", "gif", "avif"),
+    "annotations": (
+        "batches",
+        "embeddings",
+        "glove",
+        "refs",
+        "instances",
+        "segmentations",
+        "run_lengths",
+        "regions",
+        "phrases",
+        "queries",
+        "video_splits",
+        "chosen_frames",
+        "a2d_masks",
+        "mat_masks",
+    ),
 }
 
 
