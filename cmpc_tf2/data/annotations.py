@@ -70,11 +70,15 @@ def _read_refer(dataset: Dataset, split: str, sources: Sources) -> list[Referenc
     used = _by_id(refs_path, "ref_id", ((field(ref, "ref_id", int), ref) for ref in refs if ref.get("split") == split))
     annotations = _read_instances(instances_path)
     references = []
+    most_sentences = refs_path.stat().st_size  # In a pickle, many references can share one long list.
     for ref_id, ref in sorted(used.items()):
         with _within(f"ref {ref_id}"):
             annotation_id = field(ref, "ann_id", int)
             image_name = dataset.image_name.format(image_id=field(ref, "image_id", int))
-            sentences = [checked(sentence, dict, "a sentence") for sentence in field(ref, "sentences", list)]
+            most_sentences -= len(field(ref, "sentences", list))
+            if most_sentences < 0:
+                raise FormError("expected sentences of its own, found more than the file has bytes")
+            sentences = [checked(sentence, dict, "a sentence") for sentence in ref["sentences"]]
             expressions = tuple(field(sentence, "sent", str) for sentence in sentences)
         draw_mask = functools.partial(_draw_annotation, annotation_id, annotations.get(annotation_id))
         references.append(Reference(f"ref {ref_id}", sources.images / image_name, draw_mask, expressions))

@@ -218,6 +218,17 @@ def test_fields_of_references_are_checked_in_words(change, words, tmp_path, caps
     assert error.count("\n") == 1
 
 
+def test_references_that_share_a_long_list(tmp_path, capsys):
+    """With few bytes a pickle can give each of many references all of many sentences."""
+    arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": ["man"]}])
+    refs = tmp_path / "refer" / "refcoco" / "refs(unc).p"
+    (ref,) = pickle.loads(refs.read_bytes())
+    shared = {**ref, "sentences": ref["sentences"] * 1000}
+    refs.write_bytes(pickle.dumps([{**shared, "ref_id": number} for number in range(1000)], protocol=2))
+    assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
+    assert "expected sentences of its own, found more than the file has bytes" in capsys.readouterr().err
+
+
 def test_names_of_regions_are_names_of_files(data_root, capsys):
     arguments = ["-d", "referit", "-t", "test", "--data-root", str(data_root), "--output-root", str(data_root.parent)]
     for region in ("a/b", "a\nb", "", "1" * 300, "\0"):
