@@ -55,7 +55,6 @@ LIGHT = [
     "cmpc_tf2/data/mat_files.py",
     "cmpc_tf2/data/merging.py",
     "cmpc_tf2/data/npz.py",
-    "cmpc_tf2/data/npz.py",
     "cmpc_tf2/data/pickles.py",
     "cmpc_tf2/data/publishing.py",
     "cmpc_tf2/data/segmentations.py",
