@@ -25,7 +25,7 @@ from cmpc_tf2.cli import run_command  # noqa: E402
 from cmpc_tf2.config import MUTAN_HEADS  # noqa: E402
 from cmpc_tf2.errors import InputError  # noqa: E402
 from cmpc_tf2.files import require_writable, write_json  # noqa: E402
-from tf1_checkpoint import BACKBONES, TF1Checkpoint, first_line, infer_config, infer_kind  # noqa: E402
+from tf1_checkpoint import BACKBONES, TF1Checkpoint, find_files, first_line, infer_config, infer_kind  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     """Converts a TensorFlow 1 checkpoint to a `.keras` file.
 
     Args:
-        prefix: The checkpoint's path without `.index`: of a model (CMPC-I, CMPC-V, RRN, RMI, LSTM baseline) after
+        prefix: The checkpoint's path, without `.index`: of a model (CMPC-I, CMPC-V, RRN, RMI, LSTM baseline) after
             training or for evaluation, or of a bare backbone (`deeplab_resnet_init.ckpt`, or TF-deeplab's).
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
@@ -309,7 +309,7 @@ def _raise_if_any(prefix: str, missing, unexpected, misshapen, not_float):
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     direction = parser.add_mutually_exclusive_group(required=True)
-    direction.add_argument("--checkpoint", metavar="PREFIX", help="TensorFlow 1 checkpoint, path without .index")
+    direction.add_argument("--checkpoint", metavar="PREFIX", help="TensorFlow 1 checkpoint: path without .index (V1: its file)")
     direction.add_argument("--to-tf1", action="store_true", help="convert --model back to a TensorFlow 1 checkpoint")
     parser.add_argument("--model", metavar="FILE.keras", help="with --to-tf1: the Keras model")
     parser.add_argument("--output", required=True, help="FILE.keras to write; with --to-tf1, the PREFIX to write")
@@ -336,8 +336,10 @@ def _run(arguments: argparse.Namespace):
         count = convert_back(arguments.model, arguments.output)
         print(f"{arguments.output}: {count} variables")
         return
-    others = [arguments.output, f"{arguments.checkpoint}.index"]
-    for path in filter(None, (arguments.report, arguments.optimizer)):
+    others = find_files(arguments.checkpoint)
+    if arguments.vocabulary:
+        others.append(arguments.vocabulary)
+    for path in filter(None, (arguments.output, arguments.report, arguments.optimizer)):
         require_writable(path, others=others)
         others.append(path)
     report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary, arguments.optimizer)
