@@ -127,6 +127,17 @@ def test_a_model_that_differs_is_not_written(difference, words, small_model_file
     assert not list(tmp_path.iterdir())
 
 
+def test_a_result_that_is_not_a_number_differs(small_model, tmp_path, monkeypatch):
+    """Whichever of the results it is."""
+    zeros = {"tensors/mask_logits": np.zeros(3), "serving_default/probabilities": np.zeros(3)}
+    for broken in zeros:
+        found = {**zeros, broken: np.array([0, np.nan, 0])}
+        np.savez(tmp_path / "found.npz", **found)
+        monkeypatch.setattr(export, "_inputs_and_results", lambda model: ({}, zeros))
+        monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, "", ""))
+        assert not export.compare(small_model, tmp_path) <= export.TOLERANCE
+
+
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 def test_one_file_for_other_runtimes(kind, small_model, small_model_file, tmp_path, capsys):
     """Three inputs, of other numbers of pictures and sentences than the command's."""

@@ -41,6 +41,14 @@ def test_sentences_without_words_are_refused(sentence, tokenizer):
         tokenizer[1](tf.constant(sentence))
 
 
+def test_words_that_a_line_cannot_hold(tmp_path):
+    """No sentence has them, for they are cut apart there: all others keep their ids."""
+    words = Vocabulary([*WORDS, "two\twords", "a\nline", "a\r", "last"])
+    table = word_table(words, str(tmp_path / "words.tsv"))
+    found = tokenize(tf.constant("the two\twords last"), table, 20)
+    np.testing.assert_array_equal(found, words.encode("the two\twords last"))
+
+
 def test_the_originals_tricky_sentences(shared_data, tmp_path):
     """And every fifth of 38,000 real ones."""
     words = Vocabulary.from_file(shared_data / "vocab" / "vocabulary_Gref.txt")

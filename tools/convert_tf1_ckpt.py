@@ -309,7 +309,7 @@ def _raise_if_any(prefix: str, missing, unexpected, misshapen, not_float):
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     direction = parser.add_mutually_exclusive_group(required=True)
-    direction.add_argument("--checkpoint", metavar="PREFIX", help="TensorFlow 1 checkpoint: path without .index (V1: its file)")
+    direction.add_argument("--checkpoint", metavar="PREFIX", help="TensorFlow 1 checkpoint, path without .index")
     direction.add_argument("--to-tf1", action="store_true", help="convert --model back to a TensorFlow 1 checkpoint")
     parser.add_argument("--model", metavar="FILE.keras", help="with --to-tf1: the Keras model")
     parser.add_argument("--output", required=True, help="FILE.keras to write; with --to-tf1, the PREFIX to write")
