@@ -48,6 +48,15 @@ class BiasDoublingAdam(keras.optimizers.Adam):
         return super().apply(grads, trainable_variables)
 
 
+ITERATION = "adam/iteration"
+
+
+def slot_paths(weight: str) -> tuple[str, str]:
+    """Where Adam's momentum and velocity of a weight are among the optimizer's variables, by path."""
+    name = weight.replace("/", "_")
+    return f"adam/{name}_momentum", f"adam/{name}_velocity"
+
+
 def _dense(gradient):
     """A gradient as a tensor; TensorFlow gives that of a table by its rows."""
     if keras.backend.backend() == "tensorflow":

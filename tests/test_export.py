@@ -92,10 +92,9 @@ def test_the_folder_says_what_it_is(exported, small_model_file):
     card = (exported / "README.md").read_text()
     assert (
         card.startswith("# exported\n\nA SavedModel of a CMPC model for referring image segmentation")
-        and "12 words, an asset" in card
+        and "12 words, in the graph" in card
         and small_model_file.name in card
     )
-    assert (exported / "assets" / "words.tsv").is_file() and not (exported / "words.tsv").exists()
 
 
 def test_it_is_served_without_this_project(exported, photograph, tmp_path):
@@ -165,7 +164,7 @@ def test_a_clip_model_in_one_file(kind, tmp_path):
     keras.utils.set_random_seed(0)
     model = CMPCVideo(VideoModelConfig(**SMALL.to_dict()))
     path = tmp_path / f"clip.{kind}"
-    FORMATS[kind].write(ExportedModel(model, None).signatures()["tensors"], path)
+    FORMATS[kind].write(ExportedModel(model).signatures()["tensors"], path)
     assert export.compare_file(model, path, FORMATS[kind]) <= 1e-4
 
 
@@ -187,6 +186,6 @@ def test_a_file_that_differs_is_not_written(small_model_file, tmp_path, monkeypa
 
 def test_without_a_vocabulary_there_are_tensors_alone(small_model_file):
     model = CMPC(SMALL)
-    assert set(ExportedModel(model, None).signatures()) == {"tensors"}
+    assert set(ExportedModel(model).signatures()) == {"tensors"}
     text = export.card(model, small_model_file, "exported")
     assert "not in the model file" in text and 'model.signatures["tensors"](image=pixels, token_ids=token_ids)' in text
