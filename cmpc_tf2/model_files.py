@@ -1,5 +1,6 @@
 """What a `.keras` file says that it holds, checked before Keras reads it."""
 
+import errno
 import json
 import os
 import zipfile
@@ -26,7 +27,9 @@ def read_config(path: Path) -> dict:
         with zipfile.ZipFile(path) as archive:
             problem = _find_problem(archive, os.path.getsize(path))
             described = None if problem else json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # Of a place before the file's beginning.
+            raise
         raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again") from error
     if problem:
         raise InputError(f"{path}: {problem}")

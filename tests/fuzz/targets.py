@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Modules of this folder, and the names of their targets; each has a function of that name that makes it.
-NAMES: dict[str, tuple[str, ...]] = {}
+NAMES: dict[str, tuple[str, ...]] = {
+    "archives": ("keras_file", "keras_config", "optimizer_npz", "tf1_index", "tf1_v1"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from cmpc_tf2.config import ModelConfig, TrainConfig
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.trainer import Trainer
 from convert_tf1_ckpt import convert, convert_back, main, tf1_shape
-from original import read_manifest, write_checkpoint
+from original import read_manifest, write_checkpoint, write_v1_checkpoint
 from tf1_checkpoint import TF1Checkpoint
 from tf1_name_map import backbone_pairs, cmpc_pairs
 
@@ -163,22 +163,19 @@ def test_prefix_with_a_suffix_or_a_neighbour(small_values, write, tmp_path):
         TF1Checkpoint(str(tmp_path))
 
 
-def save_v1(path, values):
-    """Writes a file as TensorFlow before 0.12 did."""
-    tf.raw_ops.Save(filename=str(path), tensor_names=list(values), data=list(map(tf.constant, values.values())))
-
-
 def test_a_backbone_of_format_v1(small_model, small_values, tmp_path):
     """What `npy2ckpt.py` of DeepLab writes: one file. Large ones come in shards."""
     names = [pair.tf1 for pair in backbone_pairs(small_model.config.backbone)]
     values = {name: small_values[name] for name in names}
-    save_v1(tmp_path / "one.ckpt", values)
+    write_v1_checkpoint(tmp_path / "one.ckpt", values)
     assert convert(str(tmp_path / "one.ckpt"), str(tmp_path / "b.keras"))["model"] == "backbone"
     weights = {variable.path: variable for variable in load_backbone(tmp_path / "b.keras").variables}
     for pair in backbone_pairs(small_model.config.backbone):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(weights[pair.keras]), values[pair.tf1])
     for shard in range(2):
-        save_v1(tmp_path / f"two.ckpt-0000{shard}-of-00002", {name: values[name] for name in names[shard::2]})
+        write_v1_checkpoint(
+            tmp_path / f"two.ckpt-0000{shard}-of-00002", {name: values[name] for name in names[shard::2]}
+        )
     checkpoint = TF1Checkpoint(str(tmp_path / "two.ckpt"))
     assert all(checkpoint.read(name).tobytes() == value.tobytes() for name, value in values.items())
     with pytest.raises(InputError, match="-00001-of-00002: give the prefix alone"):
@@ -187,7 +184,7 @@ def test_a_backbone_of_format_v1(small_model, small_values, tmp_path):
 
 def test_a_shard_is_missing(tmp_path):
     for shard in ("v1-00000-of-00003", "v1-00002-of-00003"):
-        save_v1(tmp_path / shard, {shard: np.zeros(3, "float32")})
+        write_v1_checkpoint(tmp_path / shard, {shard: np.zeros(3, "float32")})
     assert_refused(str(tmp_path / "v1"), tmp_path, "v1-00001-of-00003: no such file; the checkpoint has 3 such files")
     write_checkpoint(tmp_path / "v2", {"a": np.zeros(3, "float32")})
     (tmp_path / "v2.data-00000-of-00001").rename(tmp_path / "v2.data-00000-of-00002")
@@ -195,7 +192,7 @@ def test_a_shard_is_missing(tmp_path):
 
 
 def test_damaged_v1(tmp_path):
-    save_v1(tmp_path / "whole", {"conv1/weights": np.zeros((7, 7, 3, 4), "float32")})
+    write_v1_checkpoint(tmp_path / "whole", {"conv1/weights": np.zeros((7, 7, 3, 4), "float32")})
     content = (tmp_path / "whole").read_bytes()
     for damaged in (b"", content[:-1], content[:30] + b"x" + content[31:]):
         (tmp_path / "ckpt").write_bytes(damaged)
