@@ -110,7 +110,7 @@ def load_kind(path: str | os.PathLike, *kinds: type) -> keras.Model:
         raise InputError(f"{path}: expected {expectation}, found one with objects of other classes in its config.json")
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:  # The last two are of h5py.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
 

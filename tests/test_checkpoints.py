@@ -16,6 +16,7 @@ import pytest
 import cmpc_tf2
 import cmpc_video_tf2
 from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_model, load_training, save_model, save_training
+from cmpc_tf2.cli import main
 from cmpc_tf2.config import BackboneConfig
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.backbone import DeepLabResNet
@@ -237,6 +238,25 @@ def test_a_kill_while_a_checkpoint_is_written_loses_none(older, step, at_step, t
         assert kept == [f"step-{one:09d}" for one in sorted({*older, step})[-2:]]
         number += 1
     assert number > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.95])
+def test_a_killed_run_ends_with_the_same_weights(share, squares, small_model_file, tmp_path):
+    """Killed at a file operation of its start or later, and again early in what goes on with it."""
+    start = ["train", "-d", "unc", "-t", "train", "--batch-root", str(squares), "--model", str(small_model_file)]
+    start += ["-bs", "2", "--steps", "4", "--checkpoint-every", "2", "--output-dir"]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with killed_at(whole, None) as switch:
+        assert main([*start, str(whole)]) == 0
+    for at in (int(share * switch.count), 2, None):
+        is_started = (killed / "config.json").exists()
+        command = ["train", "--resume", "--output-dir", str(killed)] if is_started else [*start, str(killed)]
+        with killed_at(killed, at):
+            assert main(command) == 0
+    expected, found = (load_model(folder / "last.keras").get_weights() for folder in (whole, killed))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_slots_are_named_as_keras_names_them():
