@@ -207,7 +207,7 @@ class ExpressionPredictor:
         InputError: The model is of another kind. There is no vocabulary, or it does not fit the model.
     """
 
-    # Of the model.
+    # What the model takes beside expressions.
     input_name: str
 
     def __init__(self, model: ReferringModel, vocabulary: Vocabulary | list[str] | None = None):
