@@ -15,7 +15,8 @@ _MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]
 def read_config(path: Path) -> dict:
     """Reads what a model file says of its model.
 
-    The whole file is read to verify its checksums, because Keras loads damaged weights without a word.
+    The whole file is read, to verify its checksums before anything is made of it: Keras may read weights in pieces, and
+    then newer Pythons verify none.
 
     Returns:
         `class_name`, `registered_name`, `config` and what else Keras writes of a model.
