@@ -10,6 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import cmpc_tf2
@@ -129,7 +130,7 @@ def _export_file(arguments: argparse.Namespace):
 
     model = load_kind(arguments.model, *arguments.task.model_types.values())
     with replacing(target) as partial:
-        graph_format.write(ExportedModel(model, None).signatures()["tensors"], partial)
+        graph_format.write(ExportedModel(model).signatures()["tensors"], partial)
         difference = compare_file(model, partial, graph_format)
         if not difference <= TOLERANCE:
             raise InputError(f"{target}: its results differ by {difference:.1e} from the model's; nothing was written")
@@ -159,8 +160,8 @@ def compare_file(model, path: Path, graph_format: GraphFormat) -> float:
         inputs = {**features, "token_ids": keras.ops.convert_to_tensor(token_ids)}
         expected = model.expression_decoder(inputs, training=False)["mask_logits"]
         found = graph_format.run(path, {pixels.name: values, "token_ids": token_ids})
-        differences.append(float(np.abs(found - np.asarray(expected)).max()))
-    return float(np.max(differences))  # NaN if one is.
+        differences.append(found - keras.ops.convert_to_numpy(expected))
+    return _largest_difference(differences)
 
 
 def export(model, folder: Path) -> dict:
@@ -178,11 +179,9 @@ def export(model, folder: Path) -> dict:
     from cmpc_tf2.exported_model import ExportedModel
 
     os.makedirs(folder)
-    words = folder / "words.tsv"
-    exported = ExportedModel(model, str(words) if model.vocabulary else None)
+    exported = ExportedModel(model)
     signatures = {name: function.get_concrete_function() for name, function in exported.signatures().items()}
     tf.saved_model.save(exported, str(folder), signatures=signatures)
-    words.unlink(missing_ok=True)  # It was copied to the assets.
 
     def described(specs: dict) -> dict:
         return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
@@ -219,7 +218,14 @@ def compare(model, folder: Path) -> float:
     found = dict(np.load(found_file))
     for path in (given_file, found_file):
         path.unlink()
-    return max(float(np.abs(found[key] - value).max()) for key, value in expected.items())
+    return _largest_difference(found[key] - value for key, value in expected.items())
+
+
+def _largest_difference(differences: Iterable) -> float:
+    """The largest absolute value of some arrays; NaN if a value is NaN, which Python's `max` would skip."""
+    import numpy as np
+
+    return float(np.max([np.abs(difference).max() for difference in differences]))
 
 
 def _inputs_and_results(model) -> tuple[dict, dict]:
@@ -271,7 +277,7 @@ def card(model, source: Path, name: str) -> str:
         source=source.name,
         checksum=hashlib.sha256(source.read_bytes()).hexdigest(),
         sizes=json.dumps(config.to_dict()),
-        words=f"{len(model.vocabulary)} words, an asset" if model.vocabulary else "not in the model file",
+        words=f"{len(model.vocabulary)} words, in the graph" if model.vocabulary else "not in the model file",
         name=name,
         use=use,
         size=config.image_size,

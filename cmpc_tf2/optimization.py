@@ -8,6 +8,8 @@ INITIAL_RATE = 0.00025
 FINAL_RATE = 0.00001
 DECAY_POWER = 0.9
 BETA_1, BETA_2 = 0.9, 0.999
+# Where the number of steps is among the optimizer's variables, by path.
+ITERATION = "adam/iteration"
 
 
 def polynomial_schedule(
@@ -46,6 +48,12 @@ class BiasDoublingAdam(keras.optimizers.Adam):
             for gradient, variable in zip(grads, variables, strict=True)
         ]
         return super().apply(grads, trainable_variables)
+
+
+def slot_paths(weight: str) -> tuple[str, str]:
+    """Where Adam's momentum and velocity of a weight are among the optimizer's variables, by path."""
+    name = weight.replace("/", "_")
+    return f"adam/{name}_momentum", f"adam/{name}_velocity"
 
 
 def _dense(gradient):

@@ -204,10 +204,16 @@ class ExpressionPredictor:
         encoded: What was encoded last; it can be kept, and set again.
 
     Raises:
-        InputError: There is no vocabulary, or it does not fit the model.
+        InputError: The model is of another kind. There is no vocabulary, or it does not fit the model.
     """
 
+    # What the model takes beside expressions.
+    input_name: str
+
     def __init__(self, model: ReferringModel, vocabulary: Vocabulary | list[str] | None = None):
+        if not isinstance(model, ReferringModel) or model.image_encoder.input.name != self.input_name:
+            found = getattr(model, "title", type(model).__name__)
+            raise InputError(f"model: expected one that takes {self.input_name}s and expressions, found {found}")
         words = vocabulary if vocabulary is not None else model.vocabulary
         if words is None:
             raise InputError("the model holds no vocabulary; give the one it was trained with (--vocabulary FILE)")
@@ -281,6 +287,8 @@ class Predictor(ExpressionPredictor):
 
     Args: as `ExpressionPredictor`.
     """
+
+    input_name = "image"
 
     def set_image(self, image: np.ndarray):
         """Encodes a picture; the following `predict` calls are about it.

@@ -39,6 +39,7 @@ LIGHT = [
     "cmpc_tf2/metrics.py",
     "cmpc_tf2/overlays.py",
     "cmpc_tf2/processes.py",
+    "cmpc_tf2/registration.py",
     "cmpc_tf2/serve.py",
     "cmpc_tf2/task.py",
     "cmpc_tf2/data/annotations.py",

@@ -49,7 +49,7 @@ def by_tf1_name(model, values_by_path: dict) -> dict[str, np.ndarray]:
     values = {}
     for pair in cmpc_pairs(model.config):
         if pair.keras in values_by_path:
-            value = np.asarray(values_by_path[pair.keras])
+            value = keras.ops.convert_to_numpy(values_by_path[pair.keras])
             values[pair.tf1] = value if pair.head is None else np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
     return values
 
@@ -149,7 +149,7 @@ def test_a_run_goes_on_from_a_training_checkpoint(tiny_prefix, tiny_values, tiny
     trainer = Trainer(model, config)
     totals = totals_of(trainer, batches[:4])
 
-    state = {variable.path: np.asarray(variable) for variable in trainer.optimizer.variables}
+    state = {variable.path: keras.ops.convert_to_numpy(variable) for variable in trainer.optimizer.variables}
     values = {name: value for name, value in tiny_values.items() if "/Adam" not in name}
     values |= {"text_objseg/Variable_1": np.float32(4)}
     values |= {"text_objseg/beta1_power": np.float32(0.9**5), "text_objseg/beta2_power": np.float32(0.999**5)}
@@ -212,7 +212,7 @@ def test_a_finetuned_backbone_moves_its_kernels_and_never_its_batch_norms(small_
     regularize(model)
     side = model.config.image_size
     backbone = model.image_encoder.get_layer("backbone")
-    before = {v.path: np.array(v.numpy()) for v in backbone.variables}
+    before = {v.path: keras.ops.convert_to_numpy(v) for v in backbone.variables}
     optimizer = BiasDoublingAdam(1e-3)
     inputs = {
         "image": rng.normal(0, 50, size=(2, side, side, 3)).astype("float32"),

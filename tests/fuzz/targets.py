@@ -25,6 +25,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "a2d_masks",
         "mat_masks",
     ),
+    "archives": ("keras_file", "keras_config", "optimizer_npz", "tf1_index", "tf1_v1"),
 }
 
 

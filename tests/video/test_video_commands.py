@@ -70,7 +70,7 @@ def test_a_resumed_run_ends_with_the_same_weights(data, tmp_path):
 
     whole, resumed = (load_kind(tmp_path / name / "last.keras", CMPCVideo) for name in ("whole", "half"))
     for one, other in zip(whole.variables, resumed.variables, strict=True):
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other), err_msg=one.path)
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 
 def test_evaluate_reports_average_precision(data, model_file, tmp_path, capsys):
