@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from cmpc_tf2.data.npz import DAMAGED
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing, require_writable
 from cmpc_tf2.models.backbone import DeepLabResNet
@@ -146,11 +148,14 @@ class OptimizerState:
         """
         try:
             with np.load(path, allow_pickle=False) as arrays:
-                return cls({name: arrays[name] for name in arrays.files})
+                values = {name: arrays[name] for name in arrays.files}
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; expected the state of an optimizer") from error
-        except (ValueError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not the state of an optimizer, or damaged: {error}") from error
+        except DAMAGED as error:
+            raise InputError(f"{path}: not the state of an optimizer, or damaged") from error
+        if any(value.dtype.kind not in "fiu" for value in values.values()):
+            raise InputError(f"{path}: not the state of an optimizer: it holds something else than numbers")
+        return cls(values)
 
     def save(self, path: str | os.PathLike):
         """Writes an `.npz` file, whole or not at all."""
@@ -191,8 +196,14 @@ def save_training(folder: Path, step: int, model: keras.Model, optimizer: keras.
         os.replace(partial, target)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for outdated in sorted(folder.glob("step-*"))[:-2]:
+    for outdated in list(find_checkpoints(folder).values())[:-2]:
         shutil.rmtree(outdated)
+
+
+def find_checkpoints(folder: Path) -> dict[int, Path]:
+    """The folders of a run's checkpoints by step, the oldest first; what has another name is none."""
+    steps = ((re.fullmatch(r"step-([0-9]{9,10})", path.name), path) for path in folder.glob("step-*"))
+    return dict(sorted((int(match[1]), path) for match, path in steps if match and path.is_dir()))
 
 
 def load_training(folder: Path, *kinds: type) -> tuple[int, keras.Model, OptimizerState]:
@@ -210,12 +221,11 @@ def load_training(folder: Path, *kinds: type) -> tuple[int, keras.Model, Optimiz
     """
     for leftover in folder.glob(".step-*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for checkpoint in sorted(folder.glob("step-*"), reverse=True):
+    for step, checkpoint in reversed(find_checkpoints(folder).items()):
         try:
             model = load_kind(checkpoint / "model.keras", *kinds)
-            state = OptimizerState.from_file(checkpoint / "optimizer.npz")
-            return int(checkpoint.name.removeprefix("step-")), model, state
-        except (InputError, ValueError) as error:
+            return step, model, OptimizerState.from_file(checkpoint / "optimizer.npz")
+        except InputError as error:
             logger.warning("%s: damaged, trying the one before: %s", checkpoint, error)
     raise InputError(f"{folder}: no checkpoint that can be read")
 

@@ -57,6 +57,36 @@ def require_writable(path: str | os.PathLike, others: Iterable[str | os.PathLike
         raise InputError(f"{path}: stands for two files, one of which would replace the other; give another name")
 
 
+def require_folder(path: str | os.PathLike):
+    """Checks that files can be written to a folder, which need not exist yet, before any work is done for it.
+
+    Raises:
+        InputError: It, or a part of its path, is not a folder or cannot be written to.
+    """
+    path = Path(path)
+    nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise InputError(f"{path}: expected a folder, but {nearest} is not one; give another name")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written: no permission for {nearest}")
+
+
+def read_json(path: str | os.PathLike):
+    """Reads a JSON file.
+
+    Raises:
+        InputError: It is missing, or not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not readable JSON: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: not readable JSON: nested too deeply") from error
+
+
 def write_json(path: str | os.PathLike, data):
     """Writes a JSON file, whole or not at all."""
     with replacing(path) as partial:

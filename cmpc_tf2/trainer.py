@@ -13,7 +13,8 @@ from cmpc_tf2.optimization import BiasDoublingAdam, polynomial_schedule, trained
 class Trainer(keras.Model):
     """A model that shares all weights with a model, for images or video, and knows how to train them.
 
-    That model stays plain, to be saved: which weights are trained and which decay is the trainer's own affair. The loss of a step is
+    That model stays plain, to be saved: the trainer itself knows which weights are trained and which decay. The loss of
+    a step is
 
         sum over outputs of weight * mean over the batch of summed cross-entropy, plus weight decay;
 

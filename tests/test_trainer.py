@@ -20,7 +20,7 @@ from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.losses import SummedCrossEntropy
 from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
 from cmpc_tf2.precision import computing_in
-from cmpc_tf2.train import read_log
+from cmpc_tf2.run_log import read_log
 from cmpc_tf2.trainer import Trainer
 from small import SMALL, WORDS
 

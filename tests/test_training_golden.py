@@ -91,7 +91,7 @@ def run(model, trained, batches):
     return by_tf1_name(model, first), np.array(rows), by_tf1_name(model, {v.path: v for v in trained})
 
 
-def test_trained_variables_are_the_originals(model, tiny_golden):
+def test_trained_variables_are_the_originals(model, trained, tiny_golden):
     names = by_tf1_name(model, {v.path: v for v in trained})
     assert sorted(names) == sorted(tiny_golden["train/variable_names"])
 

@@ -6,9 +6,28 @@ import io
 import math
 import os
 import struct
+import tokenize
+import zipfile
 import zlib
 
 import numpy as np
+
+# What `np.load` raises where an archive, or the header of an array in it, is damaged or made up.
+DAMAGED = (
+    AttributeError,
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 # The parts of a zip archive, as Python's zipfile writes them for np.savez: little-endian, sizes in a zip64 field.
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Modules of this folder, and the names of their targets; each has a function of that name that makes it.
-NAMES: dict[str, tuple[str, ...]] = {}
+NAMES: dict[str, tuple[str, ...]] = {"runs": ("run_config", "sizes", "run_log")}
 
 
 @dataclasses.dataclass(frozen=True)
