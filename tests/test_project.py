@@ -33,6 +33,7 @@ LIGHT = [
     "cmpc_tf2/config.py",
     "cmpc_tf2/crf.py",
     "cmpc_tf2/errors.py",
+    "cmpc_tf2/fields.py",
     "cmpc_tf2/files.py",
     "cmpc_tf2/memory.py",
     "cmpc_tf2/gallery.py",

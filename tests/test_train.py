@@ -430,7 +430,7 @@ def test_lines_of_other_columns_go_together(tmp_path):
     RunLog(tmp_path, 10).write({"step": 20, "rate": 0.5}, [])
     assert (tmp_path / "log.csv").read_text().splitlines() == ["step,loss,rate", "10,3,", "20,,0.5"]
     RunLog(tmp_path, 10)
-    assert read_log(tmp_path) == [{"step": "10", "loss": "3"}]
+    assert read_log(tmp_path) == [{"step": "10", "loss": "3", "rate": ""}]
 
 
 def test_what_is_no_checkpoint_is_left_alone(tmp_path):
