@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import logging
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -197,8 +198,14 @@ def save_training(folder: Path, step: int, model: keras.Model, optimizer: keras.
         os.replace(partial, target)
     finally:
         _clear_leftovers(folder)
-    for outdated in _list_checkpoints(folder)[:-2]:
+    for outdated in list(find_checkpoints(folder).values())[:-2]:
         shutil.rmtree(outdated)
+
+
+def find_checkpoints(folder: Path) -> dict[int, Path]:
+    """The folders of a run's checkpoints by step, the oldest first; what has another name is none."""
+    steps = ((re.fullmatch(r"step-([0-9]{9,10})", path.name), path) for path in folder.glob("step-*"))
+    return dict(sorted((int(match[1]), path) for match, path in steps if match and path.is_dir()))
 
 
 def load_training(folder: Path, *kinds: type) -> tuple[int, keras.Model, OptimizerState]:
@@ -215,19 +222,13 @@ def load_training(folder: Path, *kinds: type) -> tuple[int, keras.Model, Optimiz
         InputError: There is none that can be read.
     """
     _clear_leftovers(folder)
-    for checkpoint in reversed(_list_checkpoints(folder)):
+    for step, checkpoint in reversed(find_checkpoints(folder).items()):
         try:
             model = load_kind(checkpoint / "model.keras", *kinds)
-            state = OptimizerState.from_file(checkpoint / "optimizer.npz")
-            return int(checkpoint.name.removeprefix("step-")), model, state
+            return step, model, OptimizerState.from_file(checkpoint / "optimizer.npz")
         except InputError as error:
             logger.warning("%s: damaged, trying the one before: %s", checkpoint, error)
     raise InputError(f"{folder}: no checkpoint that can be read")
-
-
-def _list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, the oldest first."""
-    return sorted(path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdecimal())
 
 
 def _clear_leftovers(folder: Path):

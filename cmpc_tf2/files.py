@@ -57,6 +57,20 @@ def require_writable(path: str | os.PathLike, others: Iterable[str | os.PathLike
         raise InputError(f"{path}: stands for two files, one of which would replace the other; give another name")
 
 
+def require_folder(path: str | os.PathLike):
+    """Checks that files can be written to a folder, which need not exist yet, before any work is done for it.
+
+    Raises:
+        InputError: It, or a part of its path, is not a folder or cannot be written to.
+    """
+    path = Path(path)
+    nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise InputError(f"{path}: expected a folder, but {nearest} is not one; give another name")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written: no permission for {nearest}")
+
+
 def read_text(path: str | os.PathLike, source: str = "") -> str:
     """Reads a text file in UTF-8, with or without a byte-order mark.
 

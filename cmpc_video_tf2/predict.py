@@ -9,7 +9,7 @@ import numpy as np
 
 from cmpc_tf2.data.image_ops import write_image
 from cmpc_tf2.data.text import Vocabulary
-from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress, require_writable
 from cmpc_tf2.overlays import draw_masks
 from cmpc_tf2.predict import require_words, warn_of_lost_words
@@ -19,8 +19,6 @@ from cmpc_video_tf2.data.clips import clips_of, open_path
 def run(arguments: argparse.Namespace):
     """The `predict` command: everything cheap is checked before the model is loaded."""
     target, expressions = arguments.output, arguments.expression
-    if arguments.every < 1:
-        raise UsageError(f"--every: expected a whole number above 0, received {arguments.every}")
     if target.exists():
         raise InputError(f"{target}: is there already; give the name of a new folder")
     require_writable(target)
@@ -36,7 +34,7 @@ def run(arguments: argparse.Namespace):
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, CMPCVideo)
     predictor = VideoPredictor(model, vocabulary)
     for expression in expressions:
-        warn_of_lost_words(expression, predictor.vocabulary, arguments.model)
+        warn_of_lost_words(expression, predictor.vocabulary, arguments.model, model.config.max_words)
 
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     shares = np.zeros(len(expressions))

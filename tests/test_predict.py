@@ -9,6 +9,7 @@ from cmpc_tf2.data.image_ops import read_image, subtract_mean
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.predict import warn_of_lost_words
 from pictures import DAMAGED_METADATA, HEIGHT, WIDTH
 from small import SMALL, WORDS
 
@@ -173,6 +174,12 @@ def test_lost_words_are_reported(arguments, capsys):
     error = capsys.readouterr().err
     assert error.count("knows none of its words") == 1
     assert "only the first 20 of its 30 words count" in error
+
+
+def test_a_model_with_fewer_words_loses_more_of_them(caplog):
+    for max_words, lost in ((8, 0), (5, 1)):
+        warn_of_lost_words("red " * 8, Vocabulary(WORDS), "m.keras", max_words)
+        assert caplog.text.count("only the first 5 of its 8 words count") == lost
 
 
 def test_damaged_model_files_are_named(arguments, small_model_file, tmp_path, capsys):

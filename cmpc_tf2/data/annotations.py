@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.data.annotation_fields import FormError, checked, describe, field, is_plain_name
 from cmpc_tf2.data.datasets import Dataset, Layout, Sources
-from cmpc_tf2.data.fields import FormError, checked, describe, field, is_plain_name
 from cmpc_tf2.data.mat_files import mat_shape, read_mat
 from cmpc_tf2.data.pickles import read_plain_pickle
 from cmpc_tf2.data.segmentations import rasterize

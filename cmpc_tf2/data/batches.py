@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.fields import FormError, checked, field
+from cmpc_tf2.data.annotation_fields import FormError, checked, field
 from cmpc_tf2.data.image_ops import fit_image
 from cmpc_tf2.data.npz import DAMAGED, read_npz, save_stored
 from cmpc_tf2.errors import InputError

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from cmpc_tf2.data.fields import describe
+from cmpc_tf2.data.annotation_fields import describe
 from cmpc_tf2.errors import InputError
 
 # pycocotools takes some hundred bytes for each pixel that an outline passes.

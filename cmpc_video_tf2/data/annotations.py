@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.fields import describe, is_plain_name
+from cmpc_tf2.data.annotation_fields import describe, is_plain_name
 from cmpc_tf2.data.mat_files import mat_shape, read_mat
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_text

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.data.annotation_fields import FormError, checked
 from cmpc_tf2.data.builder import BuildPlan, BuildSettings, Dropped
 from cmpc_tf2.data.datasets import find_dataset
-from cmpc_tf2.data.fields import FormError, checked
 from cmpc_tf2.data.image_ops import fit_image, fit_mask
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError

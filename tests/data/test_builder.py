@@ -160,7 +160,7 @@ def test_long_and_thin_and_cmyk_pictures_are_built(tmp_path):
     assert build_batches.main(["-d", "unc", "-t", "val", "--skip-errors", "--overwrite", *arguments]) == 0
 
 
-def test_train_pictures_of_another_size(tmp_path, capsys):
+def test_train_pictures_of_another_size(tmp_path):
     references = [{"ref_id": 1, "split": "train", "sentences": ["man"]}]
     arguments = [*make_refer(tmp_path, references), "-d", "unc", "-t", "train", "--image-size", "48"]
     assert build_batches.main(arguments) == 0
@@ -170,8 +170,6 @@ def test_train_pictures_of_another_size(tmp_path, capsys):
     assert build_batches.main([*arguments, "--check"]) == 0
     manifest = json.loads((path.parent / "manifest.json").read_text())
     assert manifest["settings"]["train_size"] == 48
-    assert build_batches.main([*arguments, "--image-size", "50"]) == 2
-    assert "--image-size: expected a multiple of 8, received 50" in capsys.readouterr().err
 
 
 def test_an_existing_split_is_kept(tmp_path, capsys):
@@ -204,8 +202,6 @@ def test_wrong_arguments_get_one_line(change, words, tmp_path, capsys):
     [
         (["-d", "coco"], "unknown dataset 'coco'; known: unc (refcoco)"),
         (["-t", "test"], "unc has no split 'test'; it has train, val, testA, testB"),
-        (["--workers", "0"], "--workers: expected a whole number above 0"),
-        (["--image-size", "50"], "--image-size: expected a multiple of 8, received 50"),
     ],
 )
 def test_impossible_options_exit_with_2(change, words, tmp_path, capsys):

@@ -137,7 +137,7 @@ def test_six_steps(converted, parity):
     for step in range(STEPS):
         mask = converted.golden[f"{step % 3}/mask"][None, ..., None]
         inputs = {name: tf.constant(value) for name, value in converted.inputs(step % 3).items()}
-        rate, decay = float(trainer.adam.learning_rate), float(tf.add_n(trainer.losses))
+        rate, decay = float(trainer.adam.learning_rate), float(trainer.decay())
         trainer.reset_metrics()
         total = float(trainer.train_step((inputs, tf.constant(mask, tf.float32)))["loss"])
         losses = np.array([total - decay, decay, total]) / expected[step, :3]
