@@ -151,7 +151,7 @@ class OptimizerState:
             raise InputError(f"{path}: no such file; expected the state of an optimizer") from error
         except ValueError:
             values = None
-        if not values:
+        if not values or any(value.dtype.kind not in "fiu" for value in values.values()):
             raise InputError(f"{path}: not the state of an optimizer, or damaged")
         return cls(values)
 

@@ -251,9 +251,9 @@ def test_an_impossible_folder_is_noticed_at_once(place, words, no_model, argumen
     "content, words",
     [
         (b"[1]", "expected an object of values by name, received [1]"),
-        (b"{", "not readable JSON: "),
-        (b"\xff", "not readable JSON: "),
-        (b"[" * 200_000, "not readable JSON: nested too deeply"),
+        (b"{", "not readable JSON, perhaps cut off"),
+        (b"\xff", "not readable JSON: not UTF-8"),
+        (b"[" * 200_000, "not readable JSON: too deeply nested"),
         (b'{"max_words": 10}', "max_words: expected 20 as in the batches, received 10"),
         (b'{"image_size": 1000000000}', "image_size: expected a multiple of 8 from 8 to 4096, received 1000000000"),
         (b'{"fusion_dim": NaN}', "fusion_dim: expected a whole number from 1 to 10000, received nan"),
@@ -271,7 +271,7 @@ def test_sizes_that_are_none_are_named(content, words, no_model, arguments, tmp_
 @pytest.mark.parametrize(
     "change, words",
     [
-        (None, "not readable JSON: nested too deeply"),
+        (None, "not readable JSON: too deeply nested"),
         ([], "expected an object of values by name, received []"),
         ({"dataset": "unc"}, "split: missing"),
         ({"colour": 1}, "colour: unknown name; expected some of dataset, "),
