@@ -19,7 +19,7 @@ from cmpc_tf2.data.batches import Sample, check_batches, group_by_pixels, list_b
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.image_ops import fit_image, restore_map, restore_mask, write_image
 from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import progress, require_writable, write_json
+from cmpc_tf2.files import progress, require_folder, require_writable, write_json
 from cmpc_tf2.gallery import GalleryEntry, write_gallery
 from cmpc_tf2.metrics import SegmentationScores, intersection_and_union, iou
 from cmpc_tf2.overlays import draw_masks
@@ -201,6 +201,8 @@ def run(arguments: argparse.Namespace):
         load_densecrf()
     if arguments.report:
         require_writable(arguments.report, others=[arguments.model])
+    if arguments.overlays:
+        require_folder(arguments.overlays)
     paths = list_batches(arguments.batch_root, dataset.name, arguments.split, task.sample_type)
     check_batches(paths, task.sample_type)
 

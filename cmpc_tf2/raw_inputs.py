@@ -89,7 +89,7 @@ def word_table(vocabulary: Vocabulary, path: str) -> tf.lookup.StaticHashTable:
         vocabulary: The words.
         path: The file to write: a word and its id on each line.
     """
-    with open(path, "w", encoding="utf-8") as file:
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
         file.writelines(f"{word}\t{number}\n" for word, number in vocabulary.ids.items())
     whole = tf.lookup.TextFileInitializer(path, tf.string, 0, tf.int32, 1, delimiter="\t")
     return tf.lookup.StaticHashTable(whole, default_value=vocabulary.ids[UNKNOWN])

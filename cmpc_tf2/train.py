@@ -20,7 +20,7 @@ from cmpc_tf2.data.batches import check_batches, list_batches
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
 from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import replacing, write_json
+from cmpc_tf2.files import replacing, require_folder, write_json
 from cmpc_tf2.task import IMAGES, Task
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace):
     else:
         if config_path.exists():
             raise InputError(f"{folder}: holds a run already; --resume goes on with it")
+        require_folder(folder)
         config, vocabulary = _config_of(arguments)
     paths = _paths_of(task, config, config.split)
     if "epochs" in given:
@@ -327,7 +328,7 @@ class RunLog:
         rows = read_log(folder)
         kept = [row for row in rows if int(row["step"]) <= step]
         if len(kept) < len(rows):
-            with replacing(self._path) as partial, partial.open("w", newline="") as file:
+            with replacing(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()
                 writer.writerows(kept)
@@ -344,7 +345,7 @@ class RunLog:
         import tensorflow as tf
 
         is_new = not self._path.exists()
-        with self._path.open("a", newline="") as file:
+        with self._path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, list(entry))
             if is_new:
                 writer.writeheader()
@@ -361,7 +362,7 @@ class RunLog:
 def read_log(folder: Path) -> list[dict[str, str]]:
     """The entries of a run's `log.csv`; none if there is no such file."""
     try:
-        with (folder / "log.csv").open(newline="") as file:
+        with (folder / "log.csv").open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
     except FileNotFoundError:
         return []

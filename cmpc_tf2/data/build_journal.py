@@ -59,7 +59,7 @@ class BuildJournal:
         if found is None:
             shutil.rmtree(folder, ignore_errors=True)
             os.makedirs(folder)
-            (folder / _JOURNAL).write_text(json.dumps(head) + "\n")
+            (folder / _JOURNAL).write_text(json.dumps(head) + "\n", encoding="utf-8", newline="\n")
         elif journal.done or journal.is_complete:
             logger.info("%s: going on after %d references", folder, journal.done)
         return journal
@@ -83,7 +83,7 @@ class BuildJournal:
 
     def add(self, written: int, skipped: list[dict]):
         """Notes that the next reference is finished."""
-        with (self.folder / _JOURNAL).open("a") as file:
+        with (self.folder / _JOURNAL).open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps({"written": written, "skipped": skipped}) + "\n")
         self.done += 1
         self.written += written

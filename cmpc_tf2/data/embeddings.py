@@ -38,10 +38,13 @@ def build_embeddings(glove: str | os.PathLike, vocabulary: Vocabulary) -> tuple[
         raise InputError(f"{glove}: no such file; GloVe vectors are at https://nlp.stanford.edu/projects/glove/")
     wanted = set(vocabulary.words) - {""}
     # Millions of lines, thousands of which are wanted: only those are kept in memory.
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", suffix=".txt") as selected:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(Path(folder, "lines.txt"), "w", encoding="utf-8", newline="\n") as selected,
+    ):
         try:
             count = _select_lines(glove, wanted, selected)
-            selected.flush()
+            selected.close()  # Windows opens no file twice.
             if not count:
                 raise InputError(f"{glove}: has no vector for any of the {len(wanted)} words; expected GloVe text")
             vectors = KeyedVectors.load_word2vec_format(selected.name, binary=False, no_header=True)
