@@ -118,7 +118,7 @@ def write_video(path: Path, shape: tuple[int, ...], rate: float) -> Iterator[Cal
     """
     import cv2
 
-    scale = min(1.0, LONGEST_SIDE / max(shape))
+    scale = min(1.0, LONGEST_SIDE / max(shape[:2]))
     height, width = (max(1, round(side * scale)) for side in shape[:2])
     # The codec wants even sides.
     rows, columns = height + height % 2, width + width % 2

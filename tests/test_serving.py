@@ -227,10 +227,9 @@ def test_pages_answer_to_head(app):
 
 
 def test_a_full_queue_refuses_before_it_reads(predictor):
-    held = Held(predictor)
-    segmenter = Segmenter(predictor, held.set_image, Limits(waiting=0))
+    segmenter = Segmenter(predictor, predictor.set_image, Limits())
     app = create_app(segmenter, "small.keras")
-    working = segmenter.submit(lambda: held.set_image(np.zeros((8, 8, 3), np.uint8)))
+    segmenter._admitted = 17
     sent = []
 
     async def receive():
@@ -242,10 +241,8 @@ def test_a_full_queue_refuses_before_it_reads(predictor):
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
     scope = {"type": "http", "method": "POST", "path": SEGMENT, "headers": headers, "query_string": b""}
     asyncio.run(app(scope, receive, send))
-    held.go_on.set()
-    working.result()
     assert sent[0]["status"] == 429 and (b"retry-after", b"5") in sent[0]["headers"]
-    assert b"0 requests are waiting already" in sent[1]["body"]
+    assert b"16 requests are waiting already" in sent[1]["body"]
 
 
 class Held:

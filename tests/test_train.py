@@ -171,6 +171,7 @@ def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_p
         (["-d", "unc+"], 1, "no batches of unc+ train; make them with"),
         (["--sizes", "words.txt"], 1, "words.txt: no such file or directory"),
         (["--backbone", "none.keras"], 1, "none.keras: no such model file"),
+        (["--backbone", "none.keras", "--output-dir", f"{__file__}/run"], 1, "test_train.py: is not a folder"),
         (["--embeddings", "none.npy"], 1, "none.npy: no such word vectors"),
         (["--steps", "0"], 1, "TrainConfig.steps: expected a whole number above 0; received 0"),
         (["-lr", "0"], 1, "TrainConfig.learning_rate: expected a number above 0"),

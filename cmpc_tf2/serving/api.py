@@ -183,7 +183,7 @@ class Gate:
         if scope["type"] != "http" or scope["path"] != "/v1/segment":
             await self._app(scope, receive, send)
             return
-        started, received, status = time.perf_counter(), 0, None
+        started, received, is_counted = time.perf_counter(), 0, False
 
         async def receive_limited():
             nonlocal received
@@ -193,9 +193,9 @@ class Gate:
                 raise HTTPException(413, f"expected at most {self._limit} bytes in a request")
             return message
 
-        def count(answered: int):
-            nonlocal status
-            status = answered
+        def count(status: int):
+            nonlocal is_counted
+            is_counted = True
             self._measure.count(status, time.perf_counter() - started)
 
         async def send_counted(message):
@@ -211,7 +211,7 @@ class Gate:
         try:
             await self._app(scope, receive_limited, send_counted)
         except Exception:
-            if status is None:
+            if not is_counted:
                 count(500)  # What the server outside of this answers.
             raise
 

@@ -77,7 +77,7 @@ def test_maps_are_restored_in_bands(rng, monkeypatch):
     values = rng.random((64, 64))
     whole = restore_map(values, 45, 70)
     monkeypatch.setattr(image_ops, "BAND_PIXELS", 200)
-    bands = dict((rows.start, band) for rows, band in restored_bands(values, 45, 70))
+    bands = {rows.start: band for rows, band in restored_bands(values, 45, 70)}
     assert list(bands) == list(range(0, 45, 2)) and len(bands[44]) == 1
     np.testing.assert_array_equal(np.concatenate(list(bands.values())), whole)
     np.testing.assert_array_equal(restore_map(values, 45, 70, dtype=np.float32), whole.astype(np.float32))
