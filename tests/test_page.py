@@ -93,9 +93,7 @@ def functions_of(small_model, medium) -> dict:
 
 def test_a_click_reads_the_upload_once_and_keeps_little(small_model, picture):
     reads = []
-    medium = dataclasses.replace(
-        pages.PICTURES, read=lambda *asked: reads.append(asked) or pages.PICTURES.read(*asked)
-    )
+    medium = dataclasses.replace(pages.PICTURES, read=lambda *asked: reads.append(asked) or pages.PICTURES.read(*asked))
     functions = functions_of(small_model, medium)
     answer, overlay, masks, _, _ = functions["segment"](str(picture), 0.5, "the man\nred circle", 0.5, False)
     assert len(reads) == 1
