@@ -125,22 +125,19 @@ def _mapping(function: Callable, workers: int) -> Iterator[Callable]:
     if not workers:
         yield lambda items: ((item, function(item)) for item in items)
         return
-    pool = process_pool(workers)
+    with process_pool(workers) as pool:
 
-    def mapped(items):
-        waiting = collections.deque()
-        for item in items:
-            waiting.append((item, pool.submit(function, item)))
-            while len(waiting) > 4 * workers or (waiting and waiting[0][1].done()):
-                done, future = waiting.popleft()
+        def mapped(items):
+            waiting = collections.deque()
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                while len(waiting) > 4 * workers or (waiting and waiting[0][1].done()):
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            for done, future in waiting:
                 yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
 
-    try:
         yield mapped
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _predictions(

@@ -1,4 +1,4 @@
-"""Writing files so that a name never stands for half a file, and showing how far a long loop is."""
+"""Reading text and JSON, writing whole files or none, and showing the progress of long loops."""
 
 import contextlib
 import json
@@ -103,6 +103,51 @@ def write_text(path: str | os.PathLike, text: str):
     """Writes a text file, whole or not at all, with the same bytes on every platform."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_text(path: str | os.PathLike, source: str = "") -> str:
+    """Reads a text file in UTF-8, with or without a byte-order mark.
+
+    Args:
+        path: The file.
+        source: Where to get the file, for the message that it is missing.
+
+    Raises:
+        InputError: The file is missing or not such text.
+    """
+    try:
+        return _read_bytes(path, source).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: expected UTF-8 text, found another encoding at byte {error.start}; save it as UTF-8"
+        ) from error
+
+
+def read_json(path: str | os.PathLike, source: str = "") -> object:
+    """Reads a JSON file; arguments as for `read_text`.
+
+    Raises:
+        InputError: The file is missing or not JSON.
+    """
+    content = _read_bytes(path, source)
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not readable JSON, perhaps cut off: {error}; correct it or get it again") from error
+    except (RecursionError, ValueError) as error:
+        reason = (
+            "too deeply nested"
+            if isinstance(error, RecursionError)
+            else "not UTF-8 text, or a number with thousands of digits"
+        )
+        raise InputError(f"{path}: not readable JSON: {reason}; correct it or get it again") from None
+
+
+def _read_bytes(path: str | os.PathLike, source: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file{source and f'; {source}'}") from None
 
 
 def write_json(path: str | os.PathLike, data):

@@ -42,22 +42,23 @@ def draw_masks(
         if target_contour is not None:
             band[target_contour[rows]] = 255
         drawn[rows] = band
-    return drawn if captions is None else np.concatenate([drawn, _caption_lines(captions, image.shape[1])])
+    return drawn if captions is None else np.concatenate([drawn, _caption_lines(captions, *image.shape[:2])])
 
 
 def _contour(mask: np.ndarray) -> np.ndarray:
-    """Pixels of the mask within a line's width of its edge; the line grows with the picture."""
+    """Pixels of the mask within a line's width of its edge; the line grows with the picture, but leaves narrow ones
+    visible."""
     from scipy.ndimage import binary_erosion
 
-    width = max(1, round(max(mask.shape) / 300))
+    width = max(1, round(min(max(mask.shape) / 300, min(mask.shape) / 20)))
     return mask & ~binary_erosion(mask, iterations=width, border_value=1)
 
 
-def _caption_lines(captions: list[str], width: int) -> np.ndarray:
-    """Captions on white, each behind a bar of its mask's colour: uint8 `(n, width, 3)`."""
+def _caption_lines(captions: list[str], height: int, width: int) -> np.ndarray:
+    """Captions on white below a picture, each behind a bar of its mask's colour: uint8 `(n, width, 3)`."""
     from PIL import Image, ImageDraw, ImageFont
 
-    font_size = max(10, round(width / 32))
+    font_size = max(10, round(min(width / 32, height / 4)))  # In proportion to panoramas, too.
     font = ImageFont.load_default(font_size)
     line_height, bar = round(1.4 * font_size), max(2, font_size // 3)
     columns = max(1, int((width - 3 * bar) / font.getlength("abcdefghijklmnopqrstuvwxyz ") * 27))

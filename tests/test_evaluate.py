@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import re
 
 import numpy as np
@@ -11,6 +12,8 @@ from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import read_image
 from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.evaluate import _mapping
 from cmpc_tf2.gallery import GalleryEntry, write_gallery
 from original import GOLDEN
 from refer_layout import POLYGON
@@ -90,6 +93,12 @@ def test_processes_change_no_number(small_model_file, split, tmp_path, capsys):
     assert [record["index"] for record in reports[0]["per_sample"]] == list(range(7))
     assert main(["evaluate", "--model", str(small_model_file), *split, "--workers", "-1"]) == 2
     assert "--workers: expected a whole number, received -1" in capsys.readouterr().err
+
+
+def test_a_process_that_is_killed():
+    message = "a worker process was killed, probably because memory ran out; run the same command with fewer --workers"
+    with pytest.raises(InputError, match=f"^{message}$"), _mapping(os._exit, 1) as mapped:
+        list(mapped([1, 2]))
 
 
 def test_bfloat16_gives_nearly_the_same_scores(small_model_file, split, tmp_path):

@@ -8,6 +8,8 @@ from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import (
     making_folder,
     progress,
+    read_json,
+    read_text,
     replacing,
     require_folder,
     require_new_folder,
@@ -95,6 +97,40 @@ def test_a_link_stays_a_link(tmp_path):
     with replacing(tmp_path / "link.txt") as partial:
         partial.write_text("new")
     assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_text_and_json_with_and_without_a_byte_order_mark(tmp_path):
+    path = tmp_path / "a.json"
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + '["é"]'.encode())
+        assert read_json(path) == ["é"] and read_text(path) == '["é"]'
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "no such file; make it"),
+        (b"[1, 2", "not readable JSON, perhaps cut off"),
+        (b"[" * 200_000, "not readable JSON: too deeply nested"),
+        (b'{"a":' * 200_000, "not readable JSON: too deeply nested"),
+        (b'"\xff"', "not readable JSON: not UTF-8"),
+        (b"9" * 5000, "a number with thousands of digits"),
+    ],
+)
+def test_json_that_cannot_be_read(content, words, tmp_path):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as failure:
+        read_json(path, "make it")
+    assert str(failure.value).startswith(f"{path}: ") and words in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_text_in_another_encoding(tmp_path):
+    (tmp_path / "a.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.txt: expected UTF-8 text, found another encoding at byte 3"):
+        read_text(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

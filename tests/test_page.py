@@ -184,7 +184,9 @@ def test_a_file_that_is_no_picture_is_said(tab, tmp_path):
     path = tmp_path / "no_picture.png"
     path.write_bytes(b"hello")
     tab.set_input_files("#upload input[type=file]", path)
-    tab.get_by_text("expected JPEG, PNG, WEBP, BMP, found none of them").first.wait_for()
+    tab.get_by_text(
+        "not a readable image; expected a whole JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file"
+    ).first.wait_for()
 
 
 def test_without_a_picture_it_asks_for_one(tab):

@@ -22,15 +22,10 @@ from cmpc_tf2 import serve
 from cmpc_tf2.cli import main
 from cmpc_tf2.serving import api
 from cmpc_tf2.serving.api import create_app
-from cmpc_tf2.serving.segmenter import Limits, Segmenter
+from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter, read_picture
+from pictures import DAMAGED_METADATA, HEIGHT, NOISE, WIDTH, avif_with_damaged_pixels, file_of, several
 
 SEGMENT = "/v1/segment"
-
-
-def file_of(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def picture(seed: int = 0, size=(90, 60)) -> bytes:
@@ -114,12 +109,13 @@ def png_head(width: int, height: int) -> bytes:
     return start + struct.pack(">I", 1000) + b"IDAT"
 
 
-NOISE = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
 BAD = {
-    "not an image": (form("man", image=b"hello"), 422, "expected JPEG, PNG, WEBP, BMP, found none of them"),
-    "an empty file": (form("man", image=b""), 422, "found none of them"),
-    "a truncated JPEG": (
-        form("man", image=file_of(Image.fromarray(NOISE), "JPEG")[:-200]), 422, "image: damaged or cut off"
+    "not an image": (form("man", image=b"hello"), 422, "image: not a readable image; expected a whole JPEG, PNG,"),
+    "an empty file": (form("man", image=b""), 422, "image: not a readable image"),
+    "a truncated JPEG": (form("man", image=file_of(NOISE, "JPEG")[:-200]), 422, "image: damaged or cut off"),
+    "a damaged AVIF": (form("man", image=avif_with_damaged_pixels()), 422, "image: damaged or cut off"),
+    "32-bit values": (
+        form("man", image=file_of(Image.new("I", (20, 20)), "TIFF")), 422, "expected unsigned values of 8 or 16 bits"
     ),
     "one pixel": (form("man", image=picture(size=(1, 1))), 422, "sides of at least 8 pixels, found 1 x 1"),
     "900 million pixels": (form("man", image=png_head(30_000, 30_000)), 413, "expected at most 40000000 pixels"),
@@ -127,11 +123,7 @@ BAD = {
         form("man", image=file_of(Image.new("1", (10_000, 10_000)))), 413,
         "expected at most 40000000 pixels, found 10000 x 10000"
     ),
-    "an animated GIF": (
-        form("man", image=file_of(Image.new("L", (20, 20)), "GIF", save_all=True,
-             append_images=[Image.new("L", (20, 20), 255)])), 422, "is animated; send one frame"
-    ),
-    "a CMYK JPEG": (form("man", image=file_of(Image.new("CMYK", (20, 20)), "JPEG")), 422, "convert it to RGB"),
+    "an animated GIF": (form("man", image=several("GIF")), 422, "is animated; save one frame"),
     "too many bytes": (form("man", image=bytes(60_000)), 413, "expected at most 50000 bytes, found 60000"),
     "far too many bytes": (form("man", image=bytes(1_000_000)), 413, "expected at most 150000 bytes in a request"),
     "an empty expression": (form(""), 422, ""),
@@ -159,6 +151,41 @@ def test_bad_input_gets_a_reason_and_the_next_request_is_served(name, app):
     assert bad.status_code == status, bad.text
     assert words in bad.text and bad.json()["detail"]
     assert good.status_code == 200
+
+
+@pytest.mark.parametrize("name", DAMAGED_METADATA)
+def test_pictures_with_damaged_metadata_are_read(name):
+    content, is_turned = DAMAGED_METADATA[name]
+    assert read_picture(content, Limits()).shape == ((WIDTH, HEIGHT, 3) if is_turned else (HEIGHT, WIDTH, 3))
+
+
+def test_a_picture_that_takes_too_much_memory_is_refused(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    content = file_of(Image.new("L", (20, 20)))
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(RequestError, match=r"image: .* more memory than there is") as raised:
+        read_picture(content, Limits())
+    assert raised.value.status == 422
+
+
+def test_whatever_predict_takes_is_taken(app):
+    """A camera's JPEG with a preview, colours for print, 16 bits, a TIFF file, a panorama."""
+    pictures = {
+        (HEIGHT, WIDTH): [
+            several("MPO"),
+            file_of(NOISE.convert("CMYK"), "JPEG"),
+            file_of(NOISE.convert("I;16")),
+            file_of(NOISE, "TIFF"),
+        ],
+        (20, 40_000): [file_of(Image.new("RGB", (40_000, 20)))],
+        (40_000, 20): [file_of(Image.new("RGB", (20, 40_000)))],
+    }
+    for size, files in pictures.items():
+        for response in ask(app, *(form("man", image=file, mask_format="png") for file in files)):
+            assert response.status_code == 200, response.text
+            assert (response.json()["height"], response.json()["width"]) == size
 
 
 def test_a_picture_is_encoded_once(predictor, app, monkeypatch):

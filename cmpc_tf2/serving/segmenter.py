@@ -11,13 +11,12 @@ from typing import TypeVar
 
 import numpy as np
 
-from cmpc_tf2.data.image_ops import image_pixels
+from cmpc_tf2.data.image_decoding import TooManyPixelsError, decode_image
 from cmpc_tf2.data.text import tokenize
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.predictor import Encoded, Explanation, ExpressionPredictor
 
 Result = TypeVar("Result")
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,31 +173,13 @@ def read_picture(content: bytes, limits: Limits) -> np.ndarray:
         uint8 RGB `(h, w, 3)`.
 
     Raises:
-        RequestError: It is not a whole picture of a kind that is taken, or too large or too small.
+        RequestError: `decode_image` cannot use it, or it is too large or too small.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if len(content) > limits.file_bytes:
         raise RequestError(413, f"image: expected at most {limits.file_bytes} bytes, found {len(content)}")
     try:
-        with Image.open(io.BytesIO(content), formats=[*IMAGE_FORMATS, "GIF"]) as image:
-            width, height = image.size
-            if width * height > limits.pixels:
-                raise RequestError(413, f"image: expected at most {limits.pixels} pixels, found {width} x {height}")
-            if min(width, height) < limits.shortest_side:
-                raise RequestError(
-                    422, f"image: expected sides of at least {limits.shortest_side} pixels, found {width} x {height}"
-                )
-            if getattr(image, "is_animated", False):
-                raise RequestError(422, "image: is animated; send one frame of it as JPEG or PNG")
-            if image.mode == "CMYK":
-                raise RequestError(422, "image: has colours for print (CMYK); convert it to RGB")
-            return image_pixels(image, "image", upright=True)
-    except Image.DecompressionBombError as error:
-        raise RequestError(413, f"image: expected at most {limits.pixels} pixels: {error}") from error
-    except UnidentifiedImageError as error:
-        raise RequestError(422, f"image: expected {', '.join(IMAGE_FORMATS)}, found none of them") from error
-    except RequestError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise RequestError(422, f"image: damaged or cut off: {error}") from error
+        return decode_image(io.BytesIO(content), "image", True, limits.pixels, limits.shortest_side)
+    except TooManyPixelsError as error:
+        raise RequestError(413, str(error)) from error
+    except InputError as error:
+        raise RequestError(422, str(error)) from error

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -127,6 +129,20 @@ def test_a_panorama_takes_little_memory():
     assert restore_mask(np.ones((64, 64), bool), 26_000, 30).all()
 
 
+@pytest.mark.parametrize("height, width", [(20, 40_000), (40_000, 20)])
+def test_long_and_thin_pictures_are_fitted_and_restored(height, width):
+    """40,000 is more than OpenCV's remapping takes. One line is left, which covers the picture when it is restored."""
+    fitted = fit_image(np.full((height, width, 3), 255, np.uint8), 320)
+    assert fitted.any(axis=2).sum() == 320
+    assert fit_mask(np.ones((height, width), bool), 320).sum() == 320
+    tracemalloc.start()
+    restored = restore_map(fitted[..., 0], height, width)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert restored.shape == (height, width) and peak < 8 * restored.nbytes
+    assert restore_mask(fitted[..., 0] > 0, height, width).all()
+
+
 def test_subtract_mean_is_blue_first_and_unscaled():
     pixel = np.array([[[200, 100, 50]]], np.uint8)
     np.testing.assert_allclose(
@@ -178,8 +194,10 @@ def test_unreadable_pictures_are_named(tmp_path):
         read_image(tmp_path / "text.png")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"cut.jpg: not a readable image"):
+    with pytest.raises(InputError, match=r"cut.jpg: not a readable image: damaged or cut off: image file is truncated"):
         read_image(tmp_path / "cut.jpg")
+    with pytest.raises(InputError, match=r"x: cannot be opened: File name too long"):
+        read_image(tmp_path / ("x" * 300))
 
 
 def test_write_image(tmp_path, rng):
@@ -192,3 +210,15 @@ def test_write_image(tmp_path, rng):
         require_image_name(tmp_path / "a.docx")
     with pytest.raises(InputError, match="does not exist"):
         write_image(tmp_path / "no" / "a.png", image)
+
+
+def test_jpeg_holds_no_longer_side(tmp_path):
+    image = np.zeros((1, 65_501, 3), np.uint8)
+    with pytest.raises(
+        InputError, match=r"a.jpg: JPEG holds at most 65500 pixels a side, found 65501 x 1; write a .png"
+    ):
+        write_image(tmp_path / "a.jpg", image)
+    assert not list(tmp_path.iterdir())
+    write_image(tmp_path / "a.jpg", image[:, 1:])
+    write_image(tmp_path / "a.png", image)
+    assert read_image(tmp_path / "a.png").shape == image.shape

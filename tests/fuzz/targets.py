@@ -6,7 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Modules of this folder, and the names of their targets; each has a function of that name that makes it.
-NAMES: dict[str, tuple[str, ...]] = {}
+NAMES: dict[str, tuple[str, ...]] = {
+    "building": ("shard_journal", "merge_journal", "manifest"),
+    "pictures": ("jpeg", "mpo", "png", "webp", "tiff", "bmp", "gif", "avif"),
+    "annotations": (
+        "batches",
+        "embeddings",
+        "glove",
+        "refs",
+        "instances",
+        "segmentations",
+        "run_lengths",
+        "regions",
+        "phrases",
+        "queries",
+        "video_splits",
+        "chosen_frames",
+        "a2d_masks",
+        "mat_masks",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
