@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import cmpc_tf2
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import replacing, require_writable, write_json
+from cmpc_tf2.files import making_folder, replacing, require_new_folder, require_writable, write_json, write_text
 from cmpc_tf2.graph_files import FORMATS, GraphFormat
 
 logger = logging.getLogger(__name__)
@@ -91,26 +90,20 @@ def run(arguments: argparse.Namespace):
         _export_file(arguments)
         return
     target = arguments.output
-    if target.exists():
-        raise InputError(f"{target}: is there already; give the name of a new folder")
-    require_writable(target)
+    require_new_folder(target)
 
     from cmpc_tf2.checkpoints import load_kind
 
     model = load_kind(arguments.model, *arguments.task.model_types.values())
     if model.vocabulary is None:
         logger.warning("%s holds no vocabulary: exporting the signature `tensors` alone", arguments.model)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with making_folder(target) as partial:
         signatures = export(model, partial)
         difference = compare(model, partial)
         if not difference <= TOLERANCE:
             raise InputError(f"{target}: its results differ by {difference:.1e} from the model's; nothing was written")
         write_json(partial / "signature.json", signatures)
-        (partial / "README.md").write_text(card(model, arguments.model, target.name), encoding="utf-8")
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_text(partial / "README.md", card(model, arguments.model, target.name))
     print(f"{target}: {', '.join(signatures)}; largest difference to {arguments.model}: {difference:.1e}")
 
 
@@ -178,7 +171,7 @@ def export(model, folder: Path) -> dict:
 
     from cmpc_tf2.exported_model import ExportedModel
 
-    os.makedirs(folder)
+    os.makedirs(folder, exist_ok=True)
     exported = ExportedModel(model)
     signatures = {name: function.get_concrete_function() for name, function in exported.signatures().items()}
     tf.saved_model.save(exported, str(folder), signatures=signatures)
@@ -215,7 +208,8 @@ def compare(model, folder: Path) -> float:
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
         raise InputError(f"the exported model does not run: {lines[-1]}")
-    found = dict(np.load(found_file))
+    with np.load(found_file) as arrays:
+        found = dict(arrays)
     for path in (given_file, found_file):
         path.unlink()
     return _largest_difference(found[key] - value for key, value in expected.items())

@@ -73,7 +73,9 @@ def require_servable(arguments: argparse.Namespace, needed: tuple[str, ...]):
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # On Windows, which has the first, the second would let two servers share the port.
+            option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+            probe.setsockopt(socket.SOL_SOCKET, option, 1)
             probe.bind(address)
     except OSError as error:
         reason = "is in use; give another (--port)" if error.errno == errno.EADDRINUSE else f"cannot be used: {error}"

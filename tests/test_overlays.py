@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from cmpc_tf2.data import image_ops
 from cmpc_tf2.overlays import COLORS, FILL, draw_masks
 
 
@@ -18,6 +19,14 @@ def test_a_small_picture_by_hand():
     np.testing.assert_array_equal(drawn[6, 6], [255, 255, 255])
     np.testing.assert_array_equal(drawn[0, 6], [100, 100, 100])
     assert (image == 100).all()
+
+
+def test_it_is_drawn_in_bands(rng, monkeypatch):
+    image = rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8)
+    masks = list(rng.random((2, 45, 70)) < 0.5)
+    whole = draw_masks(image, masks, target=masks[0] & masks[1])
+    monkeypatch.setattr(image_ops, "BAND_PIXELS", 200)
+    np.testing.assert_array_equal(draw_masks(image, masks, target=masks[0] & masks[1]), whole)
 
 
 def test_captions_stand_below_in_their_masks_colour():

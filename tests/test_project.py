@@ -136,6 +136,20 @@ def test_nothing_imports_the_tools():
         assert not imports(path) & tools, path
 
 
+def test_text_files_have_the_same_bytes_on_every_platform():
+    """Encoding and line ends differ by default. And Windows does not open a `NamedTemporaryFile` by its name."""
+    for path in [ROOT / "build_batches.py", *sources("cmpc_tf2", "cmpc_video_tf2", "tools")]:
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            is_method = isinstance(call.func, ast.Attribute)
+            name = call.func.attr if is_method else getattr(call.func, "id", "")
+            strings = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+            opens_text = name == "open" and any(mode in strings for mode in ("w", "a", "x", "w+", "a+"))
+            if opens_text or (is_method and name == "write_text"):
+                options = {keyword.arg for keyword in call.keywords}
+                assert {"encoding", "newline"} <= options, f"{path}, line {call.lineno}"
+            assert name != "NamedTemporaryFile", f"{path}, line {call.lineno}"
+
+
 @pytest.mark.parametrize("name", LIGHT)
 def test_light_files_import_nothing_heavy(name):
     for module in imports(ROOT / name, nested=False):

@@ -1,5 +1,6 @@
 """Serving by HTTP, with its bad inputs and under load."""
 
+import argparse
 import asyncio
 import base64
 import io
@@ -7,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 import zlib
 
 import httpx
@@ -16,7 +18,9 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import cmpc_tf2
+from cmpc_tf2 import serve
 from cmpc_tf2.cli import main
+from cmpc_tf2.serving import api
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter, read_picture
 from pictures import DAMAGED_METADATA, HEIGHT, NOISE, WIDTH, avif_with_damaged_pixels, file_of, several
@@ -197,6 +201,77 @@ def test_few_pictures_stay_encoded(segmenter, app):
     assert len(segmenter._encodings) == segmenter.limits.encodings
 
 
+def test_one_map_at_a_time_takes_memory(app):
+    """16 float32 maps of the picture's size would be 64 MB; the picture itself, in float32, is 12 MB."""
+    image = file_of(Image.new("RGB", (1000, 1000)))
+    ask(app, form("the man"))
+    tracemalloc.start()
+    for mask_format in ("rle", "png"):
+        (answer,) = ask(app, form(*["the man"] * 16, image=image, mask_format=mask_format))
+        assert answer.status_code == 200
+    assert tracemalloc.get_traced_memory()[1] < 40e6
+    tracemalloc.stop()
+
+
+def test_the_place_is_given_back_when_the_answer_is_built(segmenter, app, monkeypatch):
+    admitted = []
+    encode = api._run_lengths
+    monkeypatch.setattr(api, "_run_lengths", lambda mask: admitted.append(segmenter.admitted) or encode(mask))
+    ask(app, form("the man", "red circle"))
+    assert admitted == [1, 1] and segmenter.admitted == 0
+
+
+def test_pixels_times_expressions_are_limited(predictor):
+    limits = Limits(marked_pixels=2 * 90 * 60)
+    app = create_app(Segmenter(predictor, predictor.set_image, limits), "small.keras")
+    largest, above = ask(app, form("the man", "man"), form("the man", "man", "red circle"))
+    assert largest.status_code == 200 and above.status_code == 413
+    assert "at most 10800 pixels over all expressions, found 90 x 60 for each of 3; send fewer" in above.text
+
+
+def test_failures_are_counted(predictor, app, monkeypatch):
+    def fail(_):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(predictor, "explain", fail)
+
+    async def post():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post(SEGMENT, **form("the man")), await client.get("/metrics")
+
+    response, metrics = asyncio.run(post())
+    assert response.status_code == 500
+    assert 'cmpc_requests_total{status="500"} 1.0' in metrics.text
+
+
+def test_pages_answer_to_head(app):
+    async def head():
+        async with client_of(app) as client:
+            return [await client.head(path) for path in ("/healthz", "/metrics", "/docs", "/openapi.json")]
+
+    assert [response.status_code for response in asyncio.run(head())] == [200] * 4
+
+
+def test_a_full_queue_refuses_before_it_reads(predictor):
+    segmenter = Segmenter(predictor, predictor.set_image, Limits())
+    app = create_app(segmenter, "small.keras")
+    segmenter._admitted = 17
+    sent = []
+
+    async def receive():
+        raise AssertionError("the request was read")
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": SEGMENT, "headers": headers, "query_string": b""}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 429 and (b"retry-after", b"5") in sent[0]["headers"]
+    assert b"16 requests are waiting already" in sent[1]["body"]
+
+
 class Held:
     """A model that waits until it is told to go on."""
 
@@ -297,6 +372,20 @@ def test_a_port_in_use_is_named(small_model_file, capsys):
         for options in ([], ["--api"]):
             assert main(["serve", "--model", str(small_model_file), "--port", str(port), *options]) == 1
             assert f"127.0.0.1, port {port}: is in use; give another (--port)" in capsys.readouterr().err
+
+
+def test_on_windows_a_port_is_not_shared(monkeypatch):
+    """There SO_REUSEADDR lets a second server listen at the same port, so another option is asked for."""
+    asked = []
+
+    class Probe(socket.socket):
+        def setsockopt(self, level, option, value):
+            asked.append(option)
+
+    monkeypatch.setattr(socket, "socket", Probe)
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", -5, raising=False)
+    serve.require_servable(argparse.Namespace(host="127.0.0.1", port=17862), ())
+    assert asked == [-5]
 
 
 @pytest.mark.parametrize(

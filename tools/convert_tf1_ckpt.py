@@ -250,10 +250,10 @@ def convert_back(model_file: str, prefix: str) -> int:
             value = np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
         tensors[pair.tf1] = np.ascontiguousarray(value).reshape(tf1_shape(pair, variables[pair.keras].shape))
 
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=target.parent))
     try:
         tf.raw_ops.SaveV2(
-            prefix=str(folder / target.name),
+            prefix=str(folder / "checkpoint"),  # TensorFlow lengthens the name while it writes.
             tensor_names=list(tensors),
             shape_and_slices=[""] * len(tensors),
             tensors=list(tensors.values()),
@@ -262,7 +262,7 @@ def convert_back(model_file: str, prefix: str) -> int:
         raise InputError(f"{prefix}: cannot be written: {first_line(error)}") from error
     else:
         for suffix in (".data-00000-of-00001", ".index"):  # The index last: without it there is no checkpoint.
-            os.replace(folder / f"{target.name}{suffix}", f"{prefix}{suffix}")
+            os.replace(folder / f"checkpoint{suffix}", f"{prefix}{suffix}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return len(tensors)

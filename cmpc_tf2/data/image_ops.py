@@ -1,6 +1,7 @@
 """Pictures: reading, resizing exactly as the original does, and the network's input form."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from cmpc_tf2.files import replacing
 JPEG_LONGEST_SIDE = 65_500
 # Caffe's mean of ImageNet, in the order blue, green, red.
 BGR_MEAN = np.array([104.00698793, 116.66876762, 122.67891434], dtype=np.float32)
+# Of a large picture, what is worked on at once.
+BAND_PIXELS = 2**19
 
 
 def read_image(path: str | os.PathLike, upright: bool = False) -> np.ndarray:
@@ -142,7 +145,9 @@ def restore_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return _resize_mask(mask, side, side, window)
 
 
-def restore_map(values: np.ndarray, height: int, width: int, border: str = "edge") -> np.ndarray:
+def restore_map(
+    values: np.ndarray, height: int, width: int, border: str = "edge", dtype: type = np.float64
+) -> np.ndarray:
     """Values for each pixel of the fitted picture at the picture's own size: `resize_and_crop` without a threshold.
 
     Args:
@@ -150,9 +155,26 @@ def restore_map(values: np.ndarray, height: int, width: int, border: str = "edge
         height: Rows of the picture.
         width: Columns of the picture.
         border: What lies outside: `edge` (the nearest pixel) or `constant` (zero, the original's).
+        dtype: Of the result, which is computed in float64.
 
     Returns:
-        float64 `(height, width)`.
+        `dtype` `(height, width)`.
+    """
+    restored = np.empty((height, width), dtype)
+    for rows, band in restored_bands(values, height, width, border):
+        restored[rows] = band
+    return restored
+
+
+def restored_bands(
+    values: np.ndarray, height: int, width: int, border: str = "edge"
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """`restore_map` a few rows at a time: in float64 a large picture's whole map takes hundreds of megabytes.
+
+    Args: as `restore_map`.
+
+    Yields:
+        Rows of the picture, from the top, and their values, float64 `(n, width)`.
     """
     side, (rows, columns) = _covering_window(height, width)
     padded = np.pad(values.astype(np.float64), 1, mode=border)
@@ -160,8 +182,16 @@ def restore_map(values: np.ndarray, height: int, width: int, border: str = "edge
     column, column_share = (line[columns] for line in _source_positions(values.shape[1], side))
     padded = padded[row[0] : row[-1] + 2]  # The rows that the window needs; for a panorama, a few.
     lines = (1 - column_share) * padded[:, column] + column_share * padded[:, column + 1]
-    row, row_share = row - row[0], row_share[:, None]
-    return (1 - row_share) * lines[row] + row_share * lines[row + 1]
+    row = row - row[0]
+    for band in row_bands(height, width):
+        upper, share = row[band], row_share[band, None]
+        yield band, (1 - share) * lines[upper] + share * lines[upper + 1]
+
+
+def row_bands(height: int, width: int) -> Iterator[slice]:
+    """The rows of a picture in bands of few pixels, for work whose intermediate results would take much memory."""
+    step = max(1, BAND_PIXELS // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def subtract_mean(image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

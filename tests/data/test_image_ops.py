@@ -6,6 +6,7 @@ from PIL import Image
 from skimage.transform import resize
 from skimage.util import img_as_float
 
+from cmpc_tf2.data import image_ops
 from cmpc_tf2.data.image_ops import (
     fit_image,
     fit_mask,
@@ -13,6 +14,7 @@ from cmpc_tf2.data.image_ops import (
     require_image_name,
     restore_map,
     restore_mask,
+    restored_bands,
     subtract_mean,
     write_image,
 )
@@ -71,6 +73,16 @@ def test_restoring_equals_scikit_image(height, width, rng):
     values = rng.random((64, 64))
     expected = crop_with_scikit_image(values, height, width, "edge")
     np.testing.assert_allclose(restore_map(values, height, width), expected, atol=1e-12)
+
+
+def test_maps_are_restored_in_bands(rng, monkeypatch):
+    values = rng.random((64, 64))
+    whole = restore_map(values, 45, 70)
+    monkeypatch.setattr(image_ops, "BAND_PIXELS", 200)
+    bands = {rows.start: band for rows, band in restored_bands(values, 45, 70)}
+    assert list(bands) == list(range(0, 45, 2)) and len(bands[44]) == 1
+    np.testing.assert_array_equal(np.concatenate(list(bands.values())), whole)
+    np.testing.assert_array_equal(restore_map(values, 45, 70, dtype=np.float32), whole.astype(np.float32))
 
 
 def test_fit_image_centres_on_black():

@@ -91,6 +91,12 @@ def test_full_size_round_trip_keeps_every_byte(full_prefix, full_model_file, tmp
     parity.counted("variables of the image model at full size, converted and back", "equal bytes", len(back.shapes))
 
 
+def test_a_prefix_may_be_as_long_as_names_can_be(small_model_file, tmp_path):
+    prefix = str(tmp_path / ("a" * 235))
+    convert_back(str(small_model_file), prefix)
+    assert TF1Checkpoint(prefix).shapes and len(list(tmp_path.iterdir())) == 2
+
+
 def test_step_is_reported(small_values, write, tmp_path):
     prefix = write({**small_values, "text_objseg/Variable_1": np.float32(700000)})
     assert convert(prefix, str(tmp_path / "m.keras"))["step"] == 700000
