@@ -94,7 +94,7 @@ def require_folder(path: str | os.PathLike):
     """
     path = Path(path)
     with _as_unwritable(path):
-        nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+        nearest = next(folder for folder in (path, *path.absolute().parents) if _is_taken(folder))
         if not nearest.is_dir():
             raise InputError(f"{path}: expected a folder, but {nearest} is not one; give another name")
         _try_to_write(nearest)
@@ -165,12 +165,19 @@ def _require_file_name(path: Path):
     with _as_unwritable(path):
         if not path.parent.is_dir():
             raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
-        with contextlib.suppress(FileNotFoundError):
-            os.lstat(path)  # Fails for a name that is too long.
-        if path.exists() and not path.is_file():
+        if _is_taken(path) and path.exists() and not path.is_file():
             raise InputError(f"{path}: is not a file but a folder or device; expected the name of a file")
         if path.exists() and not os.access(path, os.W_OK):
             raise InputError(f"{path}: cannot be written: no permission")
+
+
+def _is_taken(path: Path) -> bool:
+    """As `os.path.lexists`, but a name that is too long raises OSError."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _try_to_write(folder: Path):

@@ -3,6 +3,7 @@
 import argparse
 import csv
 import dataclasses
+import errno
 import json
 import os
 import random
@@ -184,7 +185,7 @@ def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_p
         (["-d", "unc+"], 1, "no batches of unc+ train; make them with"),
         (["--sizes", "words.txt"], 1, "words.txt: no such file"),
         (["--backbone", "none.keras"], 1, "none.keras: no such model file"),
-        (["--backbone", "none.keras", "--output-dir", f"{__file__}/run"], 1, "test_train.py: is not a folder"),
+        (["--backbone", "none.keras", "--output-dir", f"{__file__}/run"], 1, "test_train.py is not one"),
         (["--embeddings", "none.npy"], 1, "none.npy: no such word vectors"),
         (["--model", "m.keras"], 2, "--model brings backbone, word vectors, vocabulary and sizes"),
         (["--accumulate", "3"], 2, "--accumulate: 3 parts do not divide a batch of 2 samples"),
@@ -234,14 +235,21 @@ def no_model(monkeypatch):
         ("file/run", "file is not one; give another name"),
         ("file/a/run", "file is not one; give another name"),
         ("link", "link is not one; give another name"),
-        ("closed/run", "closed/run: cannot be written: no permission for "),
+        ("closed/run", "closed/run: cannot be written: Permission denied"),
     ],
 )
 def test_an_impossible_folder_is_noticed_at_once(place, words, no_model, arguments, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "closed").mkdir()
-    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "closed")  # Root may write everywhere.
+    touch = Path.touch
+
+    def touch_unless_closed(path, **options):  # Root may write everywhere.
+        if path.parent.name == "closed":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        touch(path, **options)
+
+    monkeypatch.setattr(Path, "touch", touch_unless_closed)
     assert main(["train", "--output-dir", str(tmp_path / place), *arguments, "--steps", "1"]) == 1
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith(f"error: {tmp_path / place}: ") and words in error
