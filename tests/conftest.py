@@ -18,6 +18,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # Real images, sentences, annotations and checkpoints, not part of this repository: their tests skip where it is absent.
 REAL_DATA = Path(os.environ.get("CMPC_TEST_DATA", ROOT.parent / "shared"))
 
+# Seconds. What is awaited longer hangs: no machine is that slow.
+PATIENCE = 600
+
 
 class Parity:
     """Holds results to the original's, and keeps what was measured for `benchmarks/parity.py`."""

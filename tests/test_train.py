@@ -3,11 +3,6 @@
 import csv
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import keras
@@ -23,6 +18,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.cmpc import CMPC
 from cmpc_tf2.train import RunLog, read_config, read_log
+from killing import run_killed
 from small import SMALL, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -94,22 +90,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(arguments, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_killed_runs_equal_an_uninterrupted_one(arguments, tmp_path):
-    """Killed with -9 three times, anywhere from start-up to writing a checkpoint."""
-    more = ["--steps", "60", "--checkpoint-every", "5"]
-    command = [sys.executable, "-m", "cmpc_tf2", "train", "--output-dir"]
+    """Killed with -9 three times, between the files of checkpoints."""
+    more = ["--steps", "20", "--checkpoint-every", "5"]
+    command = ["-m", "cmpc_tf2", "train", "--output-dir"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([*command, str(tmp_path / "whole"), *arguments, *more], cwd=ROOT, env=environment, check=True)
-    killed, moments = tmp_path / "killed", random.Random(0)
+    assert main(["train", "--output-dir", str(tmp_path / "whole"), *arguments, *more]) == 0
+    killed = tmp_path / "killed"
     start = [*command, str(killed), *arguments, *more]
-    for number in (1, 4, 8):
-        process = subprocess.Popen(start, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not (killed / "checkpoints" / f"step-{5 * number:09d}").exists():
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    for at in (13, 8, 12):
+        run_killed(killed, at, start, cwd=ROOT, env=environment)
         start = [*command, str(killed), "--resume"]
-    subprocess.run(start, cwd=ROOT, env=environment, check=True)
+    assert main(["train", "--output-dir", str(killed), "--resume"]) == 0
     whole, resumed = weights(tmp_path / "whole"), weights(killed)
     for path, value in whole.items():
         np.testing.assert_array_equal(resumed[path], value, err_msg=path)

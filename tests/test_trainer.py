@@ -22,6 +22,7 @@ from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.train import read_log
 from cmpc_tf2.trainer import Trainer
+from conftest import PATIENCE
 from small import SMALL, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,7 +164,7 @@ def start(devices: str, *arguments, **environment) -> subprocess.Popen:
 
 
 def finish(process: subprocess.Popen):
-    error = process.communicate(timeout=300)[1]
+    error = process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0, error
 
 
