@@ -143,6 +143,7 @@ def weights_of(file: Path, path: str) -> np.ndarray:
     return next(v.numpy() for v in load_model(file).variables if v.path == path)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_path, monkeypatch, capsys):
     from cmpc_tf2 import losses
 
@@ -223,6 +224,7 @@ def test_a_state_of_another_optimizer_is_refused(arguments, small_model_file, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_checkpoints_of_another_run_are_not_gone_on_with(arguments, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", "--output-dir", str(run), *arguments, "--steps", "1"]) == 0
@@ -275,6 +277,7 @@ def test_lines_that_are_taken_again_are_dropped(tmp_path):
     assert not log.is_best({"val_overall_iou": 0.5}) and log.is_best({"val_overall_iou": 0.6})
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_broken_batch_is_named(arguments, squares, tmp_path, capsys):
     copy = tmp_path / "unc" / "train_batch"
     copy.mkdir(parents=True)
