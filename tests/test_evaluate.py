@@ -78,7 +78,7 @@ def test_original_run_at_full_size(full_model_file, shared_data, tmp_path, parit
 
 @pytest.mark.usefixtures("eagerly")
 def test_batch_size_changes_no_number(small_model_file, split, tmp_path):
-    reports = [evaluate(small_model_file, split, tmp_path, "-bs", size) for size in ("1", "2", "3", "100")]
+    reports = [evaluate(small_model_file, split, tmp_path, "-bs", size) for size in ("1", "2", "100")]
     assert all(report == reports[0] for report in reports)
     assert reports[0]["samples"] == 7
     assert [record["index"] for record in reports[0]["per_sample"]] == list(range(7))
