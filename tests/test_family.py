@@ -79,7 +79,8 @@ def test_evaluate_predict_and_serve_take_it(name, runs, squares, tmp_path, eager
     np.testing.assert_array_equal(coco.decode(segment["mask"]).astype(bool), explanation.prediction.mask)
 
 
-@pytest.mark.parametrize("name", ["lstm", *(pytest.param(name, marks=pytest.mark.slow) for name in ("rrn", "rmi"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ANCESTORS)
 def test_export_takes_it(name, runs, tmp_path, eager):
     file, picture = str(runs[name] / "last.keras"), draw_picture(tmp_path)
     assert main(["export", "--model", file, "--output", str(tmp_path / "exported")]) == 0
