@@ -82,7 +82,7 @@ def draw(scores: dict, arguments: argparse.Namespace):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from cmpc_tf2.train import read_log
+    from cmpc_tf2.run_log import read_log
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for place, (title, name) in enumerate(MODELS.items()):

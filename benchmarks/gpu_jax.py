@@ -22,9 +22,9 @@ import numpy as np
 from measuring import add_json_option, run_alone, write_json
 
 from cmpc_tf2.config import ModelConfig
-from cmpc_tf2.losses import SummedCrossEntropy, regularize
+from cmpc_tf2.losses import SummedCrossEntropy, is_decayed, weight_decay
 from cmpc_tf2.models.cmpc import CMPC, LOSS_WEIGHTS
-from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, polynomial_schedule
+from cmpc_tf2.optimization import BiasDoublingAdam, polynomial_schedule
 from cmpc_tf2.precision import computing_in
 
 
@@ -65,8 +65,7 @@ def measure_row(arguments: argparse.Namespace) -> dict:
     sizes = json.loads(arguments.sizes.read_bytes()) if arguments.sizes else {}
     with computing_in(precision):
         model = CMPC(ModelConfig(**sizes), name="cmpc")
-    freeze_backbone(model)
-    regularize(model)
+    model.image_encoder.get_layer("backbone").trainable = False
     make = make_forward if arguments.alone == "forward" else make_training_step
     seconds = measure(make(model, size), arguments.repeats)
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 1e9
@@ -100,12 +99,12 @@ def make_training_step(model: CMPC, size: int):
     optimizer.build(model.trainable_variables)
     entropy = SummedCrossEntropy()
     frozen = [v.value for v in model.non_trainable_variables]
-    decays = [v.regularizer for v in model.trainable_variables]
+    decayed = [is_decayed(v.path) for v in model.trainable_variables]
 
     def loss(trained, inputs, target):
         logits, _ = model.stateless_call(trained, frozen, inputs, training=True)
         data = sum(weight * entropy(target, logits[name]) for name, weight in LOSS_WEIGHTS.items())
-        return data + sum(decay(weight) for decay, weight in zip(decays, trained, strict=True) if decay)
+        return data + sum(weight_decay(weight) for weight, decays in zip(trained, decayed, strict=True) if decays)
 
     @jax.jit
     def step(trained, slots, inputs, target):

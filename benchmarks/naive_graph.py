@@ -37,7 +37,7 @@ class NaiveGraph:
 
     def __init__(self, model: keras.Model):
         self.config = model.config
-        values = {variable.path: np.asarray(variable) for variable in model.variables}
+        values = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
         variables = {}
         for pair in cmpc_pairs(model.config):
             value = values[pair.keras]

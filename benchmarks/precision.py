@@ -53,8 +53,9 @@ def main():
     print(f"{len(differences)} samples; seconds per expression: " + ", ".join(f"{n} {t:.3f}" for n, t in times.items()))
     print(f"bfloat16 is {times['float32'] / times['bfloat16']:.2f} times as fast")
     print(f"masks against float32: overall IoU {summary['overall_iou']:.4f}, mean IoU {summary['mean_iou']:.4f}")
-    print(f"largest difference of a logit: {max(differences):.3f}")
-    write_json(arguments, {"seconds": times, "masks": summary, "largest_difference": float(max(differences))})
+    largest = float(np.max(differences))
+    print(f"largest difference of a logit: {largest:.3f}")
+    write_json(arguments, {"seconds": times, "masks": summary, "largest_difference": largest})
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """CMPC for TensorFlow 2: mark the pixels of what an expression refers to.
 
 Nothing heavy is loaded until `load_model` or `Predictor` is used, so that commands answer `--help` at once.
+`keras.models.load_model` reads our files as soon as this package is imported.
 """
+
+from cmpc_tf2.registration import register
 
 __version__ = "0.1.0"
 __all__ = ["Predictor", "load_model"]
+
+register()
 
 
 def __getattr__(name: str):

@@ -1,9 +1,13 @@
 """The command that builds batches, for pictures and for clips."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
+from cmpc_tf2.cli import number
+from cmpc_tf2.config import RANGES
+from cmpc_tf2.fields import WholeNumber
 from cmpc_tf2.task import Task
 
 
@@ -20,13 +24,18 @@ def build_parser(task: Task, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--output-root", type=Path, default=Path("."), help="where DATASET/SPLIT_batch/ is made")
     parser.add_argument("--vocabulary", type=Path, help="vocabulary file (default: the dataset's, in DATA_ROOT)")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes; they change no byte")
+    parser.add_argument(
+        "--workers", type=number(WholeNumber(most=1024)), default=1, metavar="N", help="processes; they change no byte"
+    )
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="build part I of N, then --merge")
     parser.add_argument("--compress", action="store_true", help="compressed .npz: smaller and slower, same contents")
     parser.add_argument(
-        "--image-size", type=int, default=320, help="side of train pictures in pixels; the original's is 320"
+        "--image-size",
+        type=number(RANGES["image_size"]),
+        default=320,
+        help="side of train pictures in pixels; the original's is 320",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a split that is already there")
+    parser.add_argument("--overwrite", action="store_true", help="replace a split, or a shard, that is already there")
     parser.add_argument("--skip-errors", action="store_true", help="exit with 0 even if samples had to be left out")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--merge", action="store_true", help="put the shards of a split together")
@@ -35,10 +44,10 @@ def build_parser(task: Task, description: str) -> argparse.ArgumentParser:
 
 
 def _shard(text: str) -> tuple[int, int]:
-    part, _, parts = text.partition("/")
-    if not (part.isdigit() and parts.isdigit() and 1 <= int(part) <= int(parts)):
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if not (match and 1 <= int(match[1]) <= int(match[2])):
         raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, received {text!r}")
-    return int(part), int(parts)
+    return int(match[1]), int(match[2])
 
 
 def run(arguments: argparse.Namespace, settings_type: type) -> int:
@@ -48,7 +57,8 @@ def run(arguments: argparse.Namespace, settings_type: type) -> int:
         arguments: Of `build_parser`, and what the settings have beyond that.
         settings_type: The kind of `BuildSettings`.
     """
-    from cmpc_tf2.data.builder import build_split, check_split, merge_shards
+    from cmpc_tf2.data.builder import build_split, check_split
+    from cmpc_tf2.data.merging import merge_shards
 
     options = dict(vars(arguments))
     skip_errors, merge, check = (options.pop(name) for name in ("skip_errors", "merge", "check"))

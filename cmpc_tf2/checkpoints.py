@@ -1,41 +1,48 @@
 """Model files: one `.keras` file holds the sizes, the weights and, if known, the vocabulary."""
 
+import contextlib
 import dataclasses
-import json
 import logging
 import os
+import re
 import shutil
-import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from cmpc_tf2.data.npz import load_stored
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing, require_writable
+from cmpc_tf2.model_files import holds_object, read_config
 from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.family import IMAGE_MODELS
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
+from cmpc_tf2.registration import import_class
 
 logger = logging.getLogger(__name__)
 
-# By the name of a class: what to call it, and which commands take it.
+VIDEO_MODEL = "cmpc_video>CMPCVideo"
+# By registered name: what to call a class, and which commands take it.
 _KNOWN = {
     **{
-        kind.__name__: (kind.title, f"`python -m cmpc_tf2` (to train it: --model-name {name})")
+        keras.saving.get_registered_name(kind): (
+            kind.title,
+            f"`python -m cmpc_tf2` (to train it: --model-name {name})",
+        )
         for name, kind in IMAGE_MODELS.items()
     },
-    "CMPCVideo": ("a CMPC-V (video) model", "`python -m cmpc_video_tf2`"),
-    DeepLabResNet.__name__: (DeepLabResNet.title, "`python -m cmpc_tf2 train --backbone`"),
+    VIDEO_MODEL: ("a CMPC-V (video) model", "`python -m cmpc_video_tf2`"),
+    keras.saving.get_registered_name(DeepLabResNet): (DeepLabResNet.title, "`python -m cmpc_tf2 train --backbone`"),
 }
 
 
-def load_model(path: str | os.PathLike) -> ReferringModel:
-    """Loads a model of pictures: CMPC, RRN, RMI or the LSTM baseline, as the file says.
+def load_model(path: str | os.PathLike) -> keras.Model:
+    """Loads any model of this project: of pictures (CMPC, RRN, RMI, the LSTM baseline), of clips, or a bare backbone.
 
     Args:
-        path: A `.keras` file made by `tools/convert_tf1_ckpt.py` or by `save_model`.
+        path: A `.keras` file made by `tools/convert_tf1_ckpt.py`, by training or by `save_model`.
 
     Returns:
         The model, not compiled.
@@ -43,13 +50,13 @@ def load_model(path: str | os.PathLike) -> ReferringModel:
     Raises:
         InputError: The file is missing, damaged or something else.
     """
-    return load_kind(path, *IMAGE_MODELS.values())
+    return load_kind(path, *IMAGE_MODELS.values(), import_class(VIDEO_MODEL), DeepLabResNet)
 
 
 def load_for_inference(
     path: str | os.PathLike, precision: str = "float32", image_size: int | None = None, *kinds: type
 ) -> ReferringModel:
-    """As `load_model`, in the precision and for the size of picture that are asked for.
+    """Loads a model in the precision and for the size of picture that are asked for.
 
     Args:
         path: A `.keras` file.
@@ -63,7 +70,7 @@ def load_for_inference(
 
 
 def load_backbone(path: str | os.PathLike) -> DeepLabResNet:
-    """Loads a bare backbone; as `load_model`."""
+    """Loads a bare backbone."""
     return load_kind(path, DeepLabResNet)
 
 
@@ -91,33 +98,22 @@ def load_kind(path: str | os.PathLike, *kinds: type) -> keras.Model:
         raise InputError(
             f"{path}: expected a .keras file; TensorFlow 1 checkpoints are converted with tools/convert_tf1_ckpt.py"
         )
-    with path.open("rb") as file:
-        is_archive = zipfile.is_zipfile(file)
-    if not is_archive:
-        raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again")
-    found = _class_name(path)
-    if found in _KNOWN and found not in [kind.__name__ for kind in kinds]:
-        title, command = _KNOWN[found]
-        raise InputError(f"{path}: expected {expectation}, found {title}, which goes with {command}")
+    described = read_config(path)
+    name, found = str(described.get("class_name")), str(described.get("registered_name"))
+    if not found.endswith(f">{name}"):  # Keras takes some class names for its own, whatever is registered.
+        found = name
+    if found not in map(keras.saving.get_registered_name, kinds):
+        title, command = _KNOWN.get(found, (f"a {name}" if name.isidentifier() else "no class", None))
+        hint = f", which goes with {command}" if command else ""
+        raise InputError(f"{path}: expected {expectation}, found {title}{hint}")
+    # Ours consist of sizes and words: nothing in a file gets another class, or code, to run.
+    if any(holds_object(described.get(part)) for part in ("config", "build_config")):
+        raise InputError(f"{path}: expected {expectation}, found one with objects of other classes in its config.json")
     try:
-        model = keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, KeyError, OSError, zipfile.BadZipFile) as error:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:  # The last two are of h5py.
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        if "safe_mode" in str(error):
-            reason = "it holds code, which is never loaded"
         raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
-    if not isinstance(model, kinds):
-        raise InputError(f"{path}: expected {expectation}, found a {type(model).__name__}")
-    return model
-
-
-def _class_name(path: Path) -> str | None:
-    """What a `.keras` file says it holds, without loading it."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("config.json"))["class_name"]
-    except (KeyError, TypeError, ValueError, OSError, zipfile.BadZipFile):
-        return None
 
 
 def save_model(model: keras.Model, path: str | os.PathLike):
@@ -138,19 +134,26 @@ class OptimizerState:
     values: dict[str, np.ndarray]
 
     @classmethod
+    def of(cls, optimizer: keras.optimizers.Optimizer) -> "OptimizerState":
+        """Takes them from an optimizer."""
+        return cls({variable.path: keras.ops.convert_to_numpy(variable) for variable in optimizer.variables})
+
+    @classmethod
     def from_file(cls, path: str | os.PathLike) -> "OptimizerState":
-        """Reads an `.npz` file.
+        """Reads an `.npz` file that `save` wrote.
 
         Raises:
-            InputError: It is missing, or of another form.
+            InputError: It is missing, damaged, or of another form.
         """
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls({name: arrays[name] for name in arrays.files})
+            values = load_stored(Path(path).read_bytes())
         except FileNotFoundError as error:
             raise InputError(f"{path}: no such file; expected the state of an optimizer") from error
-        except (ValueError, AttributeError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{path}: not the state of an optimizer, or damaged: {error}") from error
+        except ValueError:
+            values = None
+        if not values or any(value.dtype.kind not in "fiu" for value in values.values()):
+            raise InputError(f"{path}: not the state of an optimizer, or damaged")
+        return cls(values)
 
     def save(self, path: str | os.PathLike):
         """Writes an `.npz` file, whole or not at all."""
@@ -163,8 +166,8 @@ class OptimizerState:
         Raises:
             InputError: It is built for others.
         """
-        expected = {variable.path: tuple(variable.shape) for variable in optimizer.variables}
-        found = {path: value.shape for path, value in self.values.items()}
+        expected = {variable.path: (str(variable.dtype), tuple(variable.shape)) for variable in optimizer.variables}
+        found = {path: (str(value.dtype), value.shape) for path, value in self.values.items()}
         differing = sorted(path for path in {*expected, *found} if expected.get(path) != found.get(path))
         if differing:
             raise InputError(
@@ -179,20 +182,30 @@ class OptimizerState:
 def save_training(folder: Path, step: int, model: keras.Model, optimizer: keras.optimizers.Optimizer):
     """Writes a checkpoint of a run: `step-<n>/model.keras` and `step-<n>/optimizer.npz`, whole or not at all.
 
-    Of the older ones the newest is kept, to fall back on.
+    An older checkpoint is removed only after this one is complete; the newest of the older ones is kept, to fall back
+    on.
     """
+    os.makedirs(folder, exist_ok=True)
+    _clear_leftovers(folder)
     target = folder / f"step-{step:09d}"
-    partial = folder / f".{target.name}.{os.getpid()}.partial"
-    os.makedirs(partial)
+    partial, replaced = folder / f".{target.name}.partial", folder / f".{target.name}.replaced"
+    os.mkdir(partial)
     try:
         model.save(partial / "model.keras")
-        OptimizerState({v.path: np.asarray(v) for v in optimizer.variables}).save(partial / "optimizer.npz")
-        shutil.rmtree(target, ignore_errors=True)
+        OptimizerState.of(optimizer).save(partial / "optimizer.npz")
+        if target.exists():
+            os.replace(target, replaced)
         os.replace(partial, target)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    for outdated in sorted(folder.glob("step-*"))[:-2]:
+        _clear_leftovers(folder)
+    for outdated in list(find_checkpoints(folder).values())[:-2]:
         shutil.rmtree(outdated)
+
+
+def find_checkpoints(folder: Path) -> dict[int, Path]:
+    """The folders of a run's checkpoints by step, the oldest first; what has another name is none."""
+    steps = ((re.fullmatch(r"step-([0-9]{9,10})", path.name), path) for path in folder.glob("step-*"))
+    return dict(sorted((int(match[1]), path) for match, path in steps if match and path.is_dir()))
 
 
 def load_training(folder: Path, *kinds: type) -> tuple[int, keras.Model, OptimizerState]:
@@ -208,16 +221,25 @@ def load_training(folder: Path, *kinds: type) -> tuple[int, keras.Model, Optimiz
     Raises:
         InputError: There is none that can be read.
     """
-    for leftover in folder.glob(".step-*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for checkpoint in sorted(folder.glob("step-*"), reverse=True):
+    _clear_leftovers(folder)
+    for step, checkpoint in reversed(find_checkpoints(folder).items()):
         try:
             model = load_kind(checkpoint / "model.keras", *kinds)
-            state = OptimizerState.from_file(checkpoint / "optimizer.npz")
-            return int(checkpoint.name.removeprefix("step-")), model, state
-        except (InputError, ValueError) as error:
+            return step, model, OptimizerState.from_file(checkpoint / "optimizer.npz")
+        except InputError as error:
             logger.warning("%s: damaged, trying the one before: %s", checkpoint, error)
     raise InputError(f"{folder}: no checkpoint that can be read")
+
+
+def _clear_leftovers(folder: Path):
+    """Removes what a killed process left half-written, and puts back what it was about to replace."""
+    for replaced in folder.glob(".step-*.replaced"):
+        target = folder / replaced.name[1:].removesuffix(".replaced")
+        if not target.exists():
+            with contextlib.suppress(FileNotFoundError):  # Another machine of the run was faster.
+                os.replace(replaced, target)
+    for leftover in (*folder.glob(".step-*.partial"), *folder.glob(".step-*.replaced")):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def require_model_path(path: str | os.PathLike):

@@ -6,14 +6,16 @@ import dataclasses
 import importlib
 import logging
 import os
+import reprlib
 import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import cmpc_tf2
-from cmpc_tf2.config import EXPORT_FORMATS, TRAIN_CHOICES
+from cmpc_tf2.config import EXPORT_FORMATS, RANGES, TRAIN_CHOICES
 from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.fields import COUNT, PositiveNumber, WholeNumber
 from cmpc_tf2.memory import keep_freed_memory
 from cmpc_tf2.task import IMAGES, Task
 
@@ -46,6 +48,19 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
         print("interrupted", file=sys.stderr)
         return 130
     return 1
+
+
+def number(allowed: WholeNumber | PositiveNumber) -> Callable[[str], int | float]:
+    """What makes a number of an option's text, and refuses those that are not allowed: a `type` for argparse."""
+    convert = int if isinstance(allowed, WholeNumber) else float
+
+    def parse(text: str) -> int | float:
+        with contextlib.suppress(ValueError):
+            if (value := convert(text)) in allowed:
+                return value
+        raise argparse.ArgumentTypeError(f"expected {allowed}, received {reprlib.repr(text)}")
+
+    return parse
 
 
 def start_parser(prog: str, description: str) -> tuple[argparse.ArgumentParser, argparse._SubParsersAction]:
@@ -81,7 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the whole way on drawn data, offline: 5 minutes on 2 cores")
     demo.set_defaults(module="cmpc_tf2.demo")
     demo.add_argument("--long", action="store_true", help="train longer: 15 to 25 minutes in all")
-    demo.add_argument("--seed", type=int, default=0, help="of the training run")
+    demo.add_argument("--seed", type=number(RANGES["seed"]), default=0, help="of the training run")
     demo.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
     return parser
 
@@ -95,8 +110,12 @@ def add_evaluate(commands, task: Task):
     evaluate.add_argument("-t", "--split", required=True, help="val, testA, testB, ...")
     evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
     evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
-    evaluate.add_argument("-bs", "--batch-size", type=int, default=4, help="expressions decoded together")
-    evaluate.add_argument("--workers", type=int, default=1, help="with -c: processes that refine masks")
+    evaluate.add_argument(
+        "-bs", "--batch-size", type=number(RANGES["batch_size"]), default=4, help="expressions decoded together"
+    )
+    evaluate.add_argument(
+        "--workers", type=number(WholeNumber(0, 1024)), default=1, help="with -c: processes that refine masks"
+    )
     add_inference_options(evaluate)
     evaluate.add_argument(
         "--exact-masks",
@@ -137,17 +156,30 @@ def add_train(commands, task: Task):
         help="with --model: go on with this state of Adam, at its step",
     )
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=int, help=f"in all (default: {default['steps']})")
-    length.add_argument("--epochs", type=float, help="in place of --steps: how often every sample is seen")
-    train.add_argument("-bs", "--batch-size", type=int, help="samples per step, over all devices (default: 1)")
-    train.add_argument("--accumulate", type=int, metavar="PARTS", help="compute a batch in parts, to save memory")
-    train.add_argument("-lr", "--learning-rate", type=float, help="at step 0, for a batch of 1 (default: 0.00025)")
+    length.add_argument("--steps", type=number(COUNT), help=f"in all (default: {default['steps']})")
+    length.add_argument(
+        "--epochs", type=number(PositiveNumber(1_000_000)), help="in place of --steps: how often every sample is seen"
+    )
+    train.add_argument(
+        "-bs", "--batch-size", type=number(RANGES["batch_size"]), help="samples per step, over all devices (default: 1)"
+    )
+    train.add_argument(
+        "--accumulate", type=number(COUNT), metavar="PARTS", help="compute a batch in parts, to save memory"
+    )
+    train.add_argument(
+        "-lr",
+        "--learning-rate",
+        type=number(RANGES["learning_rate"]),
+        help="at step 0, for a batch of 1 (default: 0.00025)",
+    )
     train.add_argument(
         "--rate-scaling",
         choices=TRAIN_CHOICES["rate_scaling"],
         help="multiply the rate by the batch size, or its root (default: none)",
     )
-    train.add_argument("--decay-steps", type=int, help="until the rate is 0.00001 (default: as the model's original)")
+    train.add_argument(
+        "--decay-steps", type=number(COUNT), help="until the rate is 0.00001 (default: as the model's original)"
+    )
     train.add_argument(
         "--finetune-backbone", action="store_true", help="train the kernels of res3 to res5 too (the original's -conv5)"
     )
@@ -164,8 +196,8 @@ def add_train(commands, task: Task):
         help="all devices of this machine, or the machines in TF_CONFIG (default: none)",
     )
     train.add_argument("--validation-split", metavar="SPLIT", help="scored at every checkpoint; the best model is kept")
-    train.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="(default: 10000)")
-    train.add_argument("--seed", type=int, help="(default: 0)")
+    train.add_argument("--checkpoint-every", type=number(COUNT), metavar="STEPS", help="(default: 10000)")
+    train.add_argument("--seed", type=number(RANGES["seed"]), help="(default: 0)")
 
 
 def add_export(commands, task: Task):
@@ -186,7 +218,7 @@ def add_serving_options(command: argparse.ArgumentParser):
     """Adds what a `serve` command needs to know."""
     command.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
     command.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one alone)")
-    command.add_argument("--port", type=int, default=7860, help="(default: 7860)")
+    command.add_argument("--port", type=number(WholeNumber(1, 65_535)), default=7860, help="(default: 7860)")
     add_vocabulary(command)
     add_inference_options(command)
 
@@ -207,7 +239,9 @@ def add_expressions(command: argparse.ArgumentParser):
 def add_inference_options(command: argparse.ArgumentParser):
     """Adds how a model is loaded to be used."""
     command.add_argument(
-        "--image-size", type=int, help="side of what the model sees, if not that of its training; not the original's"
+        "--image-size",
+        type=number(RANGES["image_size"]),
+        help="side of what the model sees, if not that of its training; not the original's",
     )
     command.add_argument(
         "--precision",

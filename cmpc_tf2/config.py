@@ -5,9 +5,10 @@ Nothing but the standard library is loaded, so that any command can read it at o
 
 import dataclasses
 import enum
+import reprlib
 from typing import ClassVar
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.fields import FieldError, PositiveNumber, WholeNumber, check_fields, from_dict
 
 # Name under which Keras registers our classes.
 PACKAGE = "cmpc"
@@ -31,6 +32,22 @@ TRAIN_CHOICES = {
     "recipe": ("original", "maskris"),
     "precision": ("float32", "bfloat16", "float16"),
     "strategy": ("none", "mirrored", "multiworker"),
+}
+# Numbers that are not mere counts. The bounds of sizes keep a mistyped one from being built.
+_WIDTH = WholeNumber(most=10_000)
+RANGES = {
+    "image_size": WholeNumber(OUTPUT_STRIDE, 4096, multiple_of=OUTPUT_STRIDE),
+    "vocabulary_size": WholeNumber(most=10_000_000),
+    "embedding_dim": _WIDTH,
+    "feature_dim": _WIDTH,
+    "fusion_dim": _WIDTH,
+    "word_parser_dim": _WIDTH,
+    "max_words": WholeNumber(most=1000),
+    "width": WholeNumber(most=1000),
+    "depths": WholeNumber(most=1000),
+    "batch_size": WholeNumber(most=65_536),
+    "learning_rate": PositiveNumber(1000),
+    "seed": WholeNumber(0, 2**32 - 1),
 }
 
 
@@ -58,19 +75,19 @@ class BackboneConfig:
     depths: tuple[int, int, int, int] = (3, 4, 23, 3)
 
     def __post_init__(self):
+        check_fields(self, RANGES)
+        allowed, is_list = RANGES["depths"], isinstance(self.depths, (list, tuple))
+        if not is_list or len(self.depths) != 4 or not all(depth in allowed for depth in self.depths):
+            found = reprlib.repr(self.depths)
+            raise FieldError("depths", f"expected a list of four, one per stage, each {allowed}; received {found}")
         object.__setattr__(self, "depths", tuple(self.depths))
-        _require_positive(self, "width")
-        if len(self.depths) != 4 or not all(_is_positive(depth) for depth in self.depths):
-            raise InputError(
-                f"BackboneConfig.depths: expected four whole numbers above 0, one per stage; received {self.depths!r}"
-            )
 
     def stage_filters(self, stage: int) -> int:
         """Channels behind stage 2, 3, 4 or 5."""
         return self.width * 2 ** (stage - 2) * 4
 
     def to_dict(self) -> dict:
-        """The sizes as JSON-ready data; `BackboneConfig(**data)` restores them."""
+        """The sizes as JSON-ready data; `from_dict` restores them."""
         return {"width": self.width, "depths": list(self.depths)}
 
 
@@ -97,18 +114,9 @@ class ReferringConfig:
     backbone: BackboneConfig = dataclasses.field(default_factory=BackboneConfig)
 
     def __post_init__(self):
-        if isinstance(self.backbone, dict):
-            object.__setattr__(self, "backbone", BackboneConfig(**self.backbone))
-        name = type(self).__name__
         if not isinstance(self.backbone, BackboneConfig):
-            raise InputError(f"{name}.backbone: expected sizes of a backbone; received {self.backbone!r}")
-        for field in dataclasses.fields(self):
-            if field.type is int:
-                _require_positive(self, field.name)
-        if self.image_size % OUTPUT_STRIDE:
-            raise InputError(
-                f"{name}.image_size: expected a multiple of {OUTPUT_STRIDE} pixels; received {self.image_size}"
-            )
+            object.__setattr__(self, "backbone", from_dict(BackboneConfig, self.backbone, "backbone"))
+        check_fields(self, RANGES)
 
     @property
     def grid_size(self) -> int:
@@ -116,7 +124,7 @@ class ReferringConfig:
         return self.image_size // OUTPUT_STRIDE
 
     def to_dict(self) -> dict:
-        """The sizes as JSON-ready data; the class restores them: `type(config)(**data)`."""
+        """The sizes as JSON-ready data; `from_dict` restores them."""
         return {**dataclasses.asdict(self), "backbone": self.backbone.to_dict()}
 
 
@@ -138,9 +146,10 @@ class ModelConfig(ReferringConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if not isinstance(self.without, (list, tuple)) or not all(part in ABLATIONS for part in self.without):
+            found = reprlib.repr(self.without)
+            raise FieldError("without", f"expected a list of some of {', '.join(ABLATIONS)}, received {found}")
         object.__setattr__(self, "without", tuple(self.without))
-        if not set(self.without) <= set(ABLATIONS):
-            raise InputError(f"ModelConfig.without: expected some of {', '.join(ABLATIONS)}; received {self.without!r}")
 
     def to_dict(self) -> dict:
         """As `ReferringConfig.to_dict`."""
@@ -212,35 +221,25 @@ class TrainConfig:
     }
 
     def __post_init__(self):
+        check_fields(self, RANGES)
         names = list(self.model_configs)
-        if self.model_name not in (None, *names):
-            raise InputError(
-                f"TrainConfig.model_name: expected one of {', '.join(names)}; received {self.model_name!r}"
-            )
+        choices = {"model_name": (None, *names), **TRAIN_CHOICES}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                expected, found = ", ".join(filter(None, allowed)), reprlib.repr(getattr(self, name))
+                raise FieldError(name, f"expected one of {expected}, received {found}")
         config = self.model_configs[self.model_name or names[0]]
         if not isinstance(self.model, ReferringConfig):
-            object.__setattr__(self, "model", config(**(self.model or {})))
+            model = from_dict(config, {} if self.model is None else self.model, "model")
+            object.__setattr__(self, "model", model)
         if type(self.model) is not config:
-            raise InputError(f"TrainConfig.model: expected {config.__name__}, received {type(self.model).__name__}")
-        for name in ("steps", "batch_size", "accumulate", "checkpoint_every"):
-            _require_positive(self, name)
-        if self.decay_steps is not None:
-            _require_positive(self, "decay_steps")
-        if not (isinstance(self.seed, int) and 0 <= self.seed < 2**32):
-            raise InputError(f"TrainConfig.seed: expected a whole number from 0 to 2**32 - 1; received {self.seed!r}")
-        if not self.learning_rate > 0:
-            raise InputError(f"TrainConfig.learning_rate: expected a number above 0; received {self.learning_rate!r}")
+            raise FieldError("model", f"expected {config.__name__}, received {type(self.model).__name__}")
         if self.batch_size % self.accumulate:
-            raise InputError(
-                f"TrainConfig.accumulate: {self.accumulate} parts do not divide a batch of {self.batch_size} samples"
+            raise FieldError(
+                "accumulate", f"{self.accumulate} parts do not divide a batch of {self.batch_size} samples"
             )
         if self.jit_compile and self.strategy == "multiworker":
-            raise InputError("TrainConfig.jit_compile: XLA does not compile the steps of several machines")
-        for name, choices in TRAIN_CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"TrainConfig.{name}: expected one of {', '.join(choices)}; received {getattr(self, name)!r}"
-                )
+            raise FieldError("jit_compile", "XLA does not compile the steps of several machines")
 
     @property
     def schedule_steps(self) -> int:
@@ -254,15 +253,5 @@ class TrainConfig:
         return self.learning_rate * factors[self.rate_scaling]
 
     def to_dict(self) -> dict:
-        """The run as JSON-ready data; `TrainConfig(**data)` restores it."""
+        """The run as JSON-ready data; `from_dict` restores it."""
         return {**dataclasses.asdict(self), "model": self.model.to_dict()}
-
-
-def _is_positive(value) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _require_positive(config, name: str):
-    value = getattr(config, name)
-    if not _is_positive(value):
-        raise InputError(f"{type(config).__name__}.{name}: expected a whole number above 0; received {value!r}")

@@ -16,7 +16,7 @@ from pathlib import Path
 from cmpc_tf2.crf import load_densecrf
 from cmpc_tf2.data.batches import MANIFEST, split_folder
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import write_json
+from cmpc_tf2.files import require_folder, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace):
     folder = arguments.output
     if not (ROOT / "build_batches.py").is_file():
         raise InputError("the demo uses build_batches.py and tools/: run it from a checkout of the repository")
+    require_folder(folder)
     if (folder / "run").exists():
         raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
     load_densecrf()
@@ -120,7 +121,7 @@ def draw_curve(run_folder: Path, path: Path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from cmpc_tf2.train import read_log
+    from cmpc_tf2.run_log import read_log
 
     entries = read_log(run_folder)
     steps = [int(entry["step"]) for entry in entries]

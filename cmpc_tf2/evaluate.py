@@ -18,8 +18,8 @@ from cmpc_tf2.crf import load_densecrf, refine_mask
 from cmpc_tf2.data.batches import Sample, check_batches, group_by_pixels, list_batches, read_batch
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.image_ops import fit_image, restore_map, restore_mask, write_image
-from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import progress, require_writable, write_json
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import progress, require_folder, require_writable, write_json
 from cmpc_tf2.gallery import GalleryEntry, write_gallery
 from cmpc_tf2.metrics import SegmentationScores, intersection_and_union, iou
 from cmpc_tf2.overlays import draw_masks
@@ -125,22 +125,19 @@ def _mapping(function: Callable, workers: int) -> Iterator[Callable]:
     if not workers:
         yield lambda items: ((item, function(item)) for item in items)
         return
-    pool = process_pool(workers)
+    with process_pool(workers) as pool:
 
-    def mapped(items):
-        waiting = collections.deque()
-        for item in items:
-            waiting.append((item, pool.submit(function, item)))
-            while len(waiting) > 4 * workers or (waiting and waiting[0][1].done()):
-                done, future = waiting.popleft()
+        def mapped(items):
+            waiting = collections.deque()
+            for item in items:
+                waiting.append((item, pool.submit(function, item)))
+                while len(waiting) > 4 * workers or (waiting and waiting[0][1].done()):
+                    done, future = waiting.popleft()
+                    yield done, future.result()
+            for done, future in waiting:
                 yield done, future.result()
-        for done, future in waiting:
-            yield done, future.result()
 
-    try:
         yield mapped
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _predictions(
@@ -193,14 +190,12 @@ def run(arguments: argparse.Namespace):
     """The `evaluate` command."""
     task = arguments.task
     dataset = find_dataset(arguments.dataset, arguments.split, task.datasets)
-    if arguments.batch_size < 1:
-        raise UsageError(f"-bs: expected a whole number above 0, received {arguments.batch_size}")
-    if arguments.workers < 0:
-        raise UsageError(f"--workers: expected a whole number, received {arguments.workers}")
     if arguments.dcrf:
         load_densecrf()
     if arguments.report:
         require_writable(arguments.report, others=[arguments.model])
+    if arguments.overlays:
+        require_folder(arguments.overlays)
     paths = list_batches(arguments.batch_root, dataset.name, arguments.split, task.sample_type)
     check_batches(paths, task.sample_type)
 

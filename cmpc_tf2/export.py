@@ -7,14 +7,14 @@ import io
 import json
 import logging
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import cmpc_tf2
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import replacing, require_writable, write_json
+from cmpc_tf2.files import making_folder, replacing, require_new_folder, require_writable, write_json, write_text
 from cmpc_tf2.graph_files import FORMATS, GraphFormat
 
 logger = logging.getLogger(__name__)
@@ -90,26 +90,20 @@ def run(arguments: argparse.Namespace):
         _export_file(arguments)
         return
     target = arguments.output
-    if target.exists():
-        raise InputError(f"{target}: is there already; give the name of a new folder")
-    require_writable(target)
+    require_new_folder(target)
 
     from cmpc_tf2.checkpoints import load_kind
 
     model = load_kind(arguments.model, *arguments.task.model_types.values())
     if model.vocabulary is None:
         logger.warning("%s holds no vocabulary: exporting the signature `tensors` alone", arguments.model)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
+    with making_folder(target) as partial:
         signatures = export(model, partial)
         difference = compare(model, partial)
         if not difference <= TOLERANCE:
             raise InputError(f"{target}: its results differ by {difference:.1e} from the model's; nothing was written")
         write_json(partial / "signature.json", signatures)
-        (partial / "README.md").write_text(card(model, arguments.model, target.name), encoding="utf-8")
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        write_text(partial / "README.md", card(model, arguments.model, target.name))
     print(f"{target}: {', '.join(signatures)}; largest difference to {arguments.model}: {difference:.1e}")
 
 
@@ -129,7 +123,7 @@ def _export_file(arguments: argparse.Namespace):
 
     model = load_kind(arguments.model, *arguments.task.model_types.values())
     with replacing(target) as partial:
-        graph_format.write(ExportedModel(model, None).signatures()["tensors"], partial)
+        graph_format.write(ExportedModel(model).signatures()["tensors"], partial)
         difference = compare_file(model, partial, graph_format)
         if not difference <= TOLERANCE:
             raise InputError(f"{target}: its results differ by {difference:.1e} from the model's; nothing was written")
@@ -159,8 +153,8 @@ def compare_file(model, path: Path, graph_format: GraphFormat) -> float:
         inputs = {**features, "token_ids": keras.ops.convert_to_tensor(token_ids)}
         expected = model.expression_decoder(inputs, training=False)["mask_logits"]
         found = graph_format.run(path, {pixels.name: values, "token_ids": token_ids})
-        differences.append(float(np.abs(found - np.asarray(expected)).max()))
-    return float(np.max(differences))  # NaN if one is.
+        differences.append(found - keras.ops.convert_to_numpy(expected))
+    return _largest_difference(differences)
 
 
 def export(model, folder: Path) -> dict:
@@ -177,12 +171,10 @@ def export(model, folder: Path) -> dict:
 
     from cmpc_tf2.exported_model import ExportedModel
 
-    os.makedirs(folder)
-    words = folder / "words.tsv"
-    exported = ExportedModel(model, str(words) if model.vocabulary else None)
+    os.makedirs(folder, exist_ok=True)
+    exported = ExportedModel(model)
     signatures = {name: function.get_concrete_function() for name, function in exported.signatures().items()}
     tf.saved_model.save(exported, str(folder), signatures=signatures)
-    words.unlink(missing_ok=True)  # It was copied to the assets.
 
     def described(specs: dict) -> dict:
         return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
@@ -216,10 +208,18 @@ def compare(model, folder: Path) -> float:
     if result.returncode:
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
         raise InputError(f"the exported model does not run: {lines[-1]}")
-    found = dict(np.load(found_file))
+    with np.load(found_file) as arrays:
+        found = dict(arrays)
     for path in (given_file, found_file):
         path.unlink()
-    return max(float(np.abs(found[key] - value).max()) for key, value in expected.items())
+    return _largest_difference(found[key] - value for key, value in expected.items())
+
+
+def _largest_difference(differences: Iterable) -> float:
+    """The largest absolute value of some arrays; NaN if a value is NaN, which Python's `max` would skip."""
+    import numpy as np
+
+    return float(np.max([np.abs(difference).max() for difference in differences]))
 
 
 def _inputs_and_results(model) -> tuple[dict, dict]:
@@ -271,7 +271,7 @@ def card(model, source: Path, name: str) -> str:
         source=source.name,
         checksum=hashlib.sha256(source.read_bytes()).hexdigest(),
         sizes=json.dumps(config.to_dict()),
-        words=f"{len(model.vocabulary)} words, an asset" if model.vocabulary else "not in the model file",
+        words=f"{len(model.vocabulary)} words, in the graph" if model.vocabulary else "not in the model file",
         name=name,
         use=use,
         size=config.image_size,

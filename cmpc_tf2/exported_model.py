@@ -14,16 +14,16 @@ class ExportedModel(tf.Module):
     """A model with everything it needs to run without this project.
 
     Args:
-        model: A model, for images or video. Batch norms are folded in what is exported.
-        word_file: Where to write the vocabulary; it becomes an asset of the SavedModel. None exports tensors alone.
+        model: A model, for images or video. Batch norms are folded in what is exported. Without a vocabulary it takes
+            tensors alone.
     """
 
-    def __init__(self, model: ReferringModel, word_file: str | None):
+    def __init__(self, model: ReferringModel):
         super().__init__(name="cmpc")
         self.encoder, self.decoder = model.inference_encoder(), model.expression_decoder
         self.size, self.max_words = model.config.image_size, model.config.max_words
         self.input_name = self.encoder.input.name
-        self.words = word_table(Vocabulary(model.vocabulary), word_file) if word_file else None
+        self.words = word_table(Vocabulary(model.vocabulary)) if model.vocabulary else None
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """All signatures by name.

@@ -1,9 +1,11 @@
-"""Writing files so that a name never stands for half a file, and showing how far a long loop is."""
+"""Reading text and JSON, writing whole files or none, and showing the progress of long loops."""
 
 import contextlib
 import json
 import logging
 import os
+import secrets
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,11 +22,11 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     The temporary name keeps the suffix. If the block fails, it is removed and `path` is as it was.
 
     Raises:
-        InputError: The folder does not exist, or cannot be written to.
+        InputError: The folder does not exist, or `path` cannot be the name of a file.
     """
-    require_writable(path)
+    _require_file_name(Path(path))
     path = Path(os.path.realpath(path))  # A link stays a link to the new file.
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    partial = _temporary_name(path)
     try:
         yield partial
         os.replace(partial, path)
@@ -33,6 +35,25 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def making_folder(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder beside `path` to fill, and renames it to `path` if the block succeeds.
+
+    If the block fails, the temporary folder is removed.
+    """
+    partial = _temporary_name(path)
+    partial.mkdir()
+    try:
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        if str(error.filename).startswith(str(partial)):
+            error.filename = str(path)
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def require_writable(path: str | os.PathLike, others: Iterable[str | os.PathLike] = ()):
@@ -47,20 +68,123 @@ def require_writable(path: str | os.PathLike, others: Iterable[str | os.PathLike
             others.
     """
     path = Path(path)
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is not a file but a folder or device; expected the name of a file")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError(f"{path}: cannot be written: no permission")
+    _require_file_name(path)
     if os.path.realpath(path) in {os.path.realpath(other) for other in others}:
         raise InputError(f"{path}: stands for two files, one of which would replace the other; give another name")
+    with _as_unwritable(path):
+        _try_to_write(Path(os.path.realpath(path)).parent)
+
+
+def require_new_folder(path: Path):
+    """Checks that an output folder does not exist and can be made, before any work is done for it.
+
+    Raises:
+        InputError: It exists, or cannot be made.
+    """
+    if os.path.lexists(path):
+        raise InputError(f"{path}: already exists; give the name of a new folder")
+    require_writable(path)
+
+
+def require_folder(path: str | os.PathLike):
+    """Checks that files can be written to an output folder, which may exist, before any work is done for it.
+
+    Raises:
+        InputError: It cannot be made or written to.
+    """
+    path = Path(path)
+    with _as_unwritable(path):
+        nearest = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+        if not nearest.is_dir():
+            raise InputError(f"{path}: expected a folder, but {nearest} is not one; give another name")
+        _try_to_write(nearest)
+
+
+def write_text(path: str | os.PathLike, text: str):
+    """Writes a text file, whole or not at all, with the same bytes on every platform."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_text(path: str | os.PathLike, source: str = "") -> str:
+    """Reads a text file in UTF-8, with or without a byte-order mark.
+
+    Args:
+        path: The file.
+        source: Where to get the file, for the message that it is missing.
+
+    Raises:
+        InputError: The file is missing or not such text.
+    """
+    try:
+        return _read_bytes(path, source).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: expected UTF-8 text, found another encoding at byte {error.start}; save it as UTF-8"
+        ) from error
+
+
+def read_json(path: str | os.PathLike, source: str = "") -> object:
+    """Reads a JSON file; arguments as for `read_text`.
+
+    Raises:
+        InputError: The file is missing or not JSON.
+    """
+    content = _read_bytes(path, source)
+    try:
+        return json.loads(content)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: not readable JSON, perhaps cut off: {error}; correct it or get it again") from error
+    except (RecursionError, ValueError) as error:
+        reason = (
+            "too deeply nested"
+            if isinstance(error, RecursionError)
+            else "not UTF-8 text, or a number with thousands of digits"
+        )
+        raise InputError(f"{path}: not readable JSON: {reason}; correct it or get it again") from None
+
+
+def _read_bytes(path: str | os.PathLike, source: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file{source and f'; {source}'}") from None
 
 
 def write_json(path: str | os.PathLike, data):
     """Writes a JSON file, whole or not at all."""
-    with replacing(path) as partial:
-        partial.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(data, indent=1) + "\n")
+
+
+def _temporary_name(path: Path) -> Path:
+    """A hidden name beside `path`. It is short: that of `path` may be as long as names can be."""
+    return path.with_name(f".{secrets.token_hex(4)}.partial{path.suffix[:16]}")
+
+
+def _require_file_name(path: Path):
+    with _as_unwritable(path):
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: the folder {path.parent} does not exist; create it first")
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # Fails for a name that is too long.
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path}: is not a file but a folder or device; expected the name of a file")
+        if path.exists() and not os.access(path, os.W_OK):
+            raise InputError(f"{path}: cannot be written: no permission")
+
+
+def _try_to_write(folder: Path):
+    probe = _temporary_name(folder / "probe")
+    probe.touch(exist_ok=False)
+    probe.unlink()
+
+
+@contextlib.contextmanager
+def _as_unwritable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}; give another name") from error
 
 
 def progress(items: Iterable, total: int, description: str, done: int = 0) -> Iterator:

@@ -4,7 +4,7 @@ import dataclasses
 import html
 from pathlib import Path
 
-from cmpc_tf2.files import replacing
+from cmpc_tf2.files import write_text
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -70,5 +70,4 @@ def write_gallery(path: Path, title: str, entries: list[GalleryEntry]):
         for entry in sorted(entries, key=lambda entry: entry.iou)
     )
     page = _PAGE.format(title=html.escape(title), summary=f"{len(entries)} samples.", figures="\n".join(figures))
-    with replacing(path) as partial:
-        partial.write_text(page, encoding="utf-8")
+    write_text(path, page)

@@ -34,24 +34,17 @@ def resize_target(target, size: int):
     return target if target.shape[1] == size else LegacyBilinearResize(size)(target)
 
 
-def regularize(model: keras.Model):
-    """Puts L2 weight decay, `0.0005 * sum(w^2) / 2`, on the kernels that the original decays.
-
-    Those are the convolutions outside the recurrent layers and, where the backbone is trained, its own. Biases, LSTM
-    and ConvLSTM kernels, embeddings, layer norms and peepholes are not decayed. Keras adds the sum over the trained
-    ones to the loss.
-
-    Source: `reg_var_list` in `CMPC_model.py` of CMPC-Refseg.
-
-    Args:
-        model: A model; its variables get a regularizer.
-    """
-    for variable in model.variables:
-        if is_decayed(variable.path):
-            # Keras' L2 has no half: tf.nn.l2_loss, which the original uses, has.
-            variable.regularizer = keras.regularizers.L2(WEIGHT_DECAY / 2)
+def weight_decay(kernel):
+    """The L2 weight decay of a kernel, `0.0005 * sum(w^2) / 2`; of those with `is_decayed` it is added to the loss."""
+    return WEIGHT_DECAY / 2 * ops.sum(ops.square(kernel))
 
 
 def is_decayed(path: str) -> bool:
-    """Whether the weight at a path is a kernel that the original calls `DW` or `weights`."""
+    """Whether the weight at a path is decayed, if it is trained: the kernels that the original calls `DW` or `weights`.
+
+    Those are the convolutions outside the recurrent layers and, where the backbone is trained, its own. Biases, LSTM
+    and ConvLSTM kernels, embeddings, layer norms and peepholes are not decayed.
+
+    Source: `reg_var_list` in `CMPC_model.py` of CMPC-Refseg.
+    """
     return path.endswith("/kernel") and not path.endswith("lstm/kernel")

@@ -8,6 +8,8 @@ INITIAL_RATE = 0.00025
 FINAL_RATE = 0.00001
 DECAY_POWER = 0.9
 BETA_1, BETA_2 = 0.9, 0.999
+# Where the number of steps is among the optimizer's variables, by path.
+ITERATION = "adam/iteration"
 
 
 def polynomial_schedule(
@@ -48,6 +50,12 @@ class BiasDoublingAdam(keras.optimizers.Adam):
         return super().apply(grads, trainable_variables)
 
 
+def slot_paths(weight: str) -> tuple[str, str]:
+    """Where Adam's momentum and velocity of a weight are among the optimizer's variables, by path."""
+    name = weight.replace("/", "_")
+    return f"adam/{name}_momentum", f"adam/{name}_velocity"
+
+
 def _dense(gradient):
     """A gradient as a tensor; TensorFlow gives that of a table by its rows."""
     if keras.backend.backend() == "tensorflow":
@@ -62,15 +70,21 @@ def is_doubled(path: str) -> bool:
     return path.endswith("/bias") and not path.endswith("lstm/bias")
 
 
-def freeze_backbone(model: keras.Model, finetune: bool = False):
-    """Leaves the backbone as it is, or trains the kernels of its stages 3 to 5 (the original's `-conv5`).
+def trained_variables(model: keras.Model, finetune_backbone: bool = False) -> list[keras.Variable]:
+    """The variables that training changes, in the model's order.
 
-    Batch norms never change in either case: neither their statistics, nor their scales and offsets.
+    Those are all outside the backbone and, if it is fine-tuned, the kernels of its stages 3 to 5 (the original's
+    `-conv5`). Its batch norms never change: neither their statistics, nor their scales and offsets.
 
     Args:
-        model: A model.
-        finetune: Train the kernels of `res3`, `res4`, `res5`.
+        model: A model; it stays as it is.
+        finetune_backbone: Train the kernels of `res3`, `res4`, `res5`.
     """
-    backbone = model.image_encoder.get_layer("backbone")
-    for layer in backbone.layers:
-        layer.trainable = finetune and layer.name.startswith(("res3", "res4", "res5"))
+    layers = model.image_encoder.get_layer("backbone").layers
+    frozen = {
+        variable.path
+        for layer in layers
+        if not (finetune_backbone and layer.name.startswith(("res3", "res4", "res5")))
+        for variable in layer.variables
+    }
+    return [variable for variable in model.trainable_variables if variable.path not in frozen]

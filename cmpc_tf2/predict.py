@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from cmpc_tf2.data.image_ops import read_image, require_image_name, write_image
-from cmpc_tf2.data.text import MAX_WORDS, Vocabulary, tokenize
+from cmpc_tf2.data.text import Vocabulary, tokenize
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import require_writable
 from cmpc_tf2.overlays import draw_masks
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace):
     predictor = Predictor(model, vocabulary)
     predictor.set_image(image)
     for expression in arguments.expression:
-        warn_of_lost_words(expression, predictor.vocabulary, arguments.model)
+        warn_of_lost_words(expression, predictor.vocabulary, arguments.model, model.config.max_words)
     predicted = [predictor.predict(expression).mask for expression in arguments.expression]
 
     write_image(arguments.output, draw_masks(image, predicted, arguments.expression))
@@ -63,10 +63,10 @@ def mask_paths(path: Path, count: int) -> list[Path]:
     return [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(1, count + 1)]
 
 
-def warn_of_lost_words(expression: str, vocabulary: Vocabulary, model_file: Path):
-    """Says so where the model sees little of an expression: only unknown words, or more than it has room for."""
+def warn_of_lost_words(expression: str, vocabulary: Vocabulary, model_file: Path, max_words: int):
+    """Warns where a model sees little of an expression: only unknown words, or the first `max_words` of more."""
     tokens = tokenize(expression)
     if not any(token in vocabulary.ids for token in tokens):
         logger.warning("expression %r: %s knows none of its words", expression, model_file)
-    if len(tokens) > MAX_WORDS:
-        logger.warning("expression %r: only the first %d of its %d words count", expression, MAX_WORDS, len(tokens))
+    if len(tokens) > max_words:
+        logger.warning("expression %r: only the first %d of its %d words count", expression, max_words, len(tokens))

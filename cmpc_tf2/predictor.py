@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from scipy.special import expit
 
 from cmpc_tf2.config import LEVELS, OUTPUT_STRIDE, WordType
 from cmpc_tf2.crf import refine_mask
-from cmpc_tf2.data.image_ops import fit_image, restore_map, subtract_mean
+from cmpc_tf2.data.image_ops import fit_image, restore_map, restored_bands, subtract_mean
 from cmpc_tf2.data.text import Vocabulary, tokenize
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.layers.fusion import fusing
@@ -122,12 +123,21 @@ class Prediction:
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
         """float32 `(h, w)`. Beyond the picture's edge the nearest value goes on: a mask may touch the border."""
-        return restore_map(self.fitted_probabilities, *self.size).astype(np.float32)
+        return restore_map(self.fitted_probabilities, *self.size, dtype=np.float32)
+
+    def bands(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """`probabilities` a few rows at a time, float32 `(n, w)`, with the rows; nothing is kept."""
+        for rows, band in restored_bands(self.fitted_probabilities, *self.size):
+            yield rows, band.astype(np.float32)
 
     @property
     def mask(self) -> np.ndarray:
         """bool `(h, w)`: probability of at least one half."""
-        return self.probabilities >= 0.5
+        return self.mask_from(0.5)
+
+    def mask_from(self, threshold: float) -> np.ndarray:
+        """bool `(h, w)`: probability of at least the threshold. The probabilities are not kept."""
+        return _mask_of(self.bands(), self.size, threshold)
 
     def refined_mask(self, image: np.ndarray) -> np.ndarray:
         """The mask after DenseCRF, bool `(h, w)`.
@@ -139,7 +149,15 @@ class Prediction:
             InputError: pydensecrf is not installed.
         """
         side = len(self.fitted_probabilities)
-        return restore_map(refine_mask(self.fitted_probabilities, fit_image(image, side)), *self.size) >= 0.5
+        refined = refine_mask(self.fitted_probabilities, fit_image(image, side))
+        return _mask_of(restored_bands(refined, *self.size), self.size, 0.5)
+
+
+def _mask_of(bands: Iterable[tuple[slice, np.ndarray]], size: tuple[int, int], threshold: float) -> np.ndarray:
+    mask = np.empty(size, bool)
+    for rows, band in bands:
+        mask[rows] = band >= threshold
+    return mask
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,10 +222,16 @@ class ExpressionPredictor:
         encoded: What was encoded last; it can be kept, and set again.
 
     Raises:
-        InputError: There is no vocabulary, or it does not fit the model.
+        InputError: The model is of another kind. There is no vocabulary, or it does not fit the model.
     """
 
+    # What the model takes beside expressions.
+    input_name: str
+
     def __init__(self, model: ReferringModel, vocabulary: Vocabulary | list[str] | None = None):
+        if not isinstance(model, ReferringModel) or model.image_encoder.input.name != self.input_name:
+            found = getattr(model, "title", type(model).__name__)
+            raise InputError(f"model: expected one that takes {self.input_name}s and expressions, found {found}")
         words = vocabulary if vocabulary is not None else model.vocabulary
         if words is None:
             raise InputError("the model holds no vocabulary; give the one it was trained with (--vocabulary FILE)")
@@ -281,6 +305,8 @@ class Predictor(ExpressionPredictor):
 
     Args: as `ExpressionPredictor`.
     """
+
+    input_name = "image"
 
     def set_image(self, image: np.ndarray):
         """Encodes a picture; the following `predict` calls are about it.

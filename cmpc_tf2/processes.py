@@ -1,18 +1,57 @@
-"""Pools of processes that end with the one that started them."""
+"""Pools of processes that end with the one that started them, and locks between processes."""
 
 import concurrent.futures
+import contextlib
+import errno
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from cmpc_tf2.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+    import msvcrt
+
+# Errors of file systems that have no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
-def process_pool(workers: int) -> concurrent.futures.ProcessPoolExecutor:
-    """A pool of fresh processes: nothing is inherited, and none of them outlives this one, even if it is killed."""
+@contextlib.contextmanager
+def process_pool(workers: int, hint: str = "") -> Iterator[concurrent.futures.ProcessPoolExecutor]:
+    """Starts a pool of fresh processes: nothing is inherited, and none of them outlives this one, even if it is killed.
+
+    Args:
+        workers: Number of processes.
+        hint: Added to the message if one of them is killed.
+
+    Raises:
+        InputError: A process of the pool was killed while the block ran.
+    """
+    if os.name == "nt":
+        workers = min(workers, 61)  # Windows waits for no more at once.
     context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_exit_with_parent)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_follow_parent)
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise InputError(
+            "a worker process was killed, probably because memory ran out; run the same command with fewer --workers"
+            + hint
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _exit_with_parent():
+def _follow_parent():
+    """Ends this process with its parent, and not at Ctrl-C, which the parent gets too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def wait():
@@ -20,3 +59,64 @@ def _exit_with_parent():
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Holds a lock that only one process can have. It ends with the block, or when the process dies.
+
+    On a file system that has no locks nothing is held.
+
+    Args:
+        path: The lock file. It is removed at the end; its folder must exist.
+        what: What is locked, for the message.
+
+    Raises:
+        InputError: Another process holds the lock.
+    """
+    descriptor = _open_locked(path, what)
+    try:
+        yield
+    finally:
+        try:
+            if fcntl is not None:  # While the lock is held, so that it is not the lock of another process by now.
+                path.unlink(missing_ok=True)
+        finally:
+            os.close(descriptor)
+        if fcntl is None:
+            with contextlib.suppress(PermissionError):  # Another process has it open.
+                path.unlink(missing_ok=True)
+
+
+def _open_locked(path: Path, what: str) -> int:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        with contextlib.ExitStack() as on_failure:
+            on_failure.callback(os.close, descriptor)
+            _lock(descriptor, what)
+            # Unless the process that held the lock has removed the file since it was opened here.
+            if _is_at(path, descriptor):
+                on_failure.pop_all()
+                return descriptor
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    if fcntl is None:
+        return True  # Windows removes no open file.
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _lock(descriptor: int, what: str):
+    try:
+        if fcntl is None:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        raise InputError(f"{what}: another process is building it; wait until that has ended") from error
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise

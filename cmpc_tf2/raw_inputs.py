@@ -82,14 +82,9 @@ def tokenize(expression: tf.Tensor, words: tf.lookup.StaticHashTable, max_words:
     return tf.ensure_shape(tf.pad(ids, [[max_words - tf.size(ids), 0]]), (max_words,))
 
 
-def word_table(vocabulary: Vocabulary, path: str) -> tf.lookup.StaticHashTable:
-    """The ids of words, from a file that is written here and travels with a SavedModel as its asset.
-
-    Args:
-        vocabulary: The words.
-        path: The file to write: a word and its id on each line.
-    """
-    with open(path, "w", encoding="utf-8") as file:
-        file.writelines(f"{word}\t{number}\n" for word, number in vocabulary.ids.items())
-    whole = tf.lookup.TextFileInitializer(path, tf.string, 0, tf.int32, 1, delimiter="\t")
-    return tf.lookup.StaticHashTable(whole, default_value=vocabulary.ids[UNKNOWN])
+def word_table(vocabulary: Vocabulary) -> tf.lookup.StaticHashTable:
+    """The ids of words, as constants of the graph. Any character may be part of a word, tabs and line breaks too."""
+    words = tf.lookup.KeyValueTensorInitializer(
+        list(vocabulary.ids), list(vocabulary.ids.values()), value_dtype=tf.int32
+    )
+    return tf.lookup.StaticHashTable(words, default_value=vocabulary.ids[UNKNOWN])

@@ -8,7 +8,7 @@ import socket
 import numpy as np
 
 from cmpc_tf2.data.text import Vocabulary
-from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.errors import InputError
 
 # What serving needs beside the requirements: import names.
 PAGE_NEEDS = ("gradio",)
@@ -70,12 +70,12 @@ def require_servable(arguments: argparse.Namespace, needed: tuple[str, ...]):
     if missing:
         raise InputError(f"serve needs {', '.join(missing)}, which is not installed: `pip install '.[serve]'`")
     host, port = arguments.host, arguments.port
-    if not 1 <= port <= 65535:
-        raise UsageError(f"--port: expected 1 to 65535, received {port}")
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # On Windows, which has the first, the second would let two servers share the port.
+            option = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+            probe.setsockopt(socket.SOL_SOCKET, option, 1)
             probe.bind(address)
     except OSError as error:
         reason = "is in use; give another (--port)" if error.errno == errno.EADDRINUSE else f"cannot be used: {error}"

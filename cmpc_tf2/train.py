@@ -6,21 +6,21 @@ end `last.keras`.
 """
 
 import argparse
-import csv
 import dataclasses
-import json
 import logging
 import math
 import os
 import re
 from pathlib import Path
 
-from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.config import ReferringConfig, TrainConfig
 from cmpc_tf2.data.batches import check_batches, list_batches
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
 from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import replacing, write_json
+from cmpc_tf2.fields import COUNT, FieldError, from_dict
+from cmpc_tf2.files import read_json, require_folder, write_json
+from cmpc_tf2.run_log import RunLog
 from cmpc_tf2.task import IMAGES, Task
 
 logger = logging.getLogger(__name__)
@@ -33,12 +33,13 @@ DRAWN_SAMPLES = 4
 def run(arguments: argparse.Namespace):
     """The `train` command."""
     folder = arguments.output_dir
+    require_folder(folder)
     config_path = folder / CONFIG_NAME
     given = sorted(set(vars(arguments)) - {"module", "task", "output_dir", "resume"})
     task = arguments.task
     if arguments.resume:
         if given:
-            raise UsageError(f"--resume goes on by {config_path}; leave out {', '.join(given)}")
+            raise UsageError(f"--resume goes on by {config_path}; leave out {', '.join(map(_option, given))}")
         config, vocabulary = read_config(config_path, task), None
     else:
         if config_path.exists():
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace):
         config, vocabulary = _config_of(arguments)
     paths = _paths_of(task, config, config.split)
     if "epochs" in given:
-        config = dataclasses.replace(config, steps=math.ceil(arguments.epochs * len(paths) / config.batch_size))
+        config = dataclasses.replace(config, steps=_steps_of(arguments.epochs, len(paths), config.batch_size))
     validation_paths = _paths_of(task, config, config.validation_split) if config.validation_split else []
     entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume, task=task)
     if entry is not None:
@@ -70,9 +71,9 @@ def read_config(path: Path, task: Task = IMAGES) -> TrainConfig:
     if not path.is_file():
         raise InputError(f"{path}: no such file; there is no run to go on with")
     try:
-        return task.train_config(**json.loads(path.read_bytes()))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: not the configuration of a run: {error}") from error
+        return from_dict(task.train_config, read_json(path))
+    except FieldError as error:
+        raise InputError(f"{path}: {error}; put back the file that the run was started with") from None
 
 
 def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary | None]:
@@ -86,33 +87,48 @@ def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary |
         raise UsageError("--optimizer goes with the --model that was converted beside it")
     if "start_optimizer" in options and "epochs" in options:
         raise UsageError("--optimizer goes on at its step: say with --steps where to end")
-    epochs = options.get("epochs", 1.0)
-    if not 0 < epochs < math.inf:
-        raise UsageError(f"--epochs: expected a number above 0, received {epochs}")
-    sizes = _read_sizes(options["sizes"]) if "sizes" in options else {}
     vocabulary = Vocabulary.from_file(options["vocabulary"]) if "vocabulary" in options else None
-    if vocabulary:
-        sizes["vocabulary_size"] = len(vocabulary)
-    try:
-        configs = task.train_config.model_configs
-        model = configs[options.get("model_name", next(iter(configs)))](**sizes)
-    except TypeError as error:
-        raise InputError(f"{options['sizes']}: not sizes of a model: {error}") from error
-    if model.max_words != MAX_WORDS:
-        raise InputError(f"{options['sizes']}: max_words: batches have {MAX_WORDS} words; received {model.max_words}")
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
+    kinds = task.train_config.model_configs
+    model = read_sizes(kinds[options.get("model_name", next(iter(kinds)))], options.get("sizes"), vocabulary)
+    fields = {field.name for field in dataclasses.fields(task.train_config)}
     options = {name: value for name, value in options.items() if name in fields}
-    return task.train_config(**{**options, "model": model}), vocabulary
-
-
-def _read_sizes(path: str) -> dict:
     try:
-        sizes = json.loads(Path(path).read_bytes())
-    except ValueError as error:
-        raise InputError(f"{path}: not readable JSON: {error}") from error
-    if not isinstance(sizes, dict):
-        raise InputError(f"{path}: not sizes of a model: expected a JSON object")
-    return sizes
+        return task.train_config(**{**options, "model": model}), vocabulary
+    except FieldError as error:
+        raise UsageError(f"{_option(error.field)}: {error.reason}") from None
+
+
+def _option(name: str) -> str:
+    """The option that sets a field."""
+    return {"start_model": "--model", "start_optimizer": "--optimizer"}.get(name, f"--{name.replace('_', '-')}")
+
+
+def _steps_of(epochs: float, samples: int, batch_size: int) -> int:
+    steps = math.ceil(epochs * samples / batch_size)
+    if steps not in COUNT:
+        raise UsageError(f"--epochs: {epochs:g} would be {steps} steps; expected at most {COUNT.most}")
+    return steps
+
+
+def read_sizes(kind: type[ReferringConfig], path: str | None, vocabulary: Vocabulary | None) -> ReferringConfig:
+    """The sizes of a new model.
+
+    Args:
+        kind: Its configuration's class.
+        path: A JSON file that says which are not the usual ones; None if all are.
+        vocabulary: The words it is to know; None for as many as usual.
+
+    Raises:
+        InputError: The file cannot be read, or has other names or values than sizes have.
+    """
+    sizes = read_json(path) if path else {}
+    try:
+        model = from_dict(kind, sizes)
+        if model.max_words != MAX_WORDS:
+            raise FieldError("max_words", f"expected {MAX_WORDS} as in the batches, received {model.max_words}")
+        return dataclasses.replace(model, vocabulary_size=len(vocabulary)) if vocabulary else model
+    except FieldError as error:
+        raise InputError(f"{path or 'sizes of the model'}: {error}") from None
 
 
 def start_model(config: TrainConfig, vocabulary: Vocabulary | None, task: Task = IMAGES):
@@ -181,7 +197,7 @@ def train(
     import numpy as np
     import tensorflow as tf
 
-    from cmpc_tf2.checkpoints import OptimizerState, load_training, save_model, save_training
+    from cmpc_tf2.checkpoints import OptimizerState, find_checkpoints, load_training, save_model, save_training
     from cmpc_tf2.data.pipeline import read_train_sample, samples_of_step, training_dataset
     from cmpc_tf2.distribution import is_chief, make_strategy, require_divisible, take_steps
     from cmpc_tf2.precision import computing_in
@@ -193,6 +209,8 @@ def train(
     require_divisible(config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     is_writer = is_chief(strategy)
     checkpoints = folder / "checkpoints"
+    if is_writer and not resume and any(step > 0 for step in find_checkpoints(checkpoints)):
+        raise InputError(f"{checkpoints}: holds checkpoints of another run; give a new folder (--output-dir)")
     with computing_in(config.precision), strategy.scope():
         if resume:
             step, model, state = load_training(checkpoints, *task.model_types.values())
@@ -218,8 +236,6 @@ def train(
         masked_vocabulary = Vocabulary(model.vocabulary)
     read_train_sample(paths[0], config.model.image_size, config.model.vocabulary_size, task.sample_type)
     if is_writer and not resume:
-        if any(path.name != "step-000000000" for path in checkpoints.glob("step-*")):
-            raise InputError(f"{checkpoints}: holds checkpoints of another run; give a new folder (--output-dir)")
         # The configuration last: where it is, there is a checkpoint to go on from.
         os.makedirs(folder, exist_ok=True)
         save_training(checkpoints, step, model, trainer.optimizer)
@@ -309,59 +325,3 @@ def validate(model, paths: list[Path], task: Task) -> tuple[dict, list]:
         entry["val_average_precision"] = scores["average_precision"]
     entry |= {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
     return entry, pictures
-
-
-class RunLog:
-    """What a run says about itself: lines on standard error, `log.csv`, TensorBoard events.
-
-    Args:
-        folder: The run's folder.
-        step: Where the run goes on; lines of later steps, which are taken again, are dropped.
-    """
-
-    def __init__(self, folder: Path, step: int):
-        import tensorflow as tf
-
-        self._path = folder / "log.csv"
-        self._summaries = tf.summary.create_file_writer(str(folder / "tensorboard"))
-        rows = read_log(folder)
-        kept = [row for row in rows if int(row["step"]) <= step]
-        if len(kept) < len(rows):
-            with replacing(self._path) as partial, partial.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(kept)
-        self._best = max((float(row.get("val_overall_iou") or -1) for row in kept), default=-1.0)
-
-    def is_best(self, scores: dict) -> bool:
-        """Whether these are the best scores so far; if so, later ones are compared with them."""
-        improves = scores["val_overall_iou"] > self._best
-        self._best = max(self._best, scores["val_overall_iou"])
-        return improves
-
-    def write(self, entry: dict, pictures: list):
-        """Takes in the entry of a step: numbers by name, and pictures, uint8 RGB `(h, w, 3)` each."""
-        import tensorflow as tf
-
-        is_new = not self._path.exists()
-        with self._path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, list(entry))
-            if is_new:
-                writer.writeheader()
-            writer.writerow(entry)
-        with self._summaries.as_default(step=entry["step"]):
-            for name, value in entry.items():
-                tf.summary.scalar(name, value)
-            for number, picture in enumerate(pictures):
-                tf.summary.image(f"validation_{number}", picture[None])
-            self._summaries.flush()
-        logger.info("%s", ", ".join(f"{name} {value:.5g}" for name, value in entry.items()))
-
-
-def read_log(folder: Path) -> list[dict[str, str]]:
-    """The entries of a run's `log.csv`; none if there is no such file."""
-    try:
-        with (folder / "log.csv").open(newline="") as file:
-            return list(csv.DictReader(file))
-    except FileNotFoundError:
-        return []

@@ -6,14 +6,15 @@ import keras
 import tensorflow as tf
 
 from cmpc_tf2.config import TrainConfig
-from cmpc_tf2.losses import SummedCrossEntropy, regularize, resize_target
-from cmpc_tf2.optimization import BiasDoublingAdam, freeze_backbone, polynomial_schedule
+from cmpc_tf2.losses import SummedCrossEntropy, is_decayed, resize_target, weight_decay
+from cmpc_tf2.optimization import BiasDoublingAdam, polynomial_schedule, trained_variables
 
 
 class Trainer(keras.Model):
     """A model that shares all weights with a model, for images or video, and knows how to train them.
 
-    That model stays plain, to be saved. The loss of a step is
+    That model stays plain, to be saved: the trainer itself knows which weights are trained and which decay. The loss of
+    a step is
 
         sum over outputs of weight * mean over the batch of summed cross-entropy, plus weight decay;
 
@@ -25,16 +26,16 @@ class Trainer(keras.Model):
     `training.py` of naver-ai/maskris.
 
     Args:
-        model: A model. Its backbone is frozen as the configuration says, and its kernels are decayed.
+        model: A model. But for the values of its weights it stays as it is.
         config: The run.
 
     Call arguments: as `CMPC`. A step takes what `training_dataset` yields.
     """
 
     def __init__(self, model: keras.Model, config: TrainConfig):
-        freeze_backbone(model, config.finetune_backbone)
-        regularize(model)
         super().__init__(model.input, model.output, name="trainer")
+        # Paths: Keras would count variables in an attribute as the trainer's own.
+        self._trained = frozenset(variable.path for variable in trained_variables(model, config.finetune_backbone))
         self.parts = config.accumulate
         self.is_masked = config.recipe == "maskris"
         self.cross_entropy = SummedCrossEntropy()
@@ -51,6 +52,15 @@ class Trainer(keras.Model):
             optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1.0, name="loss_scale")
         self.compile(optimizer=optimizer, jit_compile=config.jit_compile)
         optimizer.build(self.trainable_variables)
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """What training changes: the backbone is frozen as the configuration says."""
+        return [variable for variable in super().trainable_variables if variable.path in self._trained]
+
+    def decay(self) -> tf.Tensor:
+        """Weight decay: the part of the loss that does not depend on the batch."""
+        return tf.add_n([weight_decay(kernel) for kernel in self.trainable_variables if is_decayed(kernel.path)])
 
     def train_step(self, data):
         """Takes one step.
@@ -92,7 +102,7 @@ class Trainer(keras.Model):
             logits = self({name: inputs[name] for name in self.input}, training=True)
             targets = {name: resize_target(target, logits[name].shape[1]) for name in self.loss_weights}
             losses = {name: self.cross_entropy(targets[name], logits[name]) for name in self.loss_weights}
-            decay = tf.add_n(self.losses) / replicas
+            decay = self.decay() / replicas
             loss = self.weigh(losses) + decay
             if self.is_masked:
                 masked_logits = self({name: inputs[f"masked_{name}"] for name in self.input}, training=True)

@@ -11,8 +11,11 @@ from cmpc_tf2.cli import (
     add_serving_options,
     add_train,
     dispatch,
+    number,
     start_parser,
 )
+from cmpc_tf2.config import RANGES
+from cmpc_tf2.fields import COUNT
 from cmpc_video_tf2.task import VIDEOS
 
 
@@ -30,7 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_expressions(predict)
     predict.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new folder for the masks")
     predict.add_argument(
-        "--every", type=int, default=8, metavar="N", help="segment every N-th frame, from the first on (default: 8)"
+        "--every",
+        type=number(COUNT),
+        default=8,
+        metavar="N",
+        help="segment every N-th frame, from the first on (default: 8)",
     )
     add_inference_options(predict)
 
@@ -42,7 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="train and score a small model on drawn clips, offline")
     demo.set_defaults(module="cmpc_video_tf2.demo")
-    demo.add_argument("--seed", type=int, default=0, help="of the training run")
+    demo.add_argument("--seed", type=number(RANGES["seed"]), default=0, help="of the training run")
     demo.add_argument("--output", type=Path, default=Path("video_demo_output"), metavar="DIR")
     return parser
 

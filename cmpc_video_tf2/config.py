@@ -4,7 +4,7 @@ import dataclasses
 from typing import ClassVar
 
 from cmpc_tf2.config import ModelConfig, TrainConfig, WordType
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.fields import FieldError
 
 # Of a clip's frames the model reads these; the third is the annotated one.
 CLIP_FRAMES = 16
@@ -22,7 +22,7 @@ class VideoModelConfig(ModelConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.without:
-            raise InputError(f"VideoModelConfig.without: parts of the video model stay; received {self.without!r}")
+            raise FieldError("without", "no part of the video model can be left out; expected an empty list")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,4 +39,4 @@ class VideoTrainConfig(TrainConfig):
     def __post_init__(self):
         super().__post_init__()
         if self.recipe != "original":
-            raise InputError(f"VideoTrainConfig.recipe: {self.recipe} is for pictures; clips have `original` alone")
+            raise FieldError("recipe", f"{self.recipe} is for pictures; expected original")

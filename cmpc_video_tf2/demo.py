@@ -9,7 +9,7 @@ from cmpc_tf2 import demo
 from cmpc_tf2.data.batches import MANIFEST, list_batches, read_batch, split_folder
 from cmpc_tf2.demo import call, draw_curve
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import write_json
+from cmpc_tf2.files import require_folder, write_json
 from cmpc_tf2.metrics import iou
 from cmpc_video_tf2.data.annotations import read_queries, read_split
 from cmpc_video_tf2.data.datasets import A2DFiles
@@ -26,6 +26,7 @@ DATASET = "moving_shapes"
 def run(arguments: argparse.Namespace):
     """The `demo` command."""
     folder = arguments.output
+    require_folder(folder)
     if (folder / "run").exists():
         raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
     os.makedirs(folder, exist_ok=True)

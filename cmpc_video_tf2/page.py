@@ -37,21 +37,42 @@ def read_clip(path: Path, moment: float, limits: Limits) -> np.ndarray:
     # The decoder also knows formats that name other files.
     if head[4:8] != b"ftyp" and not (head[:4] == b"RIFF" and head[8:] == b"AVI "):
         raise RequestError(422, "video: expected an mp4 or avi file")
-    video, last = VideoFile(path), 0
     try:
-        for last, frame in enumerate(video.frames(), start=1):
-            height, width = frame.shape[:2]
-            if height * width > limits.pixels:
-                raise RequestError(413, f"video: expected at most {limits.pixels} pixels, found {width} x {height}")
-            if min(height, width) < limits.shortest_side:
-                raise RequestError(422, f"video: expected sides of at least {limits.shortest_side} pixels")
-            if last > MOST_FRAMES:
-                raise RequestError(413, f"video: expected at most {MOST_FRAMES} frames; cut it shorter")
-        return np.stack(video.read(clip_numbers(1 + round(moment * (last - 1)), last)))
+        return np.stack(_clip_at(VideoFile(path), moment, limits))
     except RequestError:
         raise
     except InputError as error:
         raise RequestError(422, "video: cannot be decoded, or is cut off") from error
+
+
+def _clip_at(video: VideoFile, moment: float, limits: Limits) -> list[np.ndarray]:
+    """The frames around a moment. If the file is right about its length, it is decoded once, otherwise twice."""
+
+    def numbers(last: int) -> list[int]:
+        return clip_numbers(1 + round(moment * (last - 1)), last)
+
+    stated = video.stated_last
+    wanted = set(numbers(int(stated))) if 1 <= stated <= MOST_FRAMES else set()
+    held, last, shape = {}, 0, None
+    for last, frame in enumerate(video.frames(), start=1):
+        shape = shape or frame.shape
+        _require_frame(frame, shape, limits)
+        if last > MOST_FRAMES:
+            raise RequestError(413, f"video: expected at most {MOST_FRAMES} frames; cut it shorter")
+        if last in wanted:
+            held[last] = frame
+    found = numbers(last)
+    return [held[number] for number in found] if held.keys() >= set(found) else video.read(found)
+
+
+def _require_frame(frame: np.ndarray, first_shape: tuple[int, ...], limits: Limits):
+    height, width = frame.shape[:2]
+    if frame.shape != first_shape:
+        raise RequestError(422, "video: its frames have different sizes; expected one size")
+    if height * width > limits.pixels:
+        raise RequestError(413, f"video: expected at most {limits.pixels} pixels, found {width} x {height}")
+    if min(height, width) < limits.shortest_side:
+        raise RequestError(422, f"video: expected sides of at least {limits.shortest_side} pixels")
 
 
 VIDEOS = Medium(

@@ -1,32 +1,40 @@
 """Segments every n-th frame of a video by one or more expressions."""
 
 import argparse
-import os
-import shutil
+import contextlib
+import logging
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from cmpc_tf2.data.image_ops import write_image
 from cmpc_tf2.data.text import Vocabulary
-from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import progress, require_writable
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import making_folder, progress, require_new_folder
 from cmpc_tf2.overlays import draw_masks
 from cmpc_tf2.predict import require_words, warn_of_lost_words
-from cmpc_video_tf2.data.clips import clips_of, open_path
+from cmpc_video_tf2.data.clips import VideoFile, clips_of, open_path
+
+logger = logging.getLogger(__name__)
+
+# What MPEG-4 can store: units of time in a second, and pixels of a side (OpenCV rounds them down to even ones).
+MOST_TICKS, LONGEST_SIDE = 65_535, 8190
 
 
 def run(arguments: argparse.Namespace):
     """The `predict` command: everything cheap is checked before the model is loaded."""
     target, expressions = arguments.output, arguments.expression
-    if arguments.every < 1:
-        raise UsageError(f"--every: expected a whole number above 0, received {arguments.every}")
-    if target.exists():
-        raise InputError(f"{target}: is there already; give the name of a new folder")
-    require_writable(target)
+    require_new_folder(target)
     require_words(expressions)
     video = open_path(arguments.video)
     count = len(range(1, video.last + 1, arguments.every))
+    shape = draw_masks(next(video.frames()), [], expressions).shape
+    rate = storable_rate(video.rate / arguments.every)
+    has_video = can_write_video(shape, rate)
+    if not has_video:
+        logger.warning("the overlay becomes pictures, %s/overlay/00001.png, ..., in place of overlay.mp4", target)
     vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
 
     from cmpc_tf2.checkpoints import load_for_inference
@@ -36,15 +44,17 @@ def run(arguments: argparse.Namespace):
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, CMPCVideo)
     predictor = VideoPredictor(model, vocabulary)
     for expression in expressions:
-        warn_of_lost_words(expression, predictor.vocabulary, arguments.model)
+        warn_of_lost_words(expression, predictor.vocabulary, arguments.model, model.config.max_words)
 
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     shares = np.zeros(len(expressions))
-    try:
+    with making_folder(target) as partial:
         folders = [partial / name for name in mask_folders(len(expressions))]
         for folder in folders:
-            os.makedirs(folder)
-        with OverlayVideo(partial / "overlay.mp4", max(1.0, video.rate / arguments.every)) as overlay:
+            folder.mkdir()
+        overlay = (
+            write_video(partial / "overlay.mp4", shape, rate) if has_video else write_pictures(partial / "overlay")
+        )
+        with overlay as add_overlay:
             for number, frames in progress(clips_of(video.frames(), arguments.every), count, "predict"):
                 try:
                     predictor.set_clip(frames)
@@ -53,11 +63,8 @@ def run(arguments: argparse.Namespace):
                 masks = [predictor.predict(expression).mask for expression in expressions]
                 for folder, mask in zip(folders, masks, strict=True):
                     write_image(folder / f"{number:05d}.png", mask)
-                overlay.add(draw_masks(frames[len(frames) // 2], masks, expressions))
+                add_overlay(number, draw_masks(frames[len(frames) // 2], masks, expressions))
                 shares += [mask.mean() for mask in masks]
-        os.replace(partial, target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     for expression, share in zip(expressions, shares / count, strict=True):
         print(f"{expression}: {share:.2%} of {count} frames")
     print(target)
@@ -68,40 +75,69 @@ def mask_folders(count: int) -> list[str]:
     return ["masks"] if count == 1 else [f"masks_{number}" for number in range(1, count + 1)]
 
 
-class OverlayVideo:
-    """An mp4 file that is written frame by frame.
+def storable_rate(rate: float) -> float:
+    """The nearest frame rate that MPEG-4 can store, and at least 1: OpenCV writes it with up to three decimals."""
+    rate = min(max(rate, 1.0), MOST_TICKS)
+    decimals = next(count for count in (3, 2, 1, 0) if rate * 10**count <= MOST_TICKS)
+    return round(rate, decimals)
+
+
+def can_write_video(shape: tuple[int, ...], rate: float) -> bool:
+    """Whether OpenCV can write such a video here, by writing a frame; if not, the log says why.
+
+    Args: as `write_video`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "frame.mp4"
+        try:
+            with write_video(path, shape, rate) as add:
+                add(1, np.zeros(shape, np.uint8))
+            VideoFile(path).read([1])
+        except InputError as error:
+            logger.warning("%s", error)
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def write_video(path: Path, shape: tuple[int, ...], rate: float) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """Writes an mp4 file frame by frame.
 
     Args:
         path: The file.
-        rate: Frames a second.
+        shape: Of the frames, `(h, w, 3)`. If they are larger than MPEG-4 allows, the video is smaller.
+        rate: Frames a second, from `storable_rate`.
+
+    Yields:
+        What appends a frame, uint8 RGB, given its number in the source. One of another size is fitted.
+
+    Raises:
+        InputError: OpenCV cannot write such a file.
     """
+    import cv2
 
-    def __init__(self, path: Path, rate: float):
-        self._path = path
-        self._rate = rate
-        self._writer = None
+    scale = min(1.0, LONGEST_SIDE / max(shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in shape[:2])
+    # The codec wants even sides.
+    rows, columns = height + height % 2, width + width % 2
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate, (columns, rows))
+    try:
+        if not writer.isOpened():
+            raise InputError(f"OpenCV cannot write an mp4 file of {columns} x {rows} pixels, {rate:g} frames a second")
 
-    def __enter__(self) -> "OverlayVideo":
-        return self
+        def add(_: int, frame: np.ndarray):
+            if frame.shape[:2] != (height, width):
+                frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
+            padded = np.pad(frame, ((0, rows - height), (0, columns - width), (0, 0)), mode="edge")
+            writer.write(np.ascontiguousarray(padded[..., ::-1]))
 
-    def add(self, frame: np.ndarray):
-        """Appends a frame, uint8 RGB `(h, w, 3)`; all have the size of the first.
+        yield add
+    finally:
+        writer.release()
 
-        Raises:
-            InputError: OpenCV cannot write such a file.
-        """
-        import cv2
 
-        height, width = frame.shape[:2]
-        # The codec wants even sides.
-        frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        if self._writer is None:
-            fourcc = cv2.VideoWriter_fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._path), fourcc, self._rate, frame.shape[1::-1])
-            if not self._writer.isOpened():
-                raise InputError(f"{self._path}: OpenCV cannot write mp4 files here")
-        self._writer.write(np.ascontiguousarray(frame[..., ::-1]))
-
-    def __exit__(self, *exception):
-        if self._writer is not None:
-            self._writer.release()
+@contextlib.contextmanager
+def write_pictures(folder: Path) -> Iterator[Callable[[int, np.ndarray], None]]:
+    """As `write_video`, a PNG file for each frame, named after its number."""
+    folder.mkdir()
+    yield lambda number, frame: write_image(folder / f"{number:05d}.png", frame)

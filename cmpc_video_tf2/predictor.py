@@ -14,6 +14,8 @@ class VideoPredictor(ExpressionPredictor):
     Args: as `ExpressionPredictor`.
     """
 
+    input_name = "clip"
+
     def set_clip(self, frames: np.ndarray | list[np.ndarray]):
         """Encodes a clip; the following `predict` calls are about its ninth frame.
 

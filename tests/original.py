@@ -65,3 +65,10 @@ def write_checkpoint(prefix, values: dict[str, np.ndarray]):
         shape_and_slices=[""] * len(values),
         tensors=list(values.values()),
     )
+
+
+def write_v1_checkpoint(path, values: dict[str, np.ndarray]):
+    """Writes a file as TensorFlow before 0.12 did: format V1."""
+    import tensorflow as tf
+
+    tf.raw_ops.Save(filename=str(path), tensor_names=list(values), data=list(map(tf.constant, values.values())))

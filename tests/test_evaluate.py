@@ -1,5 +1,6 @@
 import importlib.util
 import json
+import os
 import re
 
 import numpy as np
@@ -11,6 +12,8 @@ from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import read_image
 from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.evaluate import _mapping
 from cmpc_tf2.gallery import GalleryEntry, write_gallery
 from original import GOLDEN
 from refer_layout import POLYGON
@@ -85,13 +88,17 @@ def test_batch_size_changes_no_number(small_model_file, split, tmp_path):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_processes_change_no_number(small_model_file, split, tmp_path, capsys):
+def test_processes_change_no_number(small_model_file, split, tmp_path):
     pytest.importorskip("pydensecrf")
     reports = [evaluate(small_model_file, split, tmp_path, "-c", "--workers", workers) for workers in ("0", "2")]
     assert reports[0] == reports[1]
     assert [record["index"] for record in reports[0]["per_sample"]] == list(range(7))
-    assert main(["evaluate", "--model", str(small_model_file), *split, "--workers", "-1"]) == 2
-    assert "--workers: expected a whole number, received -1" in capsys.readouterr().err
+
+
+def test_a_process_that_is_killed():
+    message = "a worker process was killed, probably because memory ran out; run the same command with fewer --workers"
+    with pytest.raises(InputError, match=f"^{message}$"), _mapping(os._exit, 1) as mapped:
+        list(mapped([1, 2]))
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -104,13 +111,13 @@ def test_bfloat16_gives_nearly_the_same_scores(small_model_file, split, tmp_path
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_another_size_of_picture(small_model, small_model_file, split, tmp_path, capsys):
+def test_another_size_of_picture(small_model, small_model_file, split, tmp_path):
     usual, same, larger = (evaluate(small_model_file, split, tmp_path, *o) for o in ([], *SIZES))
     assert usual == same
     assert [r["union"] for r in larger["per_sample"]] != [r["union"] for r in usual["per_sample"]]
     assert larger["samples"] == usual["samples"]
-    assert main(["evaluate", "--model", str(small_model_file), *split, "--image-size", "50"]) == 1
-    assert "ModelConfig.image_size: expected a multiple of 8 pixels; received 50" in capsys.readouterr().err
+    with pytest.raises(InputError, match="image_size: expected a multiple of 8 from 8 to 4096, received 50"):
+        load_for_inference(small_model_file, image_size=50)
     resized = small_model.at_size(48)
     assert resized.vocabulary == small_model.vocabulary
     cells = {v.path: v.shape for v in resized.variables if "peephole" in v.path}
@@ -247,6 +254,7 @@ def test_expressions_cannot_change_the_gallery(tmp_path):
     [
         (["-t", "testA"], "no batches of unc testA; make them with"),
         (["--report", "nowhere/r.json"], "the folder nowhere does not exist"),
+        (["--overlays", f"{__file__}/o", "--model", "none.keras"], "test_evaluate.py is not one; give another name"),
         (["--model", "none.keras"], "none.keras: no such model file"),
     ],
 )
@@ -261,7 +269,6 @@ def test_wrong_arguments_get_one_line(change, words, small_model_file, split, ca
     [
         (["-d", "flickr"], "unknown dataset 'flickr'; known: unc (refcoco)"),
         (["-t", "test"], "unc has no split 'test'; it has train, val, testA, testB"),
-        (["-bs", "0"], "-bs: expected a whole number above 0"),
     ],
 )
 def test_impossible_options_exit_with_2(change, words, small_model_file, split, capsys):
@@ -269,9 +276,11 @@ def test_impossible_options_exit_with_2(change, words, small_model_file, split, 
     assert words in capsys.readouterr().err
 
 
-def test_a_report_that_cannot_be_written_is_found_at_once(small_model_file, split, tmp_path, capsys):
+def test_outputs_that_cannot_be_written_are_found_at_once(small_model_file, split, tmp_path, capsys):
     assert main(["evaluate", "--model", "none.keras", *split, "--report", str(tmp_path)]) == 1
     assert f"{tmp_path}: is not a file but a folder or device" in capsys.readouterr().err
+    assert main(["evaluate", "--model", "none.keras", *split, "--overlays", __file__]) == 1
+    assert f"{__file__}: is not a folder" in capsys.readouterr().err
 
 
 def test_bad_batches_stop_it_before_and_during_the_run(small_model_file, split, tmp_path, capsys):

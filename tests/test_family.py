@@ -130,8 +130,8 @@ def test_mix_ups_are_named(runs, small_model_file, squares, tmp_path, capsys):
     sizes = tmp_path / "sizes.json"
     sizes.write_text(json.dumps(SMALL.to_dict()))
     assert main(["train", *data, "--model-name", "rrn", "--sizes", str(sizes)]) == 1
-    assert "sizes.json: not sizes of a model" in capsys.readouterr().err
+    assert "sizes.json: word_parser_dim: unknown name; expected some of image_size, " in capsys.readouterr().err
     with pytest.raises(InputError, match="expected ReferringConfig, received ModelConfig"):
         TrainConfig("unc", "train", model_name="rrn", model=SMALL)
-    with pytest.raises(InputError, match=f"model_name: expected one of {', '.join(IMAGE_MODELS)}; received 'fcn'"):
+    with pytest.raises(InputError, match=f"model_name: expected one of {', '.join(IMAGE_MODELS)}, received 'fcn'"):
         TrainConfig("unc", "train", model_name="fcn")

@@ -1,10 +1,21 @@
 import sys
+from pathlib import Path
 
 import pytest
 
 from cmpc_tf2.cli import run_command
 from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import progress, replacing, require_writable
+from cmpc_tf2.files import (
+    making_folder,
+    progress,
+    read_json,
+    read_text,
+    replacing,
+    require_folder,
+    require_new_folder,
+    require_writable,
+    write_text,
+)
 
 
 def test_replacing_writes_whole_or_not_at_all(tmp_path):
@@ -34,12 +45,92 @@ def test_outputs_are_checked_beforehand(tmp_path):
         require_writable(tmp_path / "link.txt", others=[tmp_path / "a.txt"])
 
 
+@pytest.mark.parametrize("name", ["a" * 251 + ".txt", "a." + "b" * 253, "\u4eba" * 85])
+def test_names_may_be_as_long_as_the_system_allows(name, tmp_path):
+    require_writable(tmp_path / name)
+    write_text(tmp_path / name, "a\nb")
+    assert (tmp_path / name).read_bytes() == b"a\nb"
+    (tmp_path / name).unlink()
+    require_new_folder(tmp_path / name)
+    with making_folder(tmp_path / name) as partial:
+        write_text(partial / "a.txt", "a")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_what_cannot_be_written_is_named_beforehand(tmp_path, monkeypatch):
+    for require in (require_writable, require_new_folder, require_folder):
+        with pytest.raises(InputError, match="a: cannot be written: File name too long; give another name"):
+            require(tmp_path / ("b" * 300) / "a")
+        with pytest.raises(InputError, match="b: cannot be written: File name too long; give another name"):
+            require(tmp_path / ("b" * 256))
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: already exists; give the name of a new folder"):
+        require_new_folder(tmp_path / "file")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(InputError, match="file is not one; give another name"):
+            require_folder(path)
+    require_folder(tmp_path / "some" / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    def fail(path, **_):
+        raise OSError(30, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "touch", fail)
+    for require in (require_writable, require_new_folder, require_folder):
+        with pytest.raises(InputError, match="out: cannot be written: Read-only file system"):
+            require(tmp_path / "out")
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    with pytest.raises(OSError, match="out") as caught, making_folder(tmp_path / "out") as partial:
+        (partial / "masks").mkdir()
+        raise OSError(28, "No space left on device", str(partial / "masks" / "1.png"))
+    assert caught.value.filename == str(tmp_path / "out")
+    with pytest.raises(OSError, match="input"), making_folder(tmp_path / "out"):
+        raise FileNotFoundError(2, "No such file or directory", "input")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_link_stays_a_link(tmp_path):
     (tmp_path / "a.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to(tmp_path / "a.txt")
     with replacing(tmp_path / "link.txt") as partial:
         partial.write_text("new")
     assert (tmp_path / "link.txt").is_symlink() and (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_text_and_json_with_and_without_a_byte_order_mark(tmp_path):
+    path = tmp_path / "a.json"
+    for mark in (b"", b"\xef\xbb\xbf"):
+        path.write_bytes(mark + '["é"]'.encode())
+        assert read_json(path) == ["é"] and read_text(path) == '["é"]'
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (None, "no such file; make it"),
+        (b"[1, 2", "not readable JSON, perhaps cut off"),
+        (b"[" * 200_000, "not readable JSON: too deeply nested"),
+        (b'{"a":' * 200_000, "not readable JSON: too deeply nested"),
+        (b'"\xff"', "not readable JSON: not UTF-8"),
+        (b"9" * 5000, "a number with thousands of digits"),
+    ],
+)
+def test_json_that_cannot_be_read(content, words, tmp_path):
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError) as failure:
+        read_json(path, "make it")
+    assert str(failure.value).startswith(f"{path}: ") and words in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_text_in_another_encoding(tmp_path):
+    (tmp_path / "a.txt").write_bytes("café".encode("latin-1"))
+    with pytest.raises(InputError, match=r"a\.txt: expected UTF-8 text, found another encoding at byte 3"):
+        read_text(tmp_path / "a.txt")
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])

@@ -1,5 +1,7 @@
 import numpy as np
+import pytest
 
+from cmpc_tf2.data import image_ops
 from cmpc_tf2.overlays import COLORS, FILL, draw_masks
 
 
@@ -19,6 +21,14 @@ def test_a_small_picture_by_hand():
     assert (image == 100).all()
 
 
+def test_it_is_drawn_in_bands(rng, monkeypatch):
+    image = rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8)
+    masks = list(rng.random((2, 45, 70)) < 0.5)
+    whole = draw_masks(image, masks, target=masks[0] & masks[1])
+    monkeypatch.setattr(image_ops, "BAND_PIXELS", 200)
+    np.testing.assert_array_equal(draw_masks(image, masks, target=masks[0] & masks[1]), whole)
+
+
 def test_captions_stand_below_in_their_masks_colour():
     image = np.full((60, 90, 3), 100, np.uint8)
     masks = [np.zeros((60, 90), bool)] * 2
@@ -32,6 +42,20 @@ def test_captions_stand_below_in_their_masks_colour():
     # A long one goes on in further lines; letters that the font lacks do not fail.
     assert len(draw_masks(image, masks, ["the man " * 20, "\U0001f436 \u4eba"])) > len(short)
     assert len(draw_masks(np.zeros((1, 1, 3), np.uint8), [np.ones((1, 1), bool)], ["the man"])) > 1
+
+
+@pytest.mark.parametrize("height, width", [(20, 40_000), (40_000, 20)])
+def test_long_and_thin_pictures(height, width):
+    """Contours leave the inside of a mask visible, and captions are no larger than they have to be."""
+    image = np.full((height, width, 3), 100, np.uint8)
+    drawn = draw_masks(image, [np.ones((height, width), bool)], ["the man"])
+    assert drawn.shape[1] == width and drawn.shape[0] < height + 100
+    assert (drawn[:height] != COLORS[0]).any(axis=2).all()
+    inside = np.zeros((height, width), bool)
+    inside[2:-2, 2:-2] = True
+    drawn = draw_masks(image, [inside])
+    np.testing.assert_array_equal(drawn[2, 2], COLORS[0])
+    assert (drawn[height // 2, width // 2] != COLORS[0]).any()
 
 
 def test_empty_and_full_masks():

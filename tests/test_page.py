@@ -1,10 +1,13 @@
 """The page in a browser: headless Chromium, driven by Playwright."""
 
+import dataclasses
 import importlib.util
+import pickle
 import shutil
 import socket
 
 import cv2
+import gradio as gr
 import numpy as np
 import pytest
 from PIL import Image
@@ -85,6 +88,34 @@ def test_stages_that_a_new_model_names_are_shown_by_that_name():
     assert list(pages._stages(explanation)) == ["entities perceived", "gaze", "final"]
 
 
+def functions_of(small_model, medium) -> dict:
+    """What the page of a picture model calls, by name."""
+    predictor = cmpc_tf2.Predictor(small_model)
+    page = pages.build_page(Segmenter(predictor, predictor.set_image, Limits()), medium, "small.keras", False)
+    return {function.name: function.fn for function in page.fns.values()}
+
+
+def test_a_click_reads_the_upload_once_and_keeps_little(small_model, picture):
+    reads = []
+    medium = dataclasses.replace(pages.PICTURES, read=lambda *asked: reads.append(asked) or pages.PICTURES.read(*asked))
+    functions = functions_of(small_model, medium)
+    answer, overlay, masks, _, _ = functions["segment"](str(picture), 0.5, "the man\nred circle", 0.5, False)
+    assert len(reads) == 1
+    again, _ = functions["draw_again"](answer, 0.5, False)
+    np.testing.assert_array_equal(again, overlay)
+    assert masks[0][0].shape == (60, 90)
+    fitted = 2 * 32 * 32 * 4  # Two maps of the model's size.
+    assert len(pickle.dumps(answer)) < fitted + 2000
+
+
+def test_an_upload_that_is_gone_is_said(small_model, picture):
+    functions = functions_of(small_model, pages.PICTURES)
+    answer, *_ = functions["segment"](str(picture), 0.5, "the man", 0.5, False)
+    picture.unlink()
+    with pytest.raises(gr.Error, match="no longer here"):
+        functions["draw_again"](answer, 0.5, False)
+
+
 def ask(tab, path, sentences):
     tab.set_input_files("#upload input[type=file]", path)
     tab.wait_for_selector("#upload img, #upload video")
@@ -157,7 +188,9 @@ def test_a_file_that_is_no_picture_is_said(tab, tmp_path):
     path = tmp_path / "no_picture.png"
     path.write_bytes(b"hello")
     tab.set_input_files("#upload input[type=file]", path)
-    tab.get_by_text("expected JPEG, PNG, WEBP, BMP, found none of them").first.wait_for()
+    tab.get_by_text(
+        "not a readable image; expected a whole JPEG, PNG, WebP, TIFF, BMP, GIF or AVIF file"
+    ).first.wait_for()
 
 
 def test_without_a_picture_it_asks_for_one(tab):
@@ -205,20 +238,30 @@ def _video(path, frames):
     return path
 
 
-def test_clips_are_cut_around_a_moment(tmp_path):
+def test_clips_are_cut_around_a_moment(tmp_path, monkeypatch):
     path = _video(tmp_path / "clip.avi", 30)
     frames = list(VideoFile(path).frames())
+    decoded = []
+    monkeypatch.setattr(VideoFile, "frames", lambda video, decode=VideoFile.frames: decoded.append(1) or decode(video))
     for moment, first, last in ((0, 0, 7), (1, 21, 29), (0.5, 6, 21)):
         clip = read_clip(path, moment, Limits())
         assert clip.shape == (16, 48, 64, 3)
         np.testing.assert_array_equal(clip[[0, -1]], [frames[first], frames[last]])
+    assert len(decoded) == 3  # Once for each.
+    for wrong in (-1.0, 7.0, 60.0, np.nan):
+        monkeypatch.setattr(VideoFile, "stated_last", wrong)
+        np.testing.assert_array_equal(read_clip(path, 0.5, Limits()), clip)
 
 
-def test_videos_that_cannot_be_used_are_named(tmp_path):
+def test_videos_that_cannot_be_used_are_named(tmp_path, monkeypatch):
     path = _video(tmp_path / "clip.mp4", 3)
     for limits, words in ((Limits(file_bytes=100), "at most 100 bytes"), (Limits(pixels=100), "found 64 x 48")):
         with pytest.raises(RequestError, match=words):
             read_clip(path, 0, limits)
+    frames = [np.zeros((48, 64, 3), np.uint8), np.zeros((48, 32, 3), np.uint8)]
+    with monkeypatch.context() as patch, pytest.raises(RequestError, match="different sizes"):
+        patch.setattr(VideoFile, "frames", lambda _: iter(frames))
+        read_clip(path, 0, Limits())
     playlist = tmp_path / "playlist.mp4"
     playlist.write_bytes(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
     with pytest.raises(RequestError, match="expected an mp4 or avi file"):
@@ -233,6 +276,5 @@ def test_videos_that_cannot_be_used_are_named(tmp_path):
 def test_words_cannot_change_the_page():
     prediction = Prediction(np.zeros((4, 4), np.float32), (4, 4))
     word = WordReading("<img src=x>", False, dict.fromkeys(SMALL.word_types, 0.25))
-    answer = pages.Answer("path", 0, ["<img src=x>"], [Explanation(prediction, [word], {})])
-    described = pages.describe_words(answer)
+    described = pages.describe_words([Explanation(prediction, [word], {})])
     assert "<img" not in described and "&lt;img src=x&gt;" in described and "unknown word" in described

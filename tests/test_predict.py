@@ -9,6 +9,8 @@ from cmpc_tf2.data.image_ops import read_image, subtract_mean
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.predict import warn_of_lost_words
+from pictures import DAMAGED_METADATA, HEIGHT, WIDTH
 from small import SMALL, WORDS
 
 
@@ -42,7 +44,7 @@ def test_square_picture_of_the_models_size_gives_the_models_probabilities(small_
     np.testing.assert_array_equal(prediction.mask, prediction.probabilities >= 0.5)
 
 
-@pytest.mark.parametrize("size", [(45, 70), (200, 31), (1, 1), (3, 500)])
+@pytest.mark.parametrize("size", [(45, 70), (200, 31), (1, 1), (3, 500), (20, 40_000), (40_000, 20)])
 def test_any_size(size, predictor, rng):
     predictor.set_image(rng.integers(0, 256, size=(*size, 3), dtype=np.uint8))
     prediction = predictor.predict("man")
@@ -118,12 +120,10 @@ def test_command_writes_overlay_and_masks(arguments, predictor, picture, tmp_pat
 
 
 def test_command_turns_the_picture_upright(arguments, picture, tmp_path):
-    image = Image.open(picture)
-    exif = image.getexif()
-    exif[0x0112] = 6
-    image.save(picture, exif=exif)
+    """Even if the rest of its metadata is damaged."""
+    picture.write_bytes(DAMAGED_METADATA["jpeg number for text"][0])
     assert main([*arguments, "--expression", "man", "--mask", str(tmp_path / "mask.png")]) == 0
-    assert read_image(tmp_path / "mask.png").shape == (70, 45, 3)
+    assert read_image(tmp_path / "mask.png").shape == (WIDTH, HEIGHT, 3)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +174,12 @@ def test_lost_words_are_reported(arguments, capsys):
     error = capsys.readouterr().err
     assert error.count("knows none of its words") == 1
     assert "only the first 20 of its 30 words count" in error
+
+
+def test_a_model_with_fewer_words_loses_more_of_them(caplog):
+    for max_words, lost in ((8, 0), (5, 1)):
+        warn_of_lost_words("red " * 8, Vocabulary(WORDS), "m.keras", max_words)
+        assert caplog.text.count("only the first 5 of its 8 words count") == lost
 
 
 def test_damaged_model_files_are_named(arguments, small_model_file, tmp_path, capsys):

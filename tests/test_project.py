@@ -34,12 +34,14 @@ LIGHT = [
     "cmpc_tf2/config.py",
     "cmpc_tf2/crf.py",
     "cmpc_tf2/errors.py",
+    "cmpc_tf2/fields.py",
     "cmpc_tf2/files.py",
     "cmpc_tf2/memory.py",
     "cmpc_tf2/gallery.py",
     "cmpc_tf2/metrics.py",
     "cmpc_tf2/overlays.py",
     "cmpc_tf2/processes.py",
+    "cmpc_tf2/registration.py",
     "cmpc_tf2/serve.py",
     "cmpc_tf2/task.py",
     "cmpc_tf2/data/annotations.py",
@@ -48,9 +50,17 @@ LIGHT = [
     "cmpc_tf2/data/builder.py",
     "cmpc_tf2/data/datasets.py",
     "cmpc_tf2/data/embeddings.py",
+    "cmpc_tf2/data/annotation_fields.py",
     "cmpc_tf2/data/image_builder.py",
+    "cmpc_tf2/data/image_decoding.py",
+    "cmpc_tf2/data/image_metadata.py",
     "cmpc_tf2/data/image_ops.py",
+    "cmpc_tf2/data/mat_files.py",
+    "cmpc_tf2/data/merging.py",
     "cmpc_tf2/data/npz.py",
+    "cmpc_tf2/data/pickles.py",
+    "cmpc_tf2/data/publishing.py",
+    "cmpc_tf2/data/segmentations.py",
     "cmpc_tf2/data/shapes.py",
     "cmpc_tf2/data/text.py",
     "cmpc_video_tf2/__init__.py",
@@ -125,6 +135,20 @@ def test_nothing_imports_the_tools():
     tools = {"tools", *(path.stem for path in sources("tools"))}
     for path in sources("cmpc_tf2", "cmpc_video_tf2"):
         assert not imports(path) & tools, path
+
+
+def test_text_files_have_the_same_bytes_on_every_platform():
+    """Encoding and line ends differ by default. And Windows does not open a `NamedTemporaryFile` by its name."""
+    for path in [ROOT / "build_batches.py", *sources("cmpc_tf2", "cmpc_video_tf2", "tools")]:
+        for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
+            is_method = isinstance(call.func, ast.Attribute)
+            name = call.func.attr if is_method else getattr(call.func, "id", "")
+            strings = [argument.value for argument in call.args if isinstance(argument, ast.Constant)]
+            opens_text = name == "open" and any(mode in strings for mode in ("w", "a", "x", "w+", "a+"))
+            if opens_text or (is_method and name == "write_text"):
+                options = {keyword.arg for keyword in call.keywords}
+                assert {"encoding", "newline"} <= options, f"{path}, line {call.lineno}"
+            assert name != "NamedTemporaryFile", f"{path}, line {call.lineno}"
 
 
 @pytest.mark.parametrize("name", LIGHT)

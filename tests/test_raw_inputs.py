@@ -23,9 +23,9 @@ SENTENCES = [
 
 
 @pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory):
+def tokenizer():
     words = Vocabulary([*WORDS, "the", "cafe"])  # One of them twice: the last id counts.
-    table = word_table(words, str(tmp_path_factory.mktemp("words") / "words.tsv"))
+    table = word_table(words)
     return words, tf.function(lambda text: tokenize(text, table, 20), input_signature=[tf.TensorSpec((), tf.string)])
 
 
@@ -41,10 +41,19 @@ def test_sentences_without_words_are_refused(sentence, tokenizer):
         tokenizer[1](tf.constant(sentence))
 
 
-def test_the_originals_tricky_sentences(shared_data, tmp_path):
+def test_words_of_any_characters():
+    """Separators are words too, with the white space in them."""
+    words = Vocabulary([*WORDS, ",\t", ",\n", "-\r\n", "two\twords", "last"])
+    sentence = "the,\tred,\nblue-\r\nlast"
+    found = tokenize(tf.constant(sentence), word_table(words), 20)
+    np.testing.assert_array_equal(found, words.encode(sentence))
+    assert found[-1] == 16 and np.count_nonzero(found == 3) == 0
+
+
+def test_the_originals_tricky_sentences(shared_data):
     """And every fifth of 38,000 real ones."""
     words = Vocabulary.from_file(shared_data / "vocab" / "vocabulary_Gref.txt")
-    table = word_table(words, str(tmp_path / "words.tsv"))
+    table = word_table(words)
     in_graph = tf.function(lambda text: tokenize(text, table, 20), input_signature=[tf.TensorSpec((), tf.string)])
     tricky = json.loads((GOLDEN / "tokens_special.json").read_text())
     sentences = [entry["sentence"] for entry in tricky]

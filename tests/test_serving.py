@@ -1,5 +1,6 @@
 """Serving by HTTP, with its bad inputs and under load."""
 
+import argparse
 import asyncio
 import base64
 import io
@@ -7,6 +8,7 @@ import socket
 import struct
 import threading
 import time
+import tracemalloc
 import zlib
 
 import httpx
@@ -16,18 +18,15 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import cmpc_tf2
+from cmpc_tf2 import serve
 from cmpc_tf2.cli import main
+from cmpc_tf2.serving import api
 from cmpc_tf2.serving.api import create_app
-from cmpc_tf2.serving.segmenter import Limits, Segmenter
+from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter, read_picture
 from conftest import PATIENCE
+from pictures import DAMAGED_METADATA, HEIGHT, NOISE, WIDTH, avif_with_damaged_pixels, file_of, several
 
 SEGMENT = "/v1/segment"
-
-
-def file_of(image: Image.Image, kind: str = "PNG", **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def picture(seed: int = 0, size=(90, 60)) -> bytes:
@@ -111,12 +110,13 @@ def png_head(width: int, height: int) -> bytes:
     return start + struct.pack(">I", 1000) + b"IDAT"
 
 
-NOISE = np.random.default_rng(1).integers(0, 256, (40, 40, 3), dtype=np.uint8)
 BAD = {
-    "not an image": (form("man", image=b"hello"), 422, "expected JPEG, PNG, WEBP, BMP, found none of them"),
-    "an empty file": (form("man", image=b""), 422, "found none of them"),
-    "a truncated JPEG": (
-        form("man", image=file_of(Image.fromarray(NOISE), "JPEG")[:-200]), 422, "image: damaged or cut off"
+    "not an image": (form("man", image=b"hello"), 422, "image: not a readable image; expected a whole JPEG, PNG,"),
+    "an empty file": (form("man", image=b""), 422, "image: not a readable image"),
+    "a truncated JPEG": (form("man", image=file_of(NOISE, "JPEG")[:-200]), 422, "image: damaged or cut off"),
+    "a damaged AVIF": (form("man", image=avif_with_damaged_pixels()), 422, "image: damaged or cut off"),
+    "32-bit values": (
+        form("man", image=file_of(Image.new("I", (20, 20)), "TIFF")), 422, "expected unsigned values of 8 or 16 bits"
     ),
     "one pixel": (form("man", image=picture(size=(1, 1))), 422, "sides of at least 8 pixels, found 1 x 1"),
     "900 million pixels": (form("man", image=png_head(30_000, 30_000)), 413, "expected at most 40000000 pixels"),
@@ -124,11 +124,7 @@ BAD = {
         form("man", image=file_of(Image.new("1", (10_000, 10_000)))), 413,
         "expected at most 40000000 pixels, found 10000 x 10000"
     ),
-    "an animated GIF": (
-        form("man", image=file_of(Image.new("L", (20, 20)), "GIF", save_all=True,
-             append_images=[Image.new("L", (20, 20), 255)])), 422, "is animated; send one frame"
-    ),
-    "a CMYK JPEG": (form("man", image=file_of(Image.new("CMYK", (20, 20)), "JPEG")), 422, "convert it to RGB"),
+    "an animated GIF": (form("man", image=several("GIF")), 422, "is animated; save one frame"),
     "too many bytes": (form("man", image=bytes(60_000)), 413, "expected at most 50000 bytes, found 60000"),
     "far too many bytes": (form("man", image=bytes(1_000_000)), 413, "expected at most 150000 bytes in a request"),
     "an empty expression": (form(""), 422, ""),
@@ -158,6 +154,41 @@ def test_bad_input_gets_a_reason_and_the_next_request_is_served(name, app):
     assert good.status_code == 200
 
 
+@pytest.mark.parametrize("name", DAMAGED_METADATA)
+def test_pictures_with_damaged_metadata_are_read(name):
+    content, is_turned = DAMAGED_METADATA[name]
+    assert read_picture(content, Limits()).shape == ((WIDTH, HEIGHT, 3) if is_turned else (HEIGHT, WIDTH, 3))
+
+
+def test_a_picture_that_takes_too_much_memory_is_refused(monkeypatch):
+    def fail(*_):
+        raise MemoryError
+
+    content = file_of(Image.new("L", (20, 20)))
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(RequestError, match=r"image: .* more memory than there is") as raised:
+        read_picture(content, Limits())
+    assert raised.value.status == 422
+
+
+def test_whatever_predict_takes_is_taken(app):
+    """A camera's JPEG with a preview, colours for print, 16 bits, a TIFF file, a panorama."""
+    pictures = {
+        (HEIGHT, WIDTH): [
+            several("MPO"),
+            file_of(NOISE.convert("CMYK"), "JPEG"),
+            file_of(NOISE.convert("I;16")),
+            file_of(NOISE, "TIFF"),
+        ],
+        (20, 40_000): [file_of(Image.new("RGB", (40_000, 20)))],
+        (40_000, 20): [file_of(Image.new("RGB", (20, 40_000)))],
+    }
+    for size, files in pictures.items():
+        for response in ask(app, *(form("man", image=file, mask_format="png") for file in files)):
+            assert response.status_code == 200, response.text
+            assert (response.json()["height"], response.json()["width"]) == size
+
+
 def test_a_picture_is_encoded_once(predictor, app, monkeypatch):
     calls = []
     encode = predictor._model.encode
@@ -169,6 +200,77 @@ def test_a_picture_is_encoded_once(predictor, app, monkeypatch):
 def test_few_pictures_stay_encoded(segmenter, app):
     ask(app, *(form("man", image=picture(seed)) for seed in range(segmenter.limits.encodings + 2)))
     assert len(segmenter._encodings) == segmenter.limits.encodings
+
+
+def test_one_map_at_a_time_takes_memory(app):
+    """16 float32 maps of the picture's size would be 64 MB; the picture itself, in float32, is 12 MB."""
+    image = file_of(Image.new("RGB", (1000, 1000)))
+    ask(app, form("the man"))
+    tracemalloc.start()
+    for mask_format in ("rle", "png"):
+        (answer,) = ask(app, form(*["the man"] * 16, image=image, mask_format=mask_format))
+        assert answer.status_code == 200
+    assert tracemalloc.get_traced_memory()[1] < 40e6
+    tracemalloc.stop()
+
+
+def test_the_place_is_given_back_when_the_answer_is_built(segmenter, app, monkeypatch):
+    admitted = []
+    encode = api._run_lengths
+    monkeypatch.setattr(api, "_run_lengths", lambda mask: admitted.append(segmenter.admitted) or encode(mask))
+    ask(app, form("the man", "red circle"))
+    assert admitted == [1, 1] and segmenter.admitted == 0
+
+
+def test_pixels_times_expressions_are_limited(predictor):
+    limits = Limits(marked_pixels=2 * 90 * 60)
+    app = create_app(Segmenter(predictor, predictor.set_image, limits), "small.keras")
+    largest, above = ask(app, form("the man", "man"), form("the man", "man", "red circle"))
+    assert largest.status_code == 200 and above.status_code == 413
+    assert "at most 10800 pixels over all expressions, found 90 x 60 for each of 3; send fewer" in above.text
+
+
+def test_failures_are_counted(predictor, app, monkeypatch):
+    def fail(_):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(predictor, "explain", fail)
+
+    async def post():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post(SEGMENT, **form("the man")), await client.get("/metrics")
+
+    response, metrics = asyncio.run(post())
+    assert response.status_code == 500
+    assert 'cmpc_requests_total{status="500"} 1.0' in metrics.text
+
+
+def test_pages_answer_to_head(app):
+    async def head():
+        async with client_of(app) as client:
+            return [await client.head(path) for path in ("/healthz", "/metrics", "/docs", "/openapi.json")]
+
+    assert [response.status_code for response in asyncio.run(head())] == [200] * 4
+
+
+def test_a_full_queue_refuses_before_it_reads(predictor):
+    segmenter = Segmenter(predictor, predictor.set_image, Limits())
+    app = create_app(segmenter, "small.keras")
+    segmenter._admitted = 17
+    sent = []
+
+    async def receive():
+        raise AssertionError("the request was read")
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": SEGMENT, "headers": headers, "query_string": b""}
+    asyncio.run(app(scope, receive, send))
+    assert sent[0]["status"] == 429 and (b"retry-after", b"5") in sent[0]["headers"]
+    assert b"16 requests are waiting already" in sent[1]["body"]
 
 
 class Held:
@@ -273,10 +375,23 @@ def test_a_port_in_use_is_named(small_model_file, capsys):
             assert f"127.0.0.1, port {port}: is in use; give another (--port)" in capsys.readouterr().err
 
 
+def test_on_windows_a_port_is_not_shared(monkeypatch):
+    """There SO_REUSEADDR lets a second server listen at the same port, so another option is asked for."""
+    asked = []
+
+    class Probe(socket.socket):
+        def setsockopt(self, level, option, value):
+            asked.append(option)
+
+    monkeypatch.setattr(socket, "socket", Probe)
+    monkeypatch.setattr(socket, "SO_EXCLUSIVEADDRUSE", -5, raising=False)
+    serve.require_servable(argparse.Namespace(host="127.0.0.1", port=17862), ())
+    assert asked == [-5]
+
+
 @pytest.mark.parametrize(
     "options, status, words",
     [
-        (["--port", "0"], 2, "--port: expected 1 to 65535, received 0"),
         (["--host", "203.0.113.1"], 1, "203.0.113.1, port 7860: cannot be used"),
         (["--model", "none.keras"], 1, "none.keras: no such model file"),
         (["--model", __file__], 1, "expected a .keras file"),

@@ -1,8 +1,11 @@
 """The train command, on 32 x 32 batches and a small model."""
 
+import argparse
 import csv
+import dataclasses
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import keras
@@ -11,13 +14,23 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cmpc_tf2.checkpoints import load_model, save_model
+from cmpc_tf2 import train
+from cmpc_tf2.checkpoints import (
+    OptimizerState,
+    find_checkpoints,
+    load_model,
+    load_training,
+    save_model,
+    save_training,
+)
 from cmpc_tf2.cli import main
 from cmpc_tf2.config import TrainConfig
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.models.backbone import DeepLabResNet
 from cmpc_tf2.models.cmpc import CMPC
-from cmpc_tf2.train import RunLog, read_config, read_log
+from cmpc_tf2.run_log import RunLog, read_log
+from cmpc_tf2.task import ImageTask
+from cmpc_tf2.train import read_config
 from killing import run_killed
 from small import SMALL, WORDS
 
@@ -161,20 +174,21 @@ def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_p
     [
         (["-t", "val2"], 2, "unc has no split 'val2'"),
         (["-d", "unc+"], 1, "no batches of unc+ train; make them with"),
-        (["--sizes", "words.txt"], 1, "words.txt: no such file or directory"),
+        (["--sizes", "words.txt"], 1, "words.txt: no such file"),
         (["--backbone", "none.keras"], 1, "none.keras: no such model file"),
+        (["--backbone", "none.keras", "--output-dir", f"{__file__}/run"], 1, "test_train.py: is not a folder"),
         (["--embeddings", "none.npy"], 1, "none.npy: no such word vectors"),
-        (["--steps", "0"], 1, "TrainConfig.steps: expected a whole number above 0; received 0"),
-        (["-lr", "0"], 1, "TrainConfig.learning_rate: expected a number above 0"),
         (["--model", "m.keras"], 2, "--model brings backbone, word vectors, vocabulary and sizes"),
-        (["--accumulate", "3"], 1, "TrainConfig.accumulate: 3 parts do not divide a batch of 2 samples"),
-        (["--epochs", "-1"], 2, "--epochs: expected a number above 0"),
-        (["--epochs", "nan"], 2, "--epochs: expected a number above 0"),
-        (["--seed", "-1"], 1, "TrainConfig.seed: expected a whole number from 0"),
-        (["--resume", "--steps", "9"], 2, "leave out batch_root, batch_size, dataset, sizes, split, steps, vocabulary"),
+        (["--accumulate", "3"], 2, "--accumulate: 3 parts do not divide a batch of 2 samples"),
+        (["--epochs", "1000000", "-bs", "1", "--steps", "1"], 2, "not allowed with argument --epochs"),
+        (["--resume", "--steps", "9"], 2, "leave out --batch-root, --batch-size, --dataset, --sizes, --split, --steps"),
         (["--precision", "int8"], 2, "invalid choice: 'int8'"),
         (["--strategy", "multiworker"], 2, "expected the workers' addresses and this one's number in TF_CONFIG"),
-        (["--strategy", "multiworker", "--jit-compile"], 1, "XLA does not compile the steps of several machines"),
+        (
+            ["--strategy", "multiworker", "--jit-compile"],
+            2,
+            "--jit-compile: XLA does not compile the steps of several machines",
+        ),
         (["--optimizer", "o.npz"], 2, "--optimizer goes with the --model that was converted beside it"),
         (["--validation-split", "testA"], 1, "no batches of unc testA"),
     ],
@@ -188,6 +202,96 @@ def test_wrong_arguments(change, status, words, arguments, tmp_path, capsys):
     assert found == status
     assert words.lower() in capsys.readouterr().err.lower()
     assert not run.exists()
+
+
+def test_epochs_of_too_many_steps():
+    with pytest.raises(UsageError, match="--epochs: 1e\\+06 would be 6000000000 steps; expected at most 2147483647"):
+        train._steps_of(1e6, 6000, 1)
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """Fails if a model would be built."""
+
+    def build(*_, **__):
+        raise AssertionError("too late")
+
+    monkeypatch.setattr(train, "train", build)
+
+
+@pytest.mark.parametrize(
+    "place, words",
+    [
+        ("file", "file: expected a folder, but "),
+        ("file/run", "file is not one; give another name"),
+        ("file/a/run", "file is not one; give another name"),
+        ("link", "link is not one; give another name"),
+        ("closed/run", "closed/run: cannot be written: no permission for "),
+    ],
+)
+def test_an_impossible_folder_is_noticed_at_once(place, words, no_model, arguments, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to("nowhere")
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != "closed")  # Root may write everywhere.
+    assert main(["train", "--output-dir", str(tmp_path / place), *arguments, "--steps", "1"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {tmp_path / place}: ") and words in error
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"[1]", "expected an object of values by name, received [1]"),
+        (b"{", "not readable JSON, perhaps cut off"),
+        (b"\xff", "not readable JSON: not UTF-8"),
+        (b"[" * 200_000, "not readable JSON: too deeply nested"),
+        (b'{"max_words": 10}', "max_words: expected 20 as in the batches, received 10"),
+        (b'{"image_size": 1000000000}', "image_size: expected a multiple of 8 from 8 to 4096, received 1000000000"),
+        (b'{"fusion_dim": NaN}', "fusion_dim: expected a whole number from 1 to 10000, received nan"),
+        (b'{"heads": 5}', "heads: unknown name; expected some of image_size, "),
+    ],
+)
+def test_sizes_that_are_none_are_named(content, words, no_model, arguments, tmp_path, capsys):
+    sizes = tmp_path / "sizes.json"
+    sizes.write_bytes(content)
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *arguments, "--sizes", str(sizes)]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {sizes}: {words}")
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (None, "not readable JSON: too deeply nested"),
+        ([], "expected an object of values by name, received []"),
+        ({"dataset": "unc"}, "split: missing"),
+        ({"colour": 1}, "colour: unknown name; expected some of dataset, "),
+        ({"steps": "many"}, "steps: expected a whole number from 1 to 2147483647, received 'many'"),
+        ({"model": {"image_size": 10**9}}, "model.image_size: expected a multiple of 8 from 8 to 4096, received 1000"),
+    ],
+)
+def test_a_damaged_configuration_is_named(change, words, no_model, tmp_path, capsys):
+    path = tmp_path / "config.json"
+    config = change if change in ([], {"dataset": "unc"}) else {"dataset": "unc", "split": "train", **(change or {})}
+    path.write_text("[" * 200_000 if change is None else json.dumps(config))
+    assert main(["train", "--output-dir", str(tmp_path), "--resume"]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"error: {path}: {words}")
+
+
+def test_a_task_has_settings_of_its_own(squares):
+    @dataclasses.dataclass(frozen=True)
+    class OwnConfig(TrainConfig):
+        heads: int = 5
+
+    class OwnTask(ImageTask):
+        train_config = OwnConfig
+
+    options = argparse.Namespace(task=OwnTask(), dataset="unc", split="train", heads=7, epochs=1.0)
+    config, _ = train._config_of(options)
+    assert type(config) is OwnConfig and config.heads == 7
 
 
 @pytest.mark.slow
@@ -249,15 +353,10 @@ def test_batches_of_another_vocabulary_are_refused_before_a_run_starts(arguments
     error = capsys.readouterr().err.splitlines()[-1]
     assert "unc_train_0.npz: token ids do not fit the model, which has 5 words" in error
     assert not (tmp_path / "run").exists()
-    (tmp_path / "sizes.json").write_text(json.dumps({**SMALL.to_dict(), "max_words": 10}))
-    assert main(["train", "--output-dir", str(tmp_path / "run"), *arguments, "--sizes", str(tmp_path / "sizes.json")])
-    assert "max_words: batches have 20 words; received 10" in capsys.readouterr().err
 
 
 @pytest.mark.slow
 def test_a_broken_validation_loses_no_step(arguments, tmp_path, monkeypatch, capsys):
-    from cmpc_tf2 import train
-
     def broken(*_):
         raise InputError("val_0.npz: broken")
 
@@ -275,6 +374,93 @@ def test_lines_that_are_taken_again_are_dropped(tmp_path):
     log = RunLog(tmp_path, 20)
     assert [row["step"] for row in read_log(tmp_path)] == ["10", "20"]
     assert not log.is_best({"val_overall_iou": 0.5}) and log.is_best({"val_overall_iou": 0.6})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00" * 300,
+        b"10,3,0.2\n20,2,0.5\n",
+        b"step,loss,step\n10,3,10\n",
+        b"step,loss\n10,3\n\x00\x00\n",
+        b"step,loss\n10,3\n20\n",
+        b"step,loss\n10,3,4\n",
+        b"step,loss\n1.5,3\n",
+        b"step,loss\n-1,3\n",
+        b"step,loss\n,3\n",
+        b"step,loss\n10,nan\n",
+        b"step,loss\n10,three\n",
+        b'step,loss\n10,"3\n',
+        b"step,loss\n10,\xff\n",
+        b"step,loss\n" + b"1" * 200_000 + b",3\n",
+        None,
+    ],
+)
+def test_a_damaged_log_is_set_aside(content, tmp_path, caplog):
+    """The run goes on whatever is in it; it is kept, and so is the best model, whose score is unknown."""
+    path = tmp_path / "log.csv"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    (tmp_path / "log.old.csv").write_text("earlier")
+    (tmp_path / "best.keras").write_text("best")
+    log = RunLog(tmp_path, 20)
+    assert "a new log is begun, what was there is kept as log.old-2.csv, best.old.keras" in caplog.text
+    assert content is None or (tmp_path / "log.old-2.csv").read_bytes() == content
+    assert (tmp_path / "log.old.csv").read_text() == "earlier"
+    assert (tmp_path / "best.old.keras").read_text() == "best" and not (tmp_path / "best.keras").exists()
+    assert log.is_best({"val_overall_iou": 0.0})
+    log.write({"step": 30, "loss": 2.5, "val_overall_iou": 0.0}, [])
+    log = RunLog(tmp_path, 30)
+    assert read_log(tmp_path) == [{"step": "30", "loss": "2.5", "val_overall_iou": "0.0"}]
+    assert not log.is_best({"val_overall_iou": 0.0})
+
+
+def test_lines_of_other_columns_go_together(tmp_path):
+    """The log was begun by another version."""
+    (tmp_path / "log.csv").write_text("step,loss\n10,3\n")
+    RunLog(tmp_path, 10).write({"step": 20, "rate": 0.5}, [])
+    assert (tmp_path / "log.csv").read_text().splitlines() == ["step,loss,rate", "10,3,", "20,,0.5"]
+    RunLog(tmp_path, 10)
+    assert read_log(tmp_path) == [{"step": "10", "loss": "3", "rate": ""}]
+
+
+def test_what_is_no_checkpoint_is_left_alone(tmp_path):
+    """Neither taken for one, nor counted among the last two, nor removed."""
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(model.trainable_variables)
+    others = [tmp_path / name for name in ("step-abc", "step-", "step-00000000x", "step-000000009")]
+    for folder in others[:-1]:
+        folder.mkdir()
+    others[-1].write_text("a file")
+    for step in (1, 2, 999_999_999, 1_000_000_000):
+        save_training(tmp_path, step, model, optimizer)
+    assert list(find_checkpoints(tmp_path)) == [999_999_999, 1_000_000_000]
+    assert all(other.exists() for other in others)
+    with pytest.raises(InputError, match="no checkpoint that can be read"):
+        load_training(tmp_path / "step-abc", CMPC)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "(" * 200,
+        "-" * 9000 + "1",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (10000000000000,)}",
+        "{'descr': '<U3', 'fortran_order': False, 'shape': ()}",
+        "{'descr': '|O', 'fortran_order': False, 'shape': ()}",
+        "[]",
+    ],
+)
+def test_the_state_of_an_optimizer_with_a_made_up_header(header, tmp_path):
+    content = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n" + bytes(12)
+    with zipfile.ZipFile(tmp_path / "optimizer.npz", "w") as archive:
+        archive.writestr("adam/iteration.npy", content)
+    with pytest.raises(InputError, match=r"^\S*optimizer.npz: not the state of an optimizer[^\n]*$"):
+        OptimizerState.from_file(tmp_path / "optimizer.npz")
 
 
 @pytest.mark.usefixtures("eagerly")

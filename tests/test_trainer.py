@@ -20,7 +20,7 @@ from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.losses import SummedCrossEntropy
 from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
 from cmpc_tf2.precision import computing_in
-from cmpc_tf2.train import read_log
+from cmpc_tf2.run_log import read_log
 from cmpc_tf2.trainer import Trainer
 from conftest import PATIENCE
 from small import SMALL, WORDS
@@ -126,7 +126,7 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
         for name, weight in LOSS_WEIGHTS.items()
     )
     trainer = Trainer(model, config(batch_size=4, recipe="maskris"))
-    expected += tf.add_n(trainer.losses)
+    expected += trainer.decay()
     gradients, loss = trainer.gradients((inputs, target))
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
     assert float(trainer.get_metrics_result()["masked_loss"]) > 0
@@ -136,13 +136,33 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
     with tf.GradientTape() as tape:
         seen = model({name: inputs[name] for name in ("image", "token_ids")}, training=True)
         masked = model({name: inputs[f"masked_{name}"] for name in ("image", "token_ids")}, training=True)
-        loss = tf.add_n(model.losses) + sum(
+        loss = trainer.decay() + sum(
             weight * (entropy(target, seen[name]) + entropy(fixed[name], masked[name])) / 2
             for name, weight in LOSS_WEIGHTS.items()
         )
-    for found, expected in zip(gradients, tape.gradient(loss, model.trainable_variables), strict=True):
+    for found, expected in zip(gradients, tape.gradient(loss, trainer.trainable_variables), strict=True):
         expected = tf.convert_to_tensor(expected)
         np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("finetune", [False, True])
+def test_the_callers_model_stays_as_it_is(finetune, small_model):
+    """What is frozen and what decays is the trainer's own affair."""
+
+    def state():
+        regularizers = [variable.regularizer for variable in small_model.variables]
+        flags = [layer.trainable for layer in small_model._flatten_layers()]
+        return [variable.path for variable in small_model.trainable_variables], regularizers, flags, small_model.losses
+
+    before = state()
+    trainer = Trainer(small_model, config(finetune_backbone=finetune))
+    assert state() == before and before[3] == []
+    trained = [variable.path for variable in trainer.trainable_variables]
+    assert [path for path in before[0] if path in set(trained)] == trained  # In the order of the model.
+    assert any(path.startswith("res3") for path in trained) == finetune
+    assert not any(path.startswith(("conv1", "res2", "bn")) for path in trained)
+    slots = [v.path for v in trainer.adam.variables if v.path.endswith("_momentum")]
+    assert slots == [f"adam/{path.replace('/', '_')}_momentum" for path in trained]
 
 
 DEVICES_SCRIPT = """

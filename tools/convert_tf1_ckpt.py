@@ -25,7 +25,7 @@ from cmpc_tf2.cli import run_command  # noqa: E402
 from cmpc_tf2.config import MUTAN_HEADS  # noqa: E402
 from cmpc_tf2.errors import InputError  # noqa: E402
 from cmpc_tf2.files import require_writable, write_json  # noqa: E402
-from tf1_checkpoint import BACKBONES, TF1Checkpoint, first_line, infer_config, infer_kind  # noqa: E402
+from tf1_checkpoint import BACKBONES, TF1Checkpoint, find_files, first_line, infer_config, infer_kind  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,7 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     """Converts a TensorFlow 1 checkpoint to a `.keras` file.
 
     Args:
-        prefix: The checkpoint's path without `.index`: of a model (CMPC-I, CMPC-V, RRN, RMI, LSTM baseline) after
+        prefix: The checkpoint's path, without `.index`: of a model (CMPC-I, CMPC-V, RRN, RMI, LSTM baseline) after
             training or for evaluation, or of a bare backbone (`deeplab_resnet_init.ckpt`, or TF-deeplab's).
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
@@ -177,7 +177,7 @@ def read_optimizer(checkpoint: TF1Checkpoint, pairs: list, variables: dict, step
     import numpy as np
 
     from cmpc_tf2.checkpoints import OptimizerState
-    from cmpc_tf2.optimization import BETA_1, BETA_2
+    from cmpc_tf2.optimization import BETA_1, BETA_2, ITERATION, slot_paths
     from tf1_name_map import BETA_1_POWER, BETA_2_POWER, slot_names
 
     names = {pair.tf1: slot_names(pair.tf1) for pair in pairs}
@@ -192,13 +192,13 @@ def read_optimizer(checkpoint: TF1Checkpoint, pairs: list, variables: dict, step
         power = float(checkpoint.read(name))
         if not np.isclose(power, beta ** (step + 1), rtol=0.05, atol=1e-30):
             raise InputError(f"{checkpoint.prefix}: {name} is {power:g}, which does not belong to step {step}")
-    values = {"adam/iteration": np.int64(step)}
+    values = {ITERATION: np.int64(step)}
     for path, group in groups.items():
-        for slot, name in enumerate(("momentum", "velocity")):
+        for slot, slot_path in enumerate(slot_paths(path)):
             value = _read_weight(checkpoint, [names[pair.tf1][slot] for pair in group], variables[path].shape)
             if not np.isfinite(value).all():
                 raise InputError(f"{checkpoint.prefix}: a slot of {group[0].tf1} holds values that are not finite")
-            values[f"adam/{path.replace('/', '_')}_{name}"] = value  # As Keras' Adam names its variables.
+            values[slot_path] = value
     return OptimizerState(values), used
 
 
@@ -225,6 +225,7 @@ def convert_back(model_file: str, prefix: str) -> int:
     Raises:
         InputError: The model cannot be loaded, or the folder of `prefix` does not exist.
     """
+    import keras
     import numpy as np
     import tensorflow as tf
 
@@ -244,15 +245,15 @@ def convert_back(model_file: str, prefix: str) -> int:
     variables = {variable.path: variable for variable in model.variables}
     tensors = unused_variables(pairs, model.config)
     for pair in pairs:
-        value = np.asarray(variables[pair.keras])
+        value = keras.ops.convert_to_numpy(variables[pair.keras])
         if pair.head is not None:
             value = np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
         tensors[pair.tf1] = np.ascontiguousarray(value).reshape(tf1_shape(pair, variables[pair.keras].shape))
 
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=target.parent))
     try:
         tf.raw_ops.SaveV2(
-            prefix=str(folder / target.name),
+            prefix=str(folder / "checkpoint"),  # TensorFlow lengthens the name while it writes.
             tensor_names=list(tensors),
             shape_and_slices=[""] * len(tensors),
             tensors=list(tensors.values()),
@@ -261,7 +262,7 @@ def convert_back(model_file: str, prefix: str) -> int:
         raise InputError(f"{prefix}: cannot be written: {first_line(error)}") from error
     else:
         for suffix in (".data-00000-of-00001", ".index"):  # The index last: without it there is no checkpoint.
-            os.replace(folder / f"{target.name}{suffix}", f"{prefix}{suffix}")
+            os.replace(folder / f"checkpoint{suffix}", f"{prefix}{suffix}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return len(tensors)
@@ -336,8 +337,10 @@ def _run(arguments: argparse.Namespace):
         count = convert_back(arguments.model, arguments.output)
         print(f"{arguments.output}: {count} variables")
         return
-    others = [arguments.output, f"{arguments.checkpoint}.index"]
-    for path in filter(None, (arguments.report, arguments.optimizer)):
+    others = find_files(arguments.checkpoint)
+    if arguments.vocabulary:
+        others.append(arguments.vocabulary)
+    for path in filter(None, (arguments.output, arguments.report, arguments.optimizer)):
         require_writable(path, others=others)
         others.append(path)
     report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary, arguments.optimizer)

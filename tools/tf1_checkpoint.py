@@ -11,13 +11,14 @@ from cmpc_video_tf2.config import VideoModelConfig
 
 
 class TF1Checkpoint:
-    """A TensorFlow 1 Saver checkpoint, format V2, opened for reading.
+    """A TensorFlow 1 Saver checkpoint, opened for reading.
 
     Args:
-        prefix: Path without `.index`.
+        prefix: The checkpoint's path: without `.index` in format V2, without the number of the shard in either.
 
     Attributes:
         shapes: Shape per variable name.
+        dtypes: NumPy type per variable name.
 
     Raises:
         InputError: A file is missing, damaged or cut off.
@@ -27,44 +28,36 @@ class TF1Checkpoint:
         import tensorflow as tf
 
         self.prefix = prefix
-        if set("*?[]") & set(prefix):
-            raise InputError(
-                f"{prefix}: TensorFlow takes * ? [ ] in a prefix for wildcards; rename the files or folder"
-            )
-        index = Path(f"{prefix}.index")
-        if not index.is_file():
-            raise InputError(f"{index}: no such file; {_prefix_hint(prefix)}")
-        shards = sorted(index.parent.glob(f"{index.stem}.data-*-of-*"))
-        if not shards:
-            raise InputError(f"{prefix}.data-00000-of-00001: no such file; a checkpoint is .index and .data together")
-        self._tf_errors = tf.errors.OpError
+        files = find_files(prefix)
+        # TensorFlow finds the shards of format V1 by a pattern. The files exist, so this is not taken for a V2 prefix.
+        is_sharded_v1 = str(files[0]).startswith(f"{prefix}-")
+        self._errors = (tf.errors.OpError, RuntimeError, ValueError, IndexError, MemoryError)  # All seen of its reader.
         try:
-            self._reader = tf.train.load_checkpoint(prefix)
+            pattern = f"{prefix}-?????-of-{len(files):05d}" if is_sharded_v1 else prefix
+            self._reader = tf.train.load_checkpoint(pattern)
             self.shapes = {name: tuple(s) for name, s in self._reader.get_variable_to_shape_map().items()}
             self.dtypes = {name: t.as_numpy_dtype for name, t in self._reader.get_variable_to_dtype_map().items()}
-        except (self._tf_errors, RuntimeError, ValueError) as error:
-            raise InputError(f"{index}: not a readable TensorFlow checkpoint index: {first_line(error)}") from error
-        self._check_size(shards)
+        except self._errors as error:
+            raise InputError(f"{files[0]}: not a readable TensorFlow checkpoint: {first_line(error)}") from error
+        self._check_size([file for file in files if file.suffix != ".index"])
 
-    def _check_size(self, shards: list[Path]):
-        """Compares the data files' size with what the index lists, so that a cut-off copy is found before any work."""
+    def _check_size(self, files: list[Path]):
+        """Compares the data files' size with what is listed, so that a cut-off copy is found before any work."""
         import numpy as np
 
-        types = {name: np.dtype(dtype) for name, dtype in self.dtypes.items()}
-        if any(dtype.hasobject for dtype in types.values()):  # Strings have no fixed size.
-            return
-        expected = sum(math.prod(shape) * types[name].itemsize for name, shape in self.shapes.items())
-        actual = sum(shard.stat().st_size for shard in shards)
+        # Of whole numbers V1 leaves out leading zeros, and strings have no fixed size.
+        types = {name: np.dtype(dtype) for name, dtype in self.dtypes.items() if np.issubdtype(dtype, np.floating)}
+        expected = sum(math.prod(self.shapes[name]) * dtype.itemsize for name, dtype in types.items())
+        actual = sum(file.stat().st_size for file in files)
         if actual < expected:
-            raise InputError(
-                f"{shards[0]}: cut off: {actual} bytes where {self.prefix}.index lists {expected}; copy it again"
-            )
+            names = files[0] if len(files) == 1 else f"{files[0]} to {files[-1].name}"
+            raise InputError(f"{names}: cut off: {actual} bytes, expected {expected} or more; copy it again")
 
     def read(self, name: str):
         """The value of a variable as a NumPy array."""
         try:
             return self._reader.get_tensor(name)
-        except (self._tf_errors, RuntimeError) as error:
+        except self._errors as error:
             raise InputError(f"{self.prefix}: cannot read variable {name}: {first_line(error)}") from error
 
     def read_step(self, name: str) -> int:
@@ -186,11 +179,45 @@ def _infer_deeplab(shapes: dict) -> BackboneConfig:
     return BackboneConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
 
 
-def _prefix_hint(prefix: str) -> str:
-    if re.search(r"\.(index|meta|data-\d+-of-\d+)$", prefix):
-        return "give the prefix alone, without .index, .meta or .data"
-    found = sorted(p.with_suffix("").name for p in Path(prefix).parent.glob("*.index"))
-    return f"that folder has {', '.join(found)}" if found else "expected a TensorFlow 1 checkpoint (format V2)"
+def find_files(prefix: str) -> list[Path]:
+    """The files of a checkpoint: of format V2 `.index` and the data files, of V1 one file or several shards.
+
+    Raises:
+        InputError: There are none, or one is missing.
+    """
+    if set("*?[]") & set(prefix):
+        raise InputError(f"{prefix}: TensorFlow takes * ? [ ] in a prefix for wildcards; rename the files or folder")
+    if re.search(r"\.(index|meta)$|-\d{5}-of-\d{5}$", prefix):
+        raise InputError(f"{prefix}: give the prefix alone, without .index, .meta, .data or the number of a shard")
+    index = Path(f"{prefix}.index")
+    if index.is_file():
+        if not (data := _find_shards(f"{prefix}.data")):
+            raise InputError(f"{prefix}.data-00000-of-00001: no such file; it belongs to {index}")
+        return [index, *data]
+    if Path(prefix).is_file():
+        return [Path(prefix)]
+    if shards := _find_shards(prefix):
+        return shards
+    if Path(prefix).is_dir():
+        raise InputError(f"{prefix}: is a folder; expected the prefix of a checkpoint's files in it")
+    found = sorted(path.with_suffix("").name for path in index.parent.glob("*.index"))
+    hint = f"that folder has {', '.join(found)}" if found else "expected a file of that name, or .index and .data files"
+    raise InputError(f"{prefix}: no such checkpoint; {hint}")
+
+
+def _find_shards(stem: str) -> list[Path]:
+    """All of `<stem>-00000-of-00002`, `<stem>-00001-of-00002`; empty if there are none at all."""
+    folder, name = Path(stem).parent, re.escape(Path(stem).name)
+    matches = [re.fullmatch(rf"{name}-\d{{5}}-of-(\d{{5}})", path.name) for path in folder.glob("*-of-*")]
+    missing = None
+    for count in sorted({int(match[1]) for match in matches if match}):
+        shards = [Path(f"{stem}-{number:05d}-of-{count:05d}") for number in range(count)]
+        missing = next((shard for shard in shards if not shard.is_file()), None)
+        if missing is None:
+            return shards
+    if missing is not None:
+        raise InputError(f"{missing}: no such file; the checkpoint has {count} such files")
+    return []
 
 
 def first_line(error: Exception) -> str:

@@ -1,22 +1,26 @@
 """Annotation files to references: which object of which picture, and what was said of it."""
 
+import contextlib
 import dataclasses
 import functools
-import io
 import itertools
-import json
 import logging
-import os
-import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.data.annotation_fields import FormError, checked, describe, field, is_plain_name
 from cmpc_tf2.data.datasets import Dataset, Layout, Sources
+from cmpc_tf2.data.mat_files import mat_shape, read_mat
+from cmpc_tf2.data.pickles import read_plain_pickle
+from cmpc_tf2.data.segmentations import rasterize
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import read_json
 
 logger = logging.getLogger(__name__)
+
+_SOURCE = "data/README.md says where to get the annotations"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,58 +52,11 @@ def read_references(dataset: Dataset, split: str, sources: Sources) -> list[Refe
     main = sources.annotations[0]
     try:
         references = read[dataset.layout](dataset, split, sources)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        reason = f"{type(error).__name__} {error}"
-        raise InputError(f"{main}: not annotations in the form of {dataset.layout.value}: {reason}") from error
+    except FormError as error:
+        raise InputError(f"{main}: not annotations in the form of {dataset.layout.value}: {error}") from None
     if not references:
         raise InputError(f"{main}: holds nothing of the split {split!r}")
     return references
-
-
-class _PlainDataUnpickler(pickle.Unpickler):
-    """Reads lists, dicts, strings and numbers. Whatever else a pickle can name could run code, and is refused."""
-
-    def find_class(self, module, name):
-        raise InputError(f"names {module}.{name}; only plain lists, dicts, strings and numbers are read")
-
-    def persistent_load(self, pid):
-        raise InputError("refers to outside objects; only plain lists, dicts, strings and numbers are read")
-
-
-def read_plain_pickle(path: str | os.PathLike):
-    """Reads a pickle of plain data, also one written by Python 2.
-
-    Raises:
-        InputError: The file is missing, damaged, or holds anything but plain data.
-    """
-    content = _read_file(path)
-    try:
-        for encoding in ("utf-8", "latin-1"):
-            try:
-                return _PlainDataUnpickler(io.BytesIO(content), encoding=encoding).load()
-            except UnicodeDecodeError:
-                continue
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    except Exception as error:  # A damaged pickle can raise nearly anything.
-        raise InputError(f"{path}: not a readable pickle: {error}; get it again") from error
-    raise AssertionError("latin-1 decodes any bytes")
-
-
-def _read_json(path: Path):
-    try:
-        return json.loads(_read_file(path))
-    except ValueError as error:
-        raise InputError(f"{path}: not readable JSON, perhaps cut off: {error}; get it again") from error
-
-
-def _read_file(path: str | os.PathLike) -> bytes:
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; data/README.md says where to get the annotations")
-    return path.read_bytes()
 
 
 def _read_refer(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
@@ -108,24 +65,44 @@ def _read_refer(dataset: Dataset, split: str, sources: Sources) -> list[Referenc
     Source: `build_coco_batches` in `build_batches.py` of CMPC-Refseg, and REFER's `createIndex`.
     """
     refs_path, instances_path = sources.annotations
-    all_refs = read_plain_pickle(refs_path)
-    refs = _by_id(refs_path, "ref_id", ((ref["ref_id"], ref) for ref in all_refs if ref["split"] == split))
-    instances = _read_json(instances_path)
+    entries = enumerate(checked(read_plain_pickle(refs_path), list, "the references"))
+    refs = (checked(ref, dict, f"entry {number}") for number, ref in entries)
+    used = _by_id(refs_path, "ref_id", ((field(ref, "ref_id", int), ref) for ref in refs if ref.get("split") == split))
+    annotations = _read_instances(instances_path)
+    references = []
+    most_sentences = refs_path.stat().st_size  # In a pickle, many references can share one long list.
+    for ref_id, ref in sorted(used.items()):
+        with _within(f"ref {ref_id}"):
+            annotation_id = field(ref, "ann_id", int)
+            image_name = dataset.image_name.format(image_id=field(ref, "image_id", int))
+            most_sentences -= len(field(ref, "sentences", list))
+            if most_sentences < 0:
+                raise FormError("expected sentences of its own, found more than the file has bytes")
+            sentences = [checked(sentence, dict, "a sentence") for sentence in ref["sentences"]]
+            expressions = tuple(field(sentence, "sent", str) for sentence in sentences)
+        draw_mask = functools.partial(_draw_annotation, annotation_id, annotations.get(annotation_id))
+        references.append(Reference(f"ref {ref_id}", sources.images / image_name, draw_mask, expressions))
+    return references
+
+
+def _read_instances(path: Path) -> dict[int, dict]:
+    """The annotations of a COCO instances file by id. They can be of any form: few of them may be used."""
     try:
-        annotations = ((annotation["id"], annotation["segmentation"]) for annotation in instances["annotations"])
-        segmentations = _by_id(instances_path, "id", annotations)
-    except (KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__} {error}"
-        raise InputError(f"{instances_path}: not a COCO instances file: {reason}") from error
-    return [
-        Reference(
-            name=f"ref {ref_id}",
-            image_path=sources.images / dataset.image_name.format(image_id=ref["image_id"]),
-            draw_mask=functools.partial(_draw_annotation, ref["ann_id"], segmentations.get(ref["ann_id"])),
-            expressions=_strings([sentence["sent"] for sentence in ref["sentences"]]),
-        )
-        for ref_id, ref in sorted(refs.items())
-    ]
+        with _within("not a COCO instances file"):
+            annotations = field(checked(read_json(path, _SOURCE), dict, "the file"), "annotations", list)
+    except FormError as error:
+        raise InputError(f"{path}: {error}") from None
+    entries = (entry for entry in annotations if isinstance(entry, dict) and isinstance(entry.get("id"), (int, float)))
+    return _by_id(path, "id", ((entry["id"], entry) for entry in entries))
+
+
+@contextlib.contextmanager
+def _within(name: str) -> Iterator[None]:
+    """Puts a name before the message of a FormError."""
+    try:
+        yield
+    except FormError as error:
+        raise FormError(f"{name}: {error}") from None
 
 
 def _by_id(path: Path, key: str, pairs) -> dict:
@@ -138,108 +115,60 @@ def _by_id(path: Path, key: str, pairs) -> dict:
     return found
 
 
-def _draw_annotation(annotation_id, segmentation, height: int, width: int) -> np.ndarray:
-    if segmentation is None:
+def _draw_annotation(annotation_id: int, annotation: dict | None, height: int, width: int) -> np.ndarray:
+    if annotation is None:
         raise InputError(f"annotation {annotation_id} is not in instances.json")
-    return rasterize(segmentation, height, width)
+    if annotation.get("segmentation") is None:
+        raise InputError(f"annotation {annotation_id} has no segmentation")
+    return rasterize(annotation["segmentation"], height, width)
 
 
 def _read_referit(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
     """ReferItGame, in file order. Source: `build_referit_batches` in `build_batches.py` of CMPC-Refseg."""
-    queries = _read_json(sources.annotations[0])
-    return [
-        Reference(
-            name=f"region {region}",
-            image_path=sources.images / dataset.image_name.format(image_id=region.split("_", 1)[0]),
-            draw_mask=functools.partial(_read_mat_mask, sources.masks / f"{region}.mat"),
-            expressions=_strings(expressions),
-        )
-        for region, expressions in queries.items()
-    ]
+    references = []
+    for region, expressions in checked(read_json(sources.annotations[0], _SOURCE), dict, "the file").items():
+        if not is_plain_name(region):
+            raise FormError(f"expected names of regions like '38100_1', found {describe(region)}")
+        image_path = sources.images / dataset.image_name.format(image_id=region.split("_", 1)[0])
+        draw_mask = functools.partial(_read_region, sources.masks / f"{region}.mat")
+        with _within(f"region {region}"):
+            texts = tuple(checked(text, str, "an expression") for text in checked(expressions, list, "its expressions"))
+        references.append(Reference(f"region {region}", image_path, draw_mask, texts))
+    return references
 
 
-def _strings(values) -> tuple[str, ...]:
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError(f"expected a list of expressions, found {values!r:.60}")
-    return tuple(values)
-
-
-def _read_mat_mask(path: Path, height: int, width: int) -> np.ndarray:
-    import scipy.io
-
+def _read_region(path: Path, height: int, width: int) -> np.ndarray:
     if not path.is_file():
         raise InputError(f"{path}: no such mask")
-    try:
-        labels = scipy.io.loadmat(path)["segimg_t"]
-    except KeyError as error:
-        raise InputError(f"{path}: has no segimg_t") from error
-    except Exception as error:  # A damaged file can raise nearly anything.
-        raise InputError(f"{path}: not a readable .mat file: {error}") from error
-    if labels.shape != (height, width):
-        raise InputError(f"{path}: segimg_t is {labels.shape}, its image is {(height, width)}")
-    return labels == 0
+    shape = mat_shape(path, "segimg_t")
+    if shape != (height, width):
+        raise InputError(f"{path}: segimg_t is {shape}, its image is {(height, width)}")
+    return read_mat(path, "segimg_t") == 0
 
 
 def _read_phrasecut(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
     """VGPhraseCut, in file order. A task has one phrase and the polygons of one or more instances."""
-    tasks = _read_json(sources.annotations[0])
-    return [
-        Reference(
-            name=f"task {task['task_id']}",
-            image_path=sources.images / dataset.image_name.format(image_id=task["image_id"]),
-            draw_mask=functools.partial(_draw_instances, task["Polygons"]),
-            expressions=_strings([task["phrase"]]),
-        )
-        for task in tasks
-    ]
+    references = []
+    for number, entry in enumerate(checked(read_json(sources.annotations[0], _SOURCE), list, "the file")):
+        task = checked(entry, dict, f"entry {number}")
+        with _within(f"entry {number}"):
+            task_id = field(task, "task_id", str)
+        with _within(f"task {describe(task_id)}"):
+            image_name = dataset.image_name.format(image_id=field(task, "image_id", int))
+            draw_mask = functools.partial(_draw_instances, field(task, "Polygons", list))
+            expressions = (field(task, "phrase", str),)
+        references.append(Reference(f"task {task_id}", sources.images / image_name, draw_mask, expressions))
+    return references
 
 
 def _draw_instances(instances: list, height: int, width: int) -> np.ndarray:
     """The union of several objects, each a list of polygons, each a list of points (x, y)."""
-    try:
-        polygons = [
-            [float(value) for value in itertools.chain.from_iterable(points)]
-            for instance in instances
-            for points in instance
-        ]
-    except (TypeError, ValueError) as error:
-        raise InputError(f"has polygons of another form: {error}") from error
-    return rasterize(polygons, height, width)
+    polygons = [polygon for instance in instances for polygon in _listed(instance)]
+    points = [[_listed(point) for point in _listed(polygon)] for polygon in polygons]
+    return rasterize([list(itertools.chain.from_iterable(polygon)) for polygon in points], height, width)
 
 
-def rasterize(segmentation: list | dict, height: int, width: int) -> np.ndarray:
-    """Draws a COCO segmentation: the union of its polygons, or its run-length encoding, compressed or not.
-
-    What lies outside the picture is cut off; polygons of fewer than three points are left out.
-
-    Returns:
-        bool `(height, width)`.
-
-    Raises:
-        InputError: It is neither, it is of another size, or nothing of it is left.
-    """
-    from pycocotools import mask as coco_mask
-
-    if isinstance(segmentation, list) and all(isinstance(polygon, list) for polygon in segmentation):
-        segmentation = [polygon for polygon in segmentation if len(polygon) >= 6]
-        far = 10 * max(height, width)
-        try:
-            is_near = all((np.abs(np.array(polygon, float)) <= far).all() for polygon in segmentation)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"has a segmentation that cannot be drawn: {error}") from error
-        if not is_near:
-            raise InputError("has a segmentation with points far outside the picture")
-    if not segmentation:
-        raise InputError("has an empty segmentation")
-    try:
-        if isinstance(segmentation, dict) and isinstance(segmentation["counts"], (str, bytes)):
-            encoded = [segmentation]
-        else:
-            encoded = coco_mask.frPyObjects(segmentation, height, width)
-            encoded = encoded if isinstance(encoded, list) else [encoded]
-        mask = coco_mask.decode(coco_mask.merge(encoded)).astype(bool)
-    except Exception as error:  # pycocotools raises bare Exceptions.
-        raise InputError(f"has a segmentation that cannot be drawn: {error}") from error
-    if mask.shape != (height, width):
-        raise InputError(f"has a mask of {mask.shape}, its image is {(height, width)}")
-    return mask
+def _listed(value) -> list:
+    if not isinstance(value, list):
+        raise InputError(f"has polygons of another form: expected lists of points [x, y], found {describe(value)}")
+    return value

@@ -5,21 +5,20 @@ either side reads what the other wrote.
 """
 
 import dataclasses
-import io
 import itertools
-import json
 import os
 import re
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.data.annotation_fields import FormError, checked, field
 from cmpc_tf2.data.image_ops import fit_image
-from cmpc_tf2.data.npz import load_stored, save_stored
+from cmpc_tf2.data.npz import DAMAGED, read_npz, save_stored
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import read_json
 
 _TOKEN_IDS = "text_batch"
 _IMAGE = "im_batch"
@@ -28,19 +27,6 @@ _EXPRESSION = "sent_batch"
 
 # In the folder of a split that the builder made.
 MANIFEST = "manifest.json"
-
-# What reading a damaged or foreign file raises. AttributeError and TypeError: for a .npy file under another name NumPy
-# returns a bare array, which has no `files`.
-_DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-    OSError,
-    AttributeError,
-    TypeError,
-    NotImplementedError,  # What zipfile raises for a compression that it does not know.
-    RuntimeError,
-)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,11 +132,16 @@ def read_manifest(folder: Path) -> dict | None:
     if not path.is_file():
         return None
     try:
-        manifest = json.loads(path.read_bytes())
-        if not isinstance(manifest["samples"], int) or not isinstance(manifest["sources"], list):
-            raise TypeError("`samples` or `sources` of another type")
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: not a readable manifest: {error}; build the split again") from error
+        manifest = checked(read_json(path), dict, "the manifest")
+        field(manifest, "samples", int)
+        field(field(manifest, "settings", dict), "train_size", int)
+        for source in field(manifest, "sources", list):
+            field(checked(source, dict, "a source"), "file", str)
+            field(source, "bytes", int)
+    except FormError as error:
+        raise InputError(
+            f"{path}: not a manifest of a split: {error}; build the split again with --overwrite"
+        ) from None
     return manifest
 
 
@@ -204,31 +195,15 @@ def read_batch(path: str | os.PathLike, kind: type[Sample] = Sample) -> Sample:
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such batch") from error
-    try:
-        arrays = load_stored(content)
-        if arrays is None:
-            if not zipfile.is_zipfile(io.BytesIO(content)):
-                raise zipfile.BadZipFile("foreign or cut off")
-            with np.load(io.BytesIO(content), allow_pickle=False) as members:
-                arrays = {name: members[name] for name in members.files}
+        arrays = read_npz(path.read_bytes())
         missing = set(kind.keys) - set(arrays)
         if missing:
-            raise InputError(f"{path}: not a batch of {kind.contents}: no {', '.join(sorted(missing))}")
-    except _DAMAGED as error:
-        raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
-    except InputError:
-        raise
-    except ValueError as error:
-        if "allow_pickle" in str(error):
-            raise InputError(f"{path}: holds pickled objects, which are never loaded") from error
-        raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
-    try:
+            raise InputError(f"not a batch of {kind.contents}: no {', '.join(sorted(missing))}")
         return kind.from_arrays(arrays)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such batch") from error
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}; build the split again") from error
 
 
 def check_batches(paths: list[Path], kind: type[Sample] = Sample):
@@ -242,8 +217,8 @@ def check_batches(paths: list[Path], kind: type[Sample] = Sample):
         try:
             with zipfile.ZipFile(path) as archive:
                 names = set(archive.namelist())
-        except _DAMAGED as error:
-            raise InputError(f"{path}: not a readable .npz file: {error}; build the split again") from error
+        except DAMAGED as error:
+            raise InputError(f"{path}: not a readable .npz file: cut off or damaged; build the split again") from error
         if not expected <= names:
             missing = ", ".join(sorted(name.removesuffix(".npy") for name in expected - names))
             raise InputError(f"{path}: not a batch of {kind.contents}: no {missing}")

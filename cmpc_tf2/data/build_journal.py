@@ -1,96 +1,160 @@
 """How far the build of a split is, so that it can be stopped at any moment."""
 
-import contextlib
 import json
 import logging
 import os
 import shutil
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
+from cmpc_tf2.data.batches import batch_name
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import write_json
 
 logger = logging.getLogger(__name__)
 
-# Stands in a part's folder when the part is complete; the journal stands there until then.
-PART_REPORT = "part.json"
-_JOURNAL = "progress.jsonl"
+# The name of the journal in the folder it is about.
+JOURNAL = "progress.jsonl"
 
 
 class BuildJournal:
-    """How far the build of a part is: a line per reference, written after the reference's files are in place.
+    """What is in a folder of batches: one line per step, added after the step's files are in place.
 
-    The first line says from what the part is built. A line that was cut off by a kill is dropped; its files are
-    written again, with the same bytes.
+    A step is a reference, or a shard if shards are merged. The first line, number 0, says what is built and from what;
+    line N is about step N. Every line has a checksum. Lines count up to the first that is damaged or out of order. The
+    steps after it are done again, with the same result.
 
     Attributes:
-        folder: The part's folder.
-        done: References that are finished.
-        written: Files that are in place.
-        skipped: Samples left out, with reasons.
-        is_complete: Every reference is done.
+        folder: The folder.
+        head: The first line. `build` is what the manifest says of the split beyond its samples, `steps` the number of
+            steps in all; the rest tells journals of different folders apart.
+        steps: What each finished step has `written` (files) and `skipped` (samples left out, with reasons).
+        written: Files in place.
     """
 
     def __init__(self, folder: Path, head: dict):
         self.folder = folder
         self.head = head
-        self.done = self.written = 0
-        self.skipped: list[dict] = []
-        self.is_complete = False
+        self.steps: list[dict] = []
+        self.written = 0
+        self._size = 0  # Of the lines, in bytes.
 
     @classmethod
     def open(cls, folder: Path, head: dict, overwrite: bool) -> "BuildJournal":
-        """Starts a part, or takes up one that was left unfinished.
+        """Starts to fill a folder, or takes up one that was left unfinished.
 
         Raises:
-            InputError: The unfinished part is of other sources or settings.
+            InputError: What is unfinished there is of other sources or settings, and is not to be overwritten.
         """
-        journal = cls(folder, head)
-        found = None
-        with contextlib.suppress(FileNotFoundError):
-            found = journal._read()
-        if found is not None and found != head:
-            if not overwrite:
-                raise InputError(
-                    f"{folder}: an unfinished build from other sources or settings is there; --overwrite starts anew"
-                )
-            journal = cls(folder, head)
-            found = None
-        if found is None:
-            shutil.rmtree(folder, ignore_errors=True)
-            os.makedirs(folder)
-            (folder / _JOURNAL).write_text(json.dumps(head) + "\n")
-        elif journal.done or journal.is_complete:
+        journal = cls.read(folder)
+        if journal is not None and journal.head == head:
+            journal.tidy()
             logger.info("%s: going on after %d references", folder, journal.done)
+            return journal
+        if journal is not None and not overwrite:
+            raise InputError(
+                f"{folder}: an unfinished build from other sources or settings is there; --overwrite starts anew"
+            )
+        return cls.start(folder, head)
+
+    @classmethod
+    def start(cls, folder: Path, head: dict) -> "BuildJournal":
+        """Empties a folder, or makes it."""
+        if folder.exists():
+            (folder / JOURNAL).unlink(missing_ok=True)  # First: what a kill leaves of the files must not count.
+            shutil.rmtree(folder)
+        os.makedirs(folder)
+        journal = cls(folder, head)
+        journal._append(0, head)
         return journal
 
-    def _read(self) -> dict | None:
-        if (self.folder / PART_REPORT).exists():
-            report = json.loads((self.folder / PART_REPORT).read_bytes())
-            self.written, self.skipped, self.is_complete = report.pop("samples"), report.pop("skipped"), True
-            return report
-        lines = (self.folder / _JOURNAL).read_bytes().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith(b"\n")]
-        if not whole:
+    @classmethod
+    def read(cls, folder: Path, files_required: bool = True) -> "BuildJournal | None":
+        """Reads the journal of a folder.
+
+        Args:
+            folder: The folder.
+            files_required: Steps count only as long as their files are in place.
+
+        Returns:
+            The journal; None if there is none, or its first line does not count.
+        """
+        path = folder / JOURNAL
+        if not path.exists():
             return None
-        (self.folder / _JOURNAL).write_bytes(b"".join(whole))
-        for line in whole[1:]:
-            entry = json.loads(line)
-            self.done += 1
-            self.written += entry["written"]
-            self.skipped += entry["skipped"]
-        return json.loads(whole[0])
+        lines = path.read_bytes().splitlines(keepends=True)
+        entries = _entries(lines)
+        journal, present = cls(folder, next(entries, {})), set(os.listdir(folder))
+        for step in entries:
+            files = journal.files(journal.written, journal.written + step["written"])
+            if files_required and not all(file.name in present for file in files):
+                break
+            journal._count(step)
+        counted = 1 + journal.done if journal.head else 0
+        if any(line.endswith(b"\n") for line in lines[counted:]):  # More than a line that a kill has cut off.
+            logger.warning("%s: damaged, or files are missing; going on after line %d", path, counted)
+        journal._size = sum(map(len, lines[:counted]))
+        return journal if journal.head else None
+
+    @property
+    def done(self) -> int:
+        """Steps that are finished."""
+        return len(self.steps)
+
+    @property
+    def is_complete(self) -> bool:
+        """Every step is finished."""
+        return self.done == self.head["steps"]
+
+    @property
+    def skipped(self) -> list[dict]:
+        """Samples left out, with reasons."""
+        return [entry for step in self.steps for entry in step["skipped"]]
+
+    def files(self, first: int, last: int) -> list[Path]:
+        """Where the files from number `first` on and before `last` belong."""
+        build = self.head["build"]
+        return [self.folder / batch_name(build["dataset"], build["split"], index) for index in range(first, last)]
 
     def add(self, written: int, skipped: list[dict]):
-        """Notes that the next reference is finished."""
-        with (self.folder / _JOURNAL).open("a") as file:
-            file.write(json.dumps({"written": written, "skipped": skipped}) + "\n")
-        self.done += 1
-        self.written += written
-        self.skipped += skipped
+        """Notes that the next step is finished."""
+        step = {"written": written, "skipped": skipped}
+        self._append(self.done + 1, step)
+        self._count(step)
 
-    def finish(self):
-        """Replaces the journal by the part's report."""
-        write_json(self.folder / PART_REPORT, {**self.head, "samples": self.written, "skipped": self.skipped})
-        (self.folder / _JOURNAL).unlink()
-        self.is_complete = True
+    def tidy(self):
+        """Cuts the journal after the last line that counts, and removes all files but those it tells of."""
+        os.truncate(self.folder / JOURNAL, self._size)
+        kept = {JOURNAL, *(path.name for path in self.files(0, self.written))}
+        for path in self.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)  # Workers of a killed process may still write there.
+            elif path.name not in kept:
+                path.unlink()
+
+    def _count(self, step: dict):
+        self.steps.append(step)
+        self.written += step["written"]
+
+    def _append(self, number: int, entry: dict):
+        line = _line(number, entry)
+        with (self.folder / JOURNAL).open("ab") as file:
+            file.write(line)
+        self._size += len(line)
+
+
+def _line(number: int, entry: dict) -> bytes:
+    body = json.dumps({"number": number, **entry})[:-1].encode()
+    return b'%b, "crc32": %d}\n' % (body, zlib.crc32(body))
+
+
+def _entries(lines: list[bytes]) -> Iterator[dict]:
+    """The entries of the lines that count. What has the right checksum was written here, and needs no other check."""
+    for number, line in enumerate(lines):
+        body, _, _ = line.rpartition(b', "crc32": ')
+        if line != b'%b, "crc32": %d}\n' % (body, zlib.crc32(body)):
+            return
+        entry = json.loads(body + b"}")
+        if entry.pop("number") != number:
+            return
+        yield entry

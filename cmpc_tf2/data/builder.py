@@ -1,15 +1,15 @@
 """From annotations to `.npz` batches: in parallel, restartable, the same bytes every time.
 
 A split is built in a hidden folder beside its place and moved there when it is complete, with a manifest. Until then a
-journal in that folder says how far the build is, so that the same command goes on where an earlier one was stopped.
-Where the samples come from is a matter of the kind of data: `ImageBuild`, and `VideoBuild` in `cmpc_video_tf2`.
+journal in that folder says how far the build is, so that the same command goes on where an earlier one was stopped
+(`build_journal`; `publishing` lists the folders and what each means). Where the samples come from depends on the kind
+of data: `ImageBuild`, and `VideoBuild` in `cmpc_video_tf2`.
 """
 
 import abc
 import contextlib
 import dataclasses
 import errno
-import json
 import logging
 import os
 import shutil
@@ -22,17 +22,27 @@ from cmpc_tf2.config import OUTPUT_STRIDE
 from cmpc_tf2.data.batches import (
     MANIFEST,
     Sample,
-    batch_name,
     list_batches,
     read_batch,
     read_manifest,
     split_folder,
     write_batch,
 )
-from cmpc_tf2.data.build_journal import PART_REPORT, BuildJournal
+from cmpc_tf2.data.build_journal import BuildJournal
+from cmpc_tf2.data.publishing import (
+    WHOLE,
+    interrupted_merge,
+    is_settled,
+    part_folder,
+    part_lock,
+    publish,
+    require_absent,
+    require_samples,
+    settle,
+)
 from cmpc_tf2.data.text import MAX_WORDS
 from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import progress, write_json
+from cmpc_tf2.files import progress
 from cmpc_tf2.processes import process_pool
 
 logger = logging.getLogger(__name__)
@@ -80,7 +90,7 @@ class BuildSettings(abc.ABC):
         image_root: Holds the picture files.
         output_root: Where `<dataset>/<split>_batch/` is made.
         vocabulary: Vocabulary file, if it is elsewhere.
-        overwrite: Replace a split that is already there, or an unfinished build of other sources.
+        overwrite: Replace a split or a shard that is already there, or an unfinished build of other sources.
         workers: Processes. The result does not depend on their number.
         shard: Which part of how many to build, counted from 1; `merge_shards` puts the parts together.
         compress: Write compressed `.npz` files: smaller, slower, with the same contents.
@@ -105,7 +115,7 @@ class BuildSettings(abc.ABC):
     def __post_init__(self):
         part, parts = self.shard
         if not 1 <= part <= parts:
-            raise UsageError(f"shard: expected a part from 1/{max(parts, 1)} on, received {part}/{parts}")
+            raise UsageError(f"--shard: expected a part from 1/{max(parts, 1)} on, received {part}/{parts}")
         if self.workers < 1:
             raise UsageError(f"--workers: expected a whole number above 0, received {self.workers}")
         if self.image_size < OUTPUT_STRIDE or self.image_size % OUTPUT_STRIDE:
@@ -167,15 +177,16 @@ def build_split(settings: BuildSettings) -> BuildResult:
     A sample that cannot be made is named in a warning and left out; the numbers of the others have no gap.
 
     Raises:
-        InputError: An annotation file or the vocabulary cannot be used, the split is already there, or the disk is
-            full. What was written stays, and the same call goes on from there.
+        InputError: An annotation file or the vocabulary cannot be used, the split is already there, another process
+            builds it, the disk is full, or a worker was killed. What was written stays, and the same call goes on from
+            there.
     """
-    target = settings.target
-    _require_absent(target, settings.overwrite)
+    target, part, parts = settings.target, *settings.shard
+    if is_settled(target):  # Otherwise it may be there because this very command was stopped at its end.
+        require_absent(target, settings.overwrite)
     plan = settings.plan()
-    part, parts = settings.shard
     first, last = (len(plan.described) * number // parts for number in (part - 1, part))
-    head = {
+    build = {
         "dataset": settings.dataset_name,
         "split": settings.split,
         "version": cmpc_tf2.__version__,
@@ -183,61 +194,34 @@ def build_split(settings: BuildSettings) -> BuildResult:
         "sources": [{"file": path.as_posix(), "bytes": path.stat().st_size} for path in plan.sources],
         "references": len(plan.described),
     }
-    folder = _part_folder(target, settings.shard)
-    journal = BuildJournal.open(folder, {**head, "shard": [part, parts]}, settings.overwrite)
-    if not journal.is_complete:
-        _build_part(journal, plan.described[first:last], plan.make_samples, settings)
-    if parts == 1:
-        if not journal.written:
-            shutil.rmtree(journal.folder)
-            raise InputError(f"{target}: nothing to write: all {len(journal.skipped)} samples were skipped")
-        _publish(journal.folder, target, {**head, "samples": journal.written, "skipped": journal.skipped})
+    head = {"build": build, "shard": [part, parts], "steps": last - first}
+    with part_lock(target, settings.shard):
+        journal = settle(target) if settings.shard == WHOLE else None
+        if journal is None or journal.head != head:
+            require_absent(target, settings.overwrite)
+            journal = _open_journal(settings, head)
+            if not journal.is_complete:
+                _build_part(journal, plan.described[first:last], plan.make_samples, settings)
+            if settings.shard == WHOLE:
+                _publish_samples(journal, target)
     return BuildResult(journal.written, journal.skipped)
 
 
-def merge_shards(settings: BuildSettings) -> BuildResult:
-    """Puts the shards of a split together: numbers their files through and writes the manifest.
+def _open_journal(settings: BuildSettings, head: dict) -> BuildJournal:
+    target, shard = settings.target, settings.shard
+    if merge := interrupted_merge(target):
+        raise InputError(f"{merge.folder}: a merge was interrupted here; finish it with --merge first")
+    journal = BuildJournal.open(part_folder(target, shard), head, settings.overwrite)
+    if journal.is_complete and shard != WHOLE and settings.overwrite:
+        return BuildJournal.start(journal.folder, head)
+    return journal
 
-    Args:
-        settings: As for `build_split`; `shard` is not looked at.
 
-    Raises:
-        InputError: A shard is missing or unfinished, or the shards were not built from the same sources.
-    """
-    target, dataset = settings.target, settings.dataset_name
-    _require_absent(target, settings.overwrite)
-    found = sorted(target.parent.glob(f".{target.name}.part-*-of-*"))
-    if not found:
-        raise InputError(f"{target.parent}: no shards of {dataset} {settings.split}; build them with --shard")
-    parts = int(found[0].name.rsplit("-", 1)[1])
-    folders = [_part_folder(target, (part, parts)) for part in range(1, parts + 1)]
-    reports = []
-    for folder in folders:
-        if not (folder / PART_REPORT).is_file():
-            raise InputError(f"{folder}: this shard is not there or not complete; build it with --shard")
-        reports.append(json.loads((folder / PART_REPORT).read_bytes()))
-    heads = [{key: value for key, value in r.items() if key not in ("shard", "samples", "skipped")} for r in reports]
-    if any(head != heads[0] for head in heads):
-        raise InputError(f"{target.parent}: the shards were built from different sources or with different settings")
-
-    merged = target.with_name(f".{target.name}.merging")
-    os.makedirs(merged, exist_ok=True)
-    number = 0
-    for folder, report in zip(folders, reports, strict=True):
-        for index in range(report["samples"]):
-            source = folder / batch_name(dataset, settings.split, index)
-            destination = merged / batch_name(dataset, settings.split, number)
-            # A merge that was stopped has moved the first ones already.
-            if source.exists():
-                os.replace(source, destination)
-            elif not destination.exists():
-                raise InputError(f"{source}: missing; build this shard again")
-            number += 1
-    skipped = [entry for report in reports for entry in report["skipped"]]
-    _publish(merged, target, {**heads[0], "samples": number, "skipped": skipped})
-    for folder in folders:
-        shutil.rmtree(folder)
-    return BuildResult(number, skipped)
+def _publish_samples(journal: BuildJournal, target: Path):
+    if not journal.written:
+        shutil.rmtree(journal.folder)
+    require_samples(target, journal.head["build"], journal.written, journal.skipped)
+    publish(journal, target)
 
 
 def check_split(settings: BuildSettings) -> int:
@@ -256,9 +240,10 @@ def check_split(settings: BuildSettings) -> int:
             f"{target / MANIFEST}: no such file; the split was not built by this command, or not to its end"
         )
     for source in manifest["sources"]:
-        path = Path(source["file"])
-        if path.exists() and path.stat().st_size != source["bytes"]:
-            raise InputError(f"{path}: {path.stat().st_size} bytes, it had {source['bytes']} when the split was built")
+        path = source["file"]
+        found = os.path.getsize(path) if os.path.exists(path) else source["bytes"]
+        if found != source["bytes"]:
+            raise InputError(f"{path}: {found} bytes, it had {source['bytes']} when the split was built")
     paths = list_batches(settings.output_root, settings.dataset_name, settings.split, settings.sample_type)
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
@@ -268,31 +253,7 @@ def check_split(settings: BuildSettings) -> int:
     return len(paths)
 
 
-def _require_absent(target: Path, overwrite: bool):
-    existing = len(list(target.glob("*.npz")))
-    if existing and not overwrite:
-        raise InputError(f"{target}: already holds {existing} batches; --overwrite replaces them")
-
-
-def _part_folder(target: Path, shard: tuple[int, int]) -> Path:
-    return target.with_name(f".{target.name}.part-{shard[0]}-of-{shard[1]}")
-
-
-def _publish(folder: Path, target: Path, manifest: dict):
-    """Moves a complete folder to its place; an older split goes only then."""
-    write_json(folder / MANIFEST, manifest)
-    outdated = target.with_name(f".{target.name}.outdated")
-    if target.exists():
-        shutil.rmtree(outdated, ignore_errors=True)
-        os.replace(target, outdated)
-    os.replace(folder, target)
-    (target / PART_REPORT).unlink(missing_ok=True)  # Not before: a build stopped here would start anew.
-    shutil.rmtree(outdated, ignore_errors=True)
-
-
 def _build_part(journal: BuildJournal, described: list[Described], make_samples: Callable, settings: BuildSettings):
-    for leftover in journal.folder.glob("tmp-*"):
-        shutil.rmtree(leftover)
     scratch = journal.folder / f"tmp-{os.getpid()}"
     scratch.mkdir()
     worker = _Worker(make_samples, settings.compress, scratch)
@@ -301,19 +262,18 @@ def _build_part(journal: BuildJournal, described: list[Described], make_samples:
     try:
         with _map_in_order(worker, remaining, journal.done, settings.workers) as outcomes:
             for files, skipped in progress(outcomes, len(described), description, done=journal.done):
-                for offset, path in enumerate(files):
-                    name = batch_name(settings.dataset_name, settings.split, journal.written + offset)
-                    os.replace(path, journal.folder / name)
+                destinations = journal.files(journal.written, journal.written + len(files))
+                for path, destination in zip(files, destinations, strict=True):
+                    os.replace(path, destination)
                 for entry in (entry for entry in skipped if "dropped" not in entry):
                     logger.warning("skipped: %s %r: %s", entry["reference"], entry["expression"], entry["reason"])
                 journal.add(len(files), skipped)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise InputError(_disk_full(journal, described, settings)) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    journal.finish()
 
 
 def _disk_full(journal: BuildJournal, described: list[Described], settings: BuildSettings) -> str:
@@ -334,12 +294,9 @@ def _map_in_order(worker: "_Worker", described: list[Described], first: int, wor
     if workers == 1:
         yield map(worker, numbered)
         return
-    pool = process_pool(workers)
-    try:
+    with process_pool(workers, hint="; it goes on from here") as pool:
         # Neighbours share pictures: in chunks they meet in one process.
         yield pool.map(worker, numbered, chunksize=8)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @dataclasses.dataclass(frozen=True)

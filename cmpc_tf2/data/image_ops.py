@@ -1,76 +1,46 @@
 """Pictures: reading, resizing exactly as the original does, and the network's input form."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cmpc_tf2.data.image_decoding import decode_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing
 
-if TYPE_CHECKING:
-    from PIL import Image
-
+# Of a JPEG file, in pixels; Pillow's encoder takes no more.
+JPEG_LONGEST_SIDE = 65_500
 # Caffe's mean of ImageNet, in the order blue, green, red.
 BGR_MEAN = np.array([104.00698793, 116.66876762, 122.67891434], dtype=np.float32)
+# Of a large picture, what is worked on at once.
+BAND_PIXELS = 2**19
 
 
 def read_image(path: str | os.PathLike, upright: bool = False) -> np.ndarray:
-    """Reads a picture of any usual kind: grey, palette, RGB, RGBA (alpha is dropped), CMYK, 16-bit grey.
+    """Reads a picture file; `image_decoding.decode_image` says which kinds.
 
     Args:
         path: The file.
-        upright: True turns the picture as its EXIF orientation says, as viewers do. Data sets are annotated on the
-            stored pixels, so their pictures are read without.
+        upright: Turn the picture as its metadata says, as viewers do. Data sets are annotated on the stored pixels,
+            so their pictures are read without.
 
     Returns:
         uint8 `(h, w, 3)`, RGB.
 
     Raises:
-        InputError: The file is missing, or is not a whole picture.
+        InputError: The file is missing, cannot be opened, or does not hold a picture that can be used.
     """
-    from PIL import Image, UnidentifiedImageError
-
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such image" if not path.exists() else f"{path}: is not a file")
     try:
-        with Image.open(path) as image:
-            return image_pixels(image, str(path), upright)
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: too many pixels to read: {error}") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a readable image: {error}") from error
-
-
-def image_pixels(image: "Image.Image", name: str, upright: bool = False) -> np.ndarray:
-    """Decodes a picture that Pillow has opened; as `read_image`.
-
-    Args:
-        image: The picture.
-        name: What to call it in messages.
-        upright: As in `read_image`.
-
-    Returns:
-        uint8 `(h, w, 3)`, RGB.
-
-    Raises:
-        InputError: Its pixels are of a kind that cannot be used. Other errors are Pillow's.
-    """
-    from PIL import Image, ImageOps
-
-    image.load()
-    if upright:
-        image = ImageOps.exif_transpose(image)
-    if image.mode == "F":
-        raise InputError(f"{name}: holds floating-point pixels; expected 8 or 16 bits per channel")
-    if image.mode.startswith("I"):  # 16 bits, or 16 bits held in 32
-        values = np.asarray(image, dtype=np.float64)
-        image = Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        if not path.is_file():
+            raise InputError(f"{path}: no such image" if not path.exists() else f"{path}: is not a file")
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened: {error.strerror}") from error
+    with file:
+        return decode_image(file, str(path), upright)
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray):
@@ -81,12 +51,17 @@ def write_image(path: str | os.PathLike, image: np.ndarray):
         image: uint8 RGB `(h, w, 3)`, or a mask, bool `(h, w)`, written as 0 and 255.
 
     Raises:
-        InputError: The folder does not exist, or the name ends otherwise.
+        InputError: The folder does not exist, the name ends otherwise, or the picture is too large for JPEG.
     """
     from PIL import Image
 
     pixels = image.astype(np.uint8) * 255 if image.dtype == bool else image
     require_image_name(path, lossless=image.dtype == bool)
+    height, width = image.shape[:2]
+    if Path(path).suffix.lower() != ".png" and max(height, width) > JPEG_LONGEST_SIDE:
+        raise InputError(
+            f"{path}: JPEG holds at most {JPEG_LONGEST_SIDE} pixels a side, found {width} x {height}; write a .png file"
+        )
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial)
 
@@ -170,7 +145,9 @@ def restore_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     return _resize_mask(mask, side, side, window)
 
 
-def restore_map(values: np.ndarray, height: int, width: int, border: str = "edge") -> np.ndarray:
+def restore_map(
+    values: np.ndarray, height: int, width: int, border: str = "edge", dtype: type = np.float64
+) -> np.ndarray:
     """Values for each pixel of the fitted picture at the picture's own size: `resize_and_crop` without a threshold.
 
     Args:
@@ -178,16 +155,43 @@ def restore_map(values: np.ndarray, height: int, width: int, border: str = "edge
         height: Rows of the picture.
         width: Columns of the picture.
         border: What lies outside: `edge` (the nearest pixel) or `constant` (zero, the original's).
+        dtype: Of the result, which is computed in float64.
 
     Returns:
-        float64 `(height, width)`.
+        `dtype` `(height, width)`.
+    """
+    restored = np.empty((height, width), dtype)
+    for rows, band in restored_bands(values, height, width, border):
+        restored[rows] = band
+    return restored
+
+
+def restored_bands(
+    values: np.ndarray, height: int, width: int, border: str = "edge"
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """`restore_map` a few rows at a time: in float64 a large picture's whole map takes hundreds of megabytes.
+
+    Args: as `restore_map`.
+
+    Yields:
+        Rows of the picture, from the top, and their values, float64 `(n, width)`.
     """
     side, (rows, columns) = _covering_window(height, width)
     padded = np.pad(values.astype(np.float64), 1, mode=border)
-    lower, share = (line[columns] for line in _source_positions(values.shape[1], side))
-    lines = (1 - share) * padded[:, lower] + share * padded[:, lower + 1]
-    lower, share = (line[rows, None] for line in _source_positions(values.shape[0], side))
-    return (1 - share) * lines[lower[:, 0]] + share * lines[lower[:, 0] + 1]
+    row, row_share = (line[rows] for line in _source_positions(values.shape[0], side))
+    column, column_share = (line[columns] for line in _source_positions(values.shape[1], side))
+    padded = padded[row[0] : row[-1] + 2]  # The rows that the window needs; for a panorama, a few.
+    lines = (1 - column_share) * padded[:, column] + column_share * padded[:, column + 1]
+    row = row - row[0]
+    for band in row_bands(height, width):
+        upper, share = row[band], row_share[band, None]
+        yield band, (1 - share) * lines[upper] + share * lines[upper + 1]
+
+
+def row_bands(height: int, width: int) -> Iterator[slice]:
+    """The rows of a picture in bands of few pixels, for work whose intermediate results would take much memory."""
+    step = max(1, BAND_PIXELS // width)
+    return (slice(top, min(top + step, height)) for top in range(0, height, step))
 
 
 def subtract_mean(image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

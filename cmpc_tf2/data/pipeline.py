@@ -1,7 +1,8 @@
 """`.npz` batches as a `tf.data` stream for training."""
 
-import functools
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -73,8 +74,12 @@ def training_dataset(
         order = order.shard(workers, input_context.input_pipeline_id)
     share = batch_size // replicas  # A worker takes as many elements per step as it has devices.
     names = tf.constant([str(path) for path in paths])
-    read_sample = functools.cache(_read_sample) if cache else _read_sample
 
+    def read_sample(path):
+        return _read_sample(path, image_size, vocabulary_size, kind)
+
+    if cache:
+        read_sample = reading_once(read_sample)
     pixels = kind.input_name
     shapes = {pixels: (share, *kind.input_shape(image_size)), "token_ids": (share, MAX_WORDS)}
     types = {pixels: np.float32, "token_ids": np.int32}
@@ -88,7 +93,7 @@ def training_dataset(
         inputs = {name: np.empty(shape, types[name]) for name, shape in shapes.items()}
         masks = np.empty(mask_shape, np.float32)
         for row, (file, position) in enumerate(zip(files, positions, strict=True)):
-            sample = read_sample(file.decode(), image_size, vocabulary_size, kind)
+            sample = read_sample(file.decode())
             seen = subtract_mean(sample.fitted(image_size), out=inputs[pixels][row])
             inputs["token_ids"][row] = sample.token_ids
             masks[row, ..., 0] = sample.mask
@@ -129,6 +134,22 @@ def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Datas
 
     epochs = tf.data.Dataset.range(consumed // count, np.iinfo(np.int64).max)
     return epochs.flat_map(epoch).skip(consumed % count)
+
+
+def reading_once(read: Callable[[str], Sample]) -> Callable[[str], Sample]:
+    """Makes a reader keep what it read.
+
+    Unlike with `functools.cache`, a thread that asks for a file that another one reads waits for that one.
+    """
+    samples, locks = {}, {}
+
+    def read_once(path: str) -> Sample:
+        with locks.setdefault(path, threading.Lock()):
+            if path not in samples:
+                samples[path] = read(path)
+            return samples[path]
+
+    return read_once
 
 
 def _read_sample(path: str, image_size: int, vocabulary_size: int | None, kind: type[Sample]) -> Sample:

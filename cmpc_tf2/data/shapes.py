@@ -21,7 +21,7 @@ import numpy as np
 
 from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.text import PAD, UNKNOWN
-from cmpc_tf2.files import replacing
+from cmpc_tf2.files import replacing, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -295,9 +295,7 @@ def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int =
                     "sentences": sentences,
                 }
             )
-    with replacing(data_root / "vocabulary_shapes.txt") as partial:
-        partial.write_text("\n".join(vocabulary()) + "\n")
-    with replacing(refer_folder / "instances.json") as partial:
-        partial.write_text(json.dumps({"images": infos, "annotations": annotations}))
+    write_text(data_root / "vocabulary_shapes.txt", "\n".join(vocabulary()) + "\n")
+    write_text(refer_folder / "instances.json", json.dumps({"images": infos, "annotations": annotations}))
     with replacing(refer_folder / "refs(shapes).p") as partial:
         partial.write_bytes(pickle.dumps(refs, protocol=2))

@@ -8,6 +8,7 @@ import numpy as np
 
 from cmpc_tf2.config import PAD_ID
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import read_text
 
 PAD = "<pad>"
 UNKNOWN = "<unk>"
@@ -55,7 +56,7 @@ class Vocabulary:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike, size: int | None = None) -> "Vocabulary":
-        """Reads a vocabulary file: one word per line, the line number from 0 is the id.
+        """Reads a vocabulary file: one word per line, the line number from 0 is the id. A byte-order mark is skipped.
 
         Args:
             path: The file.
@@ -67,10 +68,7 @@ class Vocabulary:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such vocabulary; data/README.md says where to get it")
-        try:
-            lines = path.read_bytes().decode("utf-8").split("\n")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path}: expected UTF-8 text, one word per line: {error}") from error
+        lines = read_text(path).split("\n")
         if lines[-1] == "":
             lines.pop()
         if size is not None and len(lines) != size:

@@ -6,6 +6,7 @@ from keras import layers
 
 from cmpc_tf2.config import PACKAGE, BackboneConfig
 from cmpc_tf2.layers.phases import MergePhases, SplitPhases
+from cmpc_tf2.models.saving import KerasFileModel
 from cmpc_tf2.precision import building_with
 
 BATCH_NORM_EPSILON = 1e-3
@@ -29,7 +30,7 @@ def bottleneck_names(stage: int, depth: int) -> list[str]:
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class DeepLabResNet(keras.Model):
+class DeepLabResNet(KerasFileModel):
     """A ResNet whose last two stages are dilated instead of strided, tapped after stages 3, 4 and 5.
 
     Caffe's layout: the stride of stage 3 sits on its first 1x1 convolutions. Padding is TensorFlow's SAME throughout.

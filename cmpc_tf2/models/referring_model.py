@@ -9,9 +9,10 @@ from keras import ops
 
 from cmpc_tf2.config import LEVELS, ReferringConfig
 from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
+from cmpc_tf2.models.saving import KerasFileModel
 
 
-class ReferringModel(keras.Model):
+class ReferringModel(KerasFileModel):
     """A functional model in two halves: an encoder of what is looked at, and a decoder of expressions about it.
 
     A subclass says what the halves are made of.

@@ -73,13 +73,12 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
     """
     app = FastAPI(title="CMPC", version=cmpc_tf2.__version__, docs_url=None, redoc_url=None)
     measure = Measurements(segmenter)
-    app.add_middleware(Gate, limit=segmenter.limits.file_bytes + FORM_BYTES, measure=measure)
+    app.add_middleware(Gate, segmenter=segmenter, measure=measure)
     app.mount("/swagger", StaticFiles(directory=swagger_ui_bundle.swagger_ui_path), name="swagger")
 
     @app.exception_handler(RequestError)
     async def refuse(_: Request, error: RequestError):
-        headers = {"Retry-After": "5"} if error.status == 429 else None
-        return JSONResponse({"detail": str(error)}, error.status, headers)
+        return _refusal(error)
 
     @app.post("/v1/segment", responses={status: {"model": Refusal} for status in (413, 422, 429)})
     async def segment(
@@ -90,25 +89,34 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
         threshold: Annotated[float, Form(ge=0, le=1, description="probability from which a pixel counts")] = 0.5,
     ) -> Segments:
         """Marks what expressions refer to in a picture."""
-        content = await image.read()
-        future = segmenter.submit(lambda: read_picture(content, segmenter.limits), expressions)
+
+        def work() -> Segments:
+            # Large uploads lie on the disk until it is their turn.
+            pixels = read_picture(image.file.read(), segmenter.limits)
+            explanations = zip(expressions, segmenter.explain(pixels, expressions), strict=True)
+            segments = [_segment(text, explanation, mask_format, threshold) for text, explanation in explanations]
+            return Segments(height=pixels.shape[0], width=pixels.shape[1], segments=segments)
+
+        future = segmenter.submit(work, expressions)
         waiting = asyncio.wrap_future(future)
         while not (await asyncio.wait([waiting], timeout=LOOK_EVERY))[0]:
             if await request.is_disconnected():
                 waiting.cancel()
                 return Response(status_code=499)
-        explanations = waiting.result()
-        return await asyncio.to_thread(_answer, expressions, explanations, mask_format, threshold)
+        return waiting.result()
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def health() -> dict[str, str]:
         return {"status": "ok", "model": model_name}
 
+    @app.head("/metrics", include_in_schema=False)
     @app.get("/metrics", response_class=Response)
     async def metrics():
         """For Prometheus."""
         return Response(prometheus_client.generate_latest(measure.registry), media_type="text/plain; version=0.0.4")
 
+    @app.head("/docs", include_in_schema=False)
     @app.get("/docs", include_in_schema=False)
     async def docs():
         return get_swagger_ui_html(
@@ -154,24 +162,28 @@ class Measurements:
 
 
 class Gate:
-    """ASGI middleware that refuses bodies above a limit, whatever their headers say, and counts what is answered.
+    """ASGI middleware in front of the requests to segment.
+
+    It refuses them unread while the queue is full, and as soon as a body is above the limit, whatever its headers say.
+    It counts what is answered.
 
     Args:
         app: The application.
-        limit: Bytes.
-        measure: Takes note of the requests to segment.
+        segmenter: Has the queue and the limits. It checks again for a place after the request has been read.
+        measure: Takes note.
     """
 
-    def __init__(self, app, limit: int, measure: Measurements):
+    def __init__(self, app, segmenter: Segmenter, measure: Measurements):
         self._app = app
-        self._limit = limit
+        self._segmenter = segmenter
+        self._limit = segmenter.limits.file_bytes + FORM_BYTES
         self._measure = measure
 
     async def __call__(self, scope, receive, send):
         if scope["type"] != "http" or scope["path"] != "/v1/segment":
             await self._app(scope, receive, send)
             return
-        started, received = time.perf_counter(), 0
+        started, received, is_counted = time.perf_counter(), 0, False
 
         async def receive_limited():
             nonlocal received
@@ -181,33 +193,50 @@ class Gate:
                 raise HTTPException(413, f"expected at most {self._limit} bytes in a request")
             return message
 
+        def count(status: int):
+            nonlocal is_counted
+            is_counted = True
+            self._measure.count(status, time.perf_counter() - started)
+
         async def send_counted(message):
             if message["type"] == "http.response.start":
-                self._measure.count(message["status"], time.perf_counter() - started)
+                count(message["status"])
             await send(message)
 
-        await self._app(scope, receive_limited, send_counted)
+        try:
+            self._segmenter.require_place()
+        except RequestError as error:
+            await _refusal(error)(scope, receive, send_counted)
+            return
+        try:
+            await self._app(scope, receive_limited, send_counted)
+        except Exception:
+            if not is_counted:
+                count(500)  # What the server outside of this answers.
+            raise
 
 
-def _answer(expressions: list[str], explanations: list[Explanation], mask_format: str, threshold: float) -> Segments:
-    segments = []
-    for expression, explanation in zip(expressions, explanations, strict=True):
-        probabilities = explanation.prediction.probabilities
-        mask = probabilities >= threshold
-        words = [
-            Word(
-                word=reading.word,
-                known=reading.is_known,
-                types={word_type.value: share for word_type, share in reading.probabilities.items()},
-            )
-            for reading in explanation.words
-        ]
-        area = int(mask.sum())
-        score = float(probabilities[mask].mean()) if area else 0.0
-        encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
-        segments.append(Segment(expression=expression, mask=encoded, area=area, score=score, words=words))
-    height, width = explanations[0].prediction.size
-    return Segments(height=height, width=width, segments=segments)
+def _refusal(error: RequestError) -> JSONResponse:
+    headers = {"Retry-After": "5"} if error.status == 429 else None
+    return JSONResponse({"detail": str(error)}, error.status, headers)
+
+
+def _segment(expression: str, explanation: Explanation, mask_format: str, threshold: float) -> Segment:
+    mask, total = np.empty(explanation.prediction.size, bool), 0.0
+    for rows, probabilities in explanation.prediction.bands():
+        mask[rows] = probabilities >= threshold
+        total += probabilities[mask[rows]].sum(dtype=np.float64)
+    area = int(mask.sum())
+    words = [
+        Word(
+            word=reading.word,
+            known=reading.is_known,
+            types={word_type.value: share for word_type, share in reading.probabilities.items()},
+        )
+        for reading in explanation.words
+    ]
+    encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
+    return Segment(expression=expression, mask=encoded, area=area, score=total / max(area, 1), words=words)
 
 
 def _run_lengths(mask: np.ndarray) -> RunLengths:

@@ -10,9 +10,10 @@ import gradio as gr
 import numpy as np
 
 from cmpc_tf2.config import WordType
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.overlays import color_of, draw_masks
-from cmpc_tf2.predictor import Explanation
-from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter, read_picture
+from cmpc_tf2.predictor import Explanation, Prediction
+from cmpc_tf2.serving.segmenter import Limits, Segmenter, read_picture
 
 WORD_COLORS = {
     WordType.ENTITY: "#0072b2",
@@ -25,6 +26,8 @@ WORD_COLORS = {
 HEAT_SIDE = 512
 # Results and uploads are deleted when they are this old, in seconds.
 KEPT = 3600
+# Visitors whose last answer is kept for the slider, up to 7 MB each.
+KEPT_ANSWERS = 100
 # Fonts of the reader's own machine: the page asks no other server for anything.
 THEME = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
 STYLE = """
@@ -72,19 +75,19 @@ PICTURES = Medium(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
-    """What was found for one upload.
+    """What is kept of an answer, to draw it with another threshold: little, and nothing of the picture's size.
 
     Attributes:
         path: The upload.
         moment: Where in a video.
         expressions: What was asked for.
-        explanations: One for each.
+        predictions: One for each.
     """
 
     path: str
     moment: float
     expressions: list[str]
-    explanations: list[Explanation]
+    predictions: list[Prediction]
 
 
 def build_page(segmenter: Segmenter, medium: Medium, model_name: str, has_dcrf: bool) -> gr.Blocks:
@@ -104,7 +107,7 @@ def build_page(segmenter: Segmenter, medium: Medium, model_name: str, has_dcrf: 
     def look(path: str | None, moment: float):
         """Encodes what was uploaded while the sentence is being written."""
         if path:
-            _said(lambda: segmenter.submit(lambda: read(path, moment), []).result())
+            _said(lambda: segmenter.submit(lambda: segmenter.encode(read(path, moment))).result())
 
     def segment(path: str | None, moment: float, text: str, threshold: float, dcrf: bool):
         expressions = [line.strip() for line in text.splitlines() if line.strip()]
@@ -112,27 +115,26 @@ def build_page(segmenter: Segmenter, medium: Medium, model_name: str, has_dcrf: 
             raise _error(f"Choose a {medium.name} first.")
         if not expressions:
             raise _error("Write what to mark, for example: the man in white.")
-        explanations = _said(lambda: segmenter.submit(lambda: read(path, moment), expressions).result())
-        answer = Answer(path, moment, expressions, explanations)
-        return answer, *draw(answer, threshold, dcrf), describe_words(answer), heat_maps(answer)
 
-    def draw(answer: Answer | None, threshold: float, dcrf: bool):
-        """Masks for a threshold; nothing is computed anew."""
+        def work():
+            pixels = read(path, moment)
+            explanations = list(segmenter.explain(pixels, expressions))
+            picture = medium.still(pixels)
+            answer = Answer(path, moment, expressions, [explanation.prediction for explanation in explanations])
+            drawn = draw_answer(picture, answer, threshold, dcrf)
+            return answer, *drawn, describe_words(explanations), heat_maps(picture, expressions, explanations)
+
+        return _said(lambda: segmenter.submit(work, expressions).result())
+
+    def draw_again(answer: Answer | None, threshold: float, dcrf: bool):
+        """Masks for another threshold; the model is not asked again."""
         if answer is None:
             return None, None
-        picture = medium.still(_said(lambda: read(answer.path, answer.moment)))
-        predictions = [explanation.prediction for explanation in answer.explanations]
-        masks = [one.refined_mask(picture) if dcrf else one.probabilities >= threshold for one in predictions]
-        shown = [(mask.astype(np.uint8) * 255, text) for mask, text in zip(masks, answer.expressions, strict=True)]
-        return draw_masks(picture, masks, answer.expressions), shown
 
-    def heat_maps(answer: Answer) -> list[tuple[np.ndarray, str]]:
-        picture = medium.still(read(answer.path, answer.moment))
-        return [
-            (_heat(picture, heat), f"{stage}: {expression}")
-            for expression, explanation in zip(answer.expressions, answer.explanations, strict=True)
-            for stage, heat in _stages(explanation).items()
-        ]
+        def work():
+            return draw_answer(medium.still(read(answer.path, answer.moment)), answer, threshold, dcrf)
+
+        return _said(lambda: segmenter.submit(work).result())
 
     with gr.Blocks(title="CMPC", delete_cache=(KEPT, KEPT), analytics_enabled=False) as page:
         gr.Markdown(f"# Mark what a sentence means\nCMPC, model `{html.escape(model_name)}`")
@@ -178,7 +180,7 @@ def build_page(segmenter: Segmenter, medium: Medium, model_name: str, has_dcrf: 
         asked = [path, moment, text, threshold, dcrf]
         button.click(segment, asked, [answer, overlay, masks, words, stages], show_progress_on=overlay)
         for control in (threshold.release, dcrf.change):
-            control(draw, [answer, threshold, dcrf], [overlay, masks], show_progress_on=overlay)
+            control(draw_again, [answer, threshold, dcrf], [overlay, masks], show_progress_on=overlay)
     return page.queue(max_size=limits.waiting, default_concurrency_limit=1, api_open=False)
 
 
@@ -193,20 +195,28 @@ def launch(page: gr.Blocks, limits: Limits, host: str, port: int, wait: bool = T
         quiet=True,
         show_error=True,
         max_file_size=limits.file_bytes,
+        state_session_capacity=KEPT_ANSWERS,
         footer_links=[],
         theme=THEME,
         css=STYLE,
     )
 
 
-def describe_words(answer: Answer) -> str:
+def draw_answer(picture: np.ndarray, answer: Answer, threshold: float, dcrf: bool):
+    """The picture with the masks drawn in, and each mask with its sentence."""
+    masks = [one.refined_mask(picture) if dcrf else one.mask_from(threshold) for one in answer.predictions]
+    shown = [(mask.astype(np.uint8) * 255, text) for mask, text in zip(masks, answer.expressions, strict=True)]
+    return draw_masks(picture, masks, answer.expressions), shown
+
+
+def describe_words(explanations: list[Explanation]) -> str:
     """The words as coloured HTML: what each of them does, and how strongly."""
-    if not answer.explanations[0].words:
+    if not explanations[0].words:
         return ""
-    types = list(answer.explanations[0].words[0].probabilities)
+    types = list(explanations[0].words[0].probabilities)
     legend = "".join(f'<span style="color:{WORD_COLORS[one]}">&#9632; {one.value}</span>' for one in types)
     sentences = []
-    for index, explanation in enumerate(answer.explanations):
+    for index, explanation in enumerate(explanations):
         red, green, blue = color_of(index)
         words = "".join(
             f'<span class="word" title="{_shares(word.probabilities)}">'
@@ -236,21 +246,34 @@ def _bar(probabilities: dict[WordType, float]) -> str:
     return f'<span class="bar">{parts}</span>'
 
 
+def heat_maps(
+    picture: np.ndarray, expressions: list[str], explanations: list[Explanation]
+) -> list[tuple[np.ndarray, str]]:
+    """The stages of each explanation over the picture, of at most `HEAT_SIDE` pixels a side, and what they show."""
+    import cv2
+
+    scale = min(1, HEAT_SIDE / max(picture.shape[:2]))
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    grey = cv2.cvtColor(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+    maps = []
+    for expression, explanation in zip(expressions, explanations, strict=True):
+        prediction = Prediction(explanation.prediction.fitted_probabilities, (height, width))
+        stages = _stages(dataclasses.replace(explanation, prediction=prediction))
+        maps += [(_heat(grey, heat), f"{stage}: {expression}") for stage, heat in stages.items()]
+    return maps
+
+
 def _stages(explanation: Explanation) -> dict[str, np.ndarray]:
     titles = {"entities": "entities perceived", "relations": "after relations", "actions": "after actions"}
     found = {titles.get(stage, stage): explanation.heat_map(stage) for stage in explanation.likeness}
     return {**found, "final": explanation.prediction.probabilities}
 
 
-def _heat(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map over its picture, small: uint8 RGB."""
-    import cv2
+def _heat(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A heat map over its picture: uint8 RGB."""
     from matplotlib import colormaps
 
-    scale = min(1, HEAT_SIDE / max(heat.shape))
-    size = tuple(max(1, round(side * scale)) for side in heat.shape[::-1])
-    grey = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    colors = colormaps["inferno"](cv2.resize(heat, size, interpolation=cv2.INTER_AREA))[..., :3]
+    colors = colormaps["inferno"](heat)[..., :3]
     return (0.35 * grey[..., None] + 0.65 * 255 * colors).astype(np.uint8)
 
 
@@ -258,7 +281,7 @@ def _said(work: Callable):
     """The result of a piece of work; what cannot be done is said on the page."""
     try:
         return work()
-    except RequestError as error:
+    except InputError as error:
         raise _error(str(error)) from error
     except FileNotFoundError as error:
         raise _error("What was uploaded is no longer here; choose it again.") from error

@@ -5,17 +5,18 @@ import dataclasses
 import hashlib
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
-from cmpc_tf2.data.image_ops import image_pixels
+from cmpc_tf2.data.image_decoding import TooManyPixelsError, decode_image
 from cmpc_tf2.data.text import tokenize
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.predictor import Encoded, Explanation, ExpressionPredictor
 
-IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+Result = TypeVar("Result")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Limits:
         pixels: Of a picture, looked up before it is decoded.
         shortest_side: Of a picture, in pixels.
         expressions: In one request.
+        marked_pixels: In one request: those of its picture, once for each expression.
         characters: Of an expression.
         waiting: Requests that wait while another is worked on.
         encodings: Pictures or clips that stay encoded, in case another expression comes: at full size CMPC's have 96 MB
@@ -37,6 +39,7 @@ class Limits:
     pixels: int = 40_000_000
     shortest_side: int = 8
     expressions: int = 16
+    marked_pixels: int = 100_000_000
     characters: int = 500
     waiting: int = 16
     encodings: int = 4
@@ -55,7 +58,7 @@ class RequestError(InputError):
 
 
 class Segmenter:
-    """Explains expressions for clients, one request after the other.
+    """Works for clients, one request after the other.
 
     Args:
         predictor: Of pictures or clips.
@@ -77,32 +80,61 @@ class Segmenter:
         """Requests that wait or are worked on."""
         return self._admitted
 
-    def submit(self, read: Callable[[], np.ndarray], expressions: list[str]) -> Future[list[Explanation]]:
+    def submit(self, work: Callable[[], Result], expressions: Sequence[str] = ()) -> Future[Result]:
         """Puts a request into the queue. What waits there can be cancelled.
 
         Args:
-            read: Gives the pixels, when it is the request's turn: one at a time is decoded.
-            expressions: Without any, the pixels are encoded for later requests.
+            work: Builds the whole answer when it is the request's turn: it decodes the pixels and calls `explain`. No
+                other request takes up memory meanwhile, and the place in the queue is free only afterwards.
+            expressions: What it will explain; checked at once.
 
         Raises:
-            RequestError: An expression cannot be used, or too many requests are waiting. The future fails with it, too,
-                if `read` does.
+            RequestError: An expression cannot be used, or too many requests are waiting. The future fails with what
+                `work` raises.
         """
         self._check_expressions(expressions)
         with self._lock:
-            if self._admitted > self.limits.waiting:
-                raise RequestError(429, f"{self.limits.waiting} requests are waiting already; try again in a while")
+            self.require_place()
             self._admitted += 1
-        future = self._executor.submit(self._explain, read, expressions)
+        future = self._executor.submit(work)
         future.add_done_callback(self._release)
         return future
+
+    def require_place(self):
+        """Checks that one more request may wait.
+
+        Raises:
+            RequestError: Too many are waiting.
+        """
+        if self._admitted > self.limits.waiting:
+            raise RequestError(429, f"{self.limits.waiting} requests are waiting already; try again in a while")
 
     def _release(self, _):
         with self._lock:
             self._admitted -= 1
 
-    def _explain(self, read: Callable[[], np.ndarray], expressions: list[str]) -> list[Explanation]:
-        pixels = read()
+    def explain(self, pixels: np.ndarray, expressions: list[str]) -> Iterator[Explanation]:
+        """Explains expressions, one at a time; to be called by work that was submitted.
+
+        Args:
+            pixels: As `look` takes them.
+            expressions: Those that were submitted.
+
+        Raises:
+            RequestError: They ask for too many pixels.
+        """
+        height, width = pixels.shape[-3:-1]
+        if height * width * len(expressions) > self.limits.marked_pixels:
+            raise RequestError(
+                413,
+                f"expected at most {self.limits.marked_pixels} pixels over all expressions, found {width} x {height} "
+                f"for each of {len(expressions)}; send fewer expressions at a time, or a smaller picture",
+            )
+        self.encode(pixels)
+        return map(self._predictor.explain, expressions)
+
+    def encode(self, pixels: np.ndarray):
+        """Encodes pixels, unless they still are, for expressions that may follow; as `explain`."""
         digest = hashlib.sha256(repr(pixels.shape).encode())
         digest.update(np.ascontiguousarray(pixels))
         key = digest.digest()
@@ -114,9 +146,8 @@ class Segmenter:
         self._encodings.move_to_end(key)
         while len(self._encodings) > self.limits.encodings:
             self._encodings.popitem(last=False)
-        return [self._predictor.explain(expression) for expression in expressions]
 
-    def _check_expressions(self, expressions: list[str]):
+    def _check_expressions(self, expressions: Sequence[str]):
         if len(expressions) > self.limits.expressions:
             raise RequestError(422, f"expected at most {self.limits.expressions} expressions, found {len(expressions)}")
         for expression in expressions:
@@ -142,31 +173,13 @@ def read_picture(content: bytes, limits: Limits) -> np.ndarray:
         uint8 RGB `(h, w, 3)`.
 
     Raises:
-        RequestError: It is not a whole picture of a kind that is taken, or too large or too small.
+        RequestError: `decode_image` cannot use it, or it is too large or too small.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if len(content) > limits.file_bytes:
         raise RequestError(413, f"image: expected at most {limits.file_bytes} bytes, found {len(content)}")
     try:
-        with Image.open(io.BytesIO(content), formats=[*IMAGE_FORMATS, "GIF"]) as image:
-            width, height = image.size
-            if width * height > limits.pixels:
-                raise RequestError(413, f"image: expected at most {limits.pixels} pixels, found {width} x {height}")
-            if min(width, height) < limits.shortest_side:
-                raise RequestError(
-                    422, f"image: expected sides of at least {limits.shortest_side} pixels, found {width} x {height}"
-                )
-            if getattr(image, "is_animated", False):
-                raise RequestError(422, "image: is animated; send one frame of it as JPEG or PNG")
-            if image.mode == "CMYK":
-                raise RequestError(422, "image: has colours for print (CMYK); convert it to RGB")
-            return image_pixels(image, "image", upright=True)
-    except Image.DecompressionBombError as error:
-        raise RequestError(413, f"image: expected at most {limits.pixels} pixels: {error}") from error
-    except UnidentifiedImageError as error:
-        raise RequestError(422, f"image: expected {', '.join(IMAGE_FORMATS)}, found none of them") from error
-    except RequestError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:
-        raise RequestError(422, f"image: damaged or cut off: {error}") from error
+        return decode_image(io.BytesIO(content), "image", True, limits.pixels, limits.shortest_side)
+    except TooManyPixelsError as error:
+        raise RequestError(413, str(error)) from error
+    except InputError as error:
+        raise RequestError(422, str(error)) from error

@@ -2,17 +2,19 @@
 
 import dataclasses
 import functools
-import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.data.annotation_fields import FormError, checked
 from cmpc_tf2.data.builder import BuildPlan, BuildSettings, Dropped
 from cmpc_tf2.data.datasets import find_dataset
 from cmpc_tf2.data.image_ops import fit_image, fit_mask
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import read_json
 from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ
 from cmpc_video_tf2.data.annotations import (
     NotInFrameError,
@@ -135,7 +137,7 @@ def read_jhmdb(files: JHMDBFiles) -> list[VideoReference]:
     Where the list that MTTR published lies beside the annotations its frames are taken, otherwise three spread evenly.
     """
     masks = {path.parent.name: path for path in files.masks.glob("*/*/puppet_mask.mat")}
-    chosen = _read_chosen(files.chosen) if files.chosen.is_file() else None
+    chosen = read_chosen(files.chosen) if files.chosen.is_file() else None
     references = []
     for query in read_queries(files.queries):
         name, path = f"video {query.video_id}", masks.get(query.video_id)
@@ -144,10 +146,11 @@ def read_jhmdb(files: JHMDBFiles) -> list[VideoReference]:
             references.append(VideoReference(name, (query.expression,), query.video_id, problem=problem))
             continue
         try:
-            numbers = _spread(jhmdb_length(path)) if chosen is None else chosen[query.video_id]
-        except (InputError, KeyError) as error:
-            problem = str(error) if isinstance(error, InputError) else f"{files.chosen} does not list it"
-            references.append(VideoReference(name, (query.expression,), query.video_id, problem=problem))
+            numbers = _spread(jhmdb_length(path)) if chosen is None else chosen.get(query.video_id)
+            if numbers is None:
+                raise InputError(f"{files.chosen} does not list it")
+        except InputError as error:
+            references.append(VideoReference(name, (query.expression,), query.video_id, problem=str(error)))
             continue
         for number in numbers:
             read_mask = functools.partial(read_jhmdb_mask, path, number)
@@ -162,13 +165,18 @@ def _spread(length: int) -> list[int]:
     return sorted({1 + (2 * part + 1) * length // (2 * JHMDB_FRAMES) for part in range(JHMDB_FRAMES)})
 
 
-def _read_chosen(path: Path) -> dict[str, list[int]]:
+def read_chosen(path: Path) -> dict[str, list[int]]:
+    """The frames of each video, from a list of [video, path of a frame, ...]."""
+    chosen: dict[str, list[int]] = {}
     try:
-        chosen: dict[str, list[int]] = {}
-        for video_id, frame, *_ in json.loads(path.read_bytes()):
-            chosen.setdefault(video_id, []).append(int(Path(frame).stem))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path}: expected a list of [video, path of a frame, ...]: {error}") from error
+        for number, entry in enumerate(checked(read_json(path), list, "the file")):
+            match checked(entry, list, f"entry {number}"):
+                case [str(video_id), str(frame), *_] if re.fullmatch(r"\d{1,9}", Path(frame).stem):
+                    chosen.setdefault(video_id, []).append(int(Path(frame).stem))
+                case _:
+                    raise FormError(f"entry {number} has another form")
+    except FormError as error:
+        raise InputError(f"{path}: expected a list of [video, path of a frame, ...]: {error}") from None
     return chosen
 
 

@@ -1,6 +1,7 @@
 """Frames of a video, from a folder of pictures or from a video file, and the clip around one of them."""
 
 import functools
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -113,12 +114,25 @@ class VideoFile:
 
     @property
     def rate(self) -> float:
-        """Frames a second, as the file says."""
+        """Frames a second, as the file says; 25 if it says nothing that can be."""
+        import cv2
+
+        rate = self._stated(cv2.CAP_PROP_FPS)
+        return rate if 0 < rate < math.inf else 25.0
+
+    @property
+    def stated_last(self) -> float:
+        """The number of frames, as the file says; it may be wrong, `last` is not."""
+        import cv2
+
+        return self._stated(cv2.CAP_PROP_FRAME_COUNT)
+
+    def _stated(self, what: int) -> float:
         import cv2
 
         capture = cv2.VideoCapture(str(self.path))
         try:
-            return capture.get(cv2.CAP_PROP_FPS) or 25.0
+            return capture.get(what)
         finally:
             capture.release()
 

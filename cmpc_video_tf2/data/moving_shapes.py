@@ -21,7 +21,7 @@ import numpy as np
 from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.shapes import COLORS, KINDS, Shape, paint
 from cmpc_tf2.data.text import PAD, UNKNOWN
-from cmpc_tf2.files import replacing
+from cmpc_tf2.files import replacing, write_text
 from cmpc_video_tf2.config import CLIP_FRAMES
 from cmpc_video_tf2.data.datasets import MOVING_SHAPES, A2DFiles
 
@@ -140,8 +140,7 @@ def write_moving_shapes(data_root: str | os.PathLike, videos: dict[str, int] | N
         ]
         # As in A2D: label, first and last second, height, width, frames, annotated frames, split.
         splits.append((video_id, 0, 0, 0, SIDE, SIDE, CLIP_FRAMES, 1, int(split == "test")))
-    with replacing(Path(data_root) / MOVING_SHAPES.vocabulary) as partial:
-        partial.write_text("\n".join(vocabulary()) + "\n")
+    write_text(Path(data_root) / MOVING_SHAPES.vocabulary, "\n".join(vocabulary()) + "\n")
     for path, rows in ((files.splits, splits), (files.queries, [("video_id", "instance_id", "query"), *queries])):
-        with replacing(path) as partial, partial.open("w", newline="") as file:
+        with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)

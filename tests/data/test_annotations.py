@@ -101,6 +101,8 @@ def test_phrasecut(data_root, capsys):
         {"task_id": "7__2", "image_id": 7, "phrase": "left", "Polygons": [[square, other]]},
         {"task_id": "7__3", "image_id": 7, "phrase": "man", "Polygons": [[[[1, 2], [3, 4]]]]},
         {"task_id": "7__4", "image_id": 7, "phrase": "man", "Polygons": [[["a"]]]},
+        {"task_id": "7__5", "image_id": 7, "phrase": "man", "Polygons": [[[None, [1, 2], [3, 4]]]]},
+        {"task_id": "7__6", "image_id": 7, "phrase": "man", "Polygons": [[[[None, 1], [1, 2], [3, 4]]]]},
         {"task_id": "8__1", "image_id": 8, "phrase": "man", "Polygons": [[square]]},
     ]
     (data_root / "phrasecut/refer_miniv.json").write_text(json.dumps(tasks))
@@ -109,6 +111,8 @@ def test_phrasecut(data_root, capsys):
     printed = capsys.readouterr().err
     assert "task 7__3 'man': has an empty segmentation" in printed
     assert "task 7__4 'man': has polygons of another form" in printed
+    assert "task 7__5 'man': has polygons of another form: expected lists of points [x, y], found null" in printed
+    assert "task 7__6 'man': has a segmentation of another form: expected x1, y1, x2, y2, ..., found null" in printed
     assert "8.jpg: no such image" in printed
 
 
@@ -122,6 +126,7 @@ def test_query_files_of_another_form(dataset, split, name, data_root, capsys):
     assert f"{name}: no such file" in capsys.readouterr().err
     for content, words in (
         ('{"a": ["b"', "not readable JSON, perhaps cut off"),
+        ("[" * 200_000, f"{name}: not readable JSON: too deeply nested"),
         ('["a"]', "not annotations in the form of"),
         ('{"a": 3}', "not annotations in the form of"),
         ('[{"task_id": 1}]', "not annotations in the form of"),
@@ -164,4 +169,69 @@ def test_polygons_outside_and_of_two_points():
 def test_a_sentence_that_is_no_text(tmp_path, capsys):
     arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": [None]}])
     assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
-    assert "not annotations in the form of REFER: TypeError expected a list of expressions" in capsys.readouterr().err
+    assert "not annotations in the form of REFER: ref 1: expected text for sent, found null" in capsys.readouterr().err
+
+
+def build_one_reference(root, change_ref=None, change_annotations=None) -> tuple[int, list[str]]:
+    """Builds a split of one reference whose annotations were changed; returns status and arguments."""
+    arguments = make_refer(root, [{"ref_id": 1, "split": "val", "sentences": ["man"]}])
+    refs = root / "refer" / "refcoco" / "refs(unc).p"
+    instances = refs.with_name("instances.json")
+    if change_ref:
+        (ref,) = pickle.loads(refs.read_bytes())
+        refs.write_bytes(pickle.dumps([{**ref, **change_ref}], protocol=2))
+    if change_annotations:
+        (annotation,) = json.loads(instances.read_text())["annotations"]
+        instances.write_text(json.dumps({"annotations": change_annotations(annotation)}))
+    return build_batches.main(["-d", "unc", "-t", "val", *arguments])
+
+
+def test_only_what_is_used_has_to_be_usable(tmp_path):
+    unusable = [{"id": 7}, {"no": "id"}, {"id": [1]}, 7, None]
+    assert build_one_reference(tmp_path, change_annotations=lambda annotation: [annotation, *unusable]) == 0
+    assert len(list_batches(tmp_path, "unc", "val")) == 1
+
+
+@pytest.mark.parametrize("segmentation", [{}, {"segmentation": None}])
+def test_a_used_annotation_without_segmentation_is_named(segmentation, tmp_path, capsys):
+    assert build_one_reference(tmp_path, change_annotations=lambda _: [{"id": 101, **segmentation}]) == 1
+    assert "skipped: ref 1 'man': annotation 101 has no segmentation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"image_id": "abc"}, "ref 1: expected a whole number for image_id, found 'abc'"),
+        ({"image_id": True}, "ref 1: expected a whole number for image_id, found true"),
+        ({"image_id": 10**5000}, "ref 1: expected a whole number for image_id, found a number of more than 18 digits"),
+        ({"ann_id": [1]}, "ref 1: expected a whole number for ann_id, found a list"),
+        ({"ref_id": {}}, "expected a whole number for ref_id, found an object"),
+        ({"sentences": "man"}, "ref 1: expected a list for sentences, found 'man'"),
+        ({"sentences": ["man"]}, "ref 1: expected an object for a sentence, found 'man'"),
+        ({"sentences": [{}]}, "ref 1: expected text for sent, which is missing"),
+    ],
+)
+def test_fields_of_references_are_checked_in_words(change, words, tmp_path, capsys):
+    assert build_one_reference(tmp_path, change_ref=change) == 1
+    error = capsys.readouterr().err
+    assert f"refs(unc).p: not annotations in the form of REFER: {words}\n" in error
+    assert error.count("\n") == 1
+
+
+def test_references_that_share_a_long_list(tmp_path, capsys):
+    """With few bytes a pickle can give each of many references all of many sentences."""
+    arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": ["man"]}])
+    refs = tmp_path / "refer" / "refcoco" / "refs(unc).p"
+    (ref,) = pickle.loads(refs.read_bytes())
+    shared = {**ref, "sentences": ref["sentences"] * 1000}
+    refs.write_bytes(pickle.dumps([{**shared, "ref_id": number} for number in range(1000)], protocol=2))
+    assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 1
+    assert "expected sentences of its own, found more than the file has bytes" in capsys.readouterr().err
+
+
+def test_names_of_regions_are_names_of_files(data_root, capsys):
+    arguments = ["-d", "referit", "-t", "test", "--data-root", str(data_root), "--output-root", str(data_root.parent)]
+    for region in ("a/b", "a\nb", "", "1" * 300, "\0"):
+        (data_root / "referit_query_test.json").write_text(json.dumps({region: ["man"]}))
+        assert build_batches.main(arguments) == 1
+        assert "expected names of regions like '38100_1', found" in capsys.readouterr().err

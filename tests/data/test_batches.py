@@ -1,3 +1,4 @@
+import os
 import sys
 
 import numpy as np
@@ -10,8 +11,10 @@ from cmpc_tf2.data.batches import (
     group_by_pixels,
     list_batches,
     read_batch,
+    read_manifest,
     write_batch,
 )
+from cmpc_tf2.data.npz import save_stored
 from cmpc_tf2.errors import InputError
 
 KEYS = {"text_batch", "im_batch", "mask_batch", "sent_batch"}
@@ -115,10 +118,31 @@ def test_foreign_contents_are_named(arrays, tmp_path):
         assert_unreadable(path, f"{key}: expected")
 
 
+def test_letters_that_do_not_exist(arrays, tmp_path):
+    np.savez(tmp_path / "bad.npz", **{**arrays, "sent_batch": np.array([0x7FFFFFFF], np.uint32).view("<U1")})
+    assert_unreadable(tmp_path / "bad.npz", "its text has letters that do not exist")
+
+
+@pytest.mark.parametrize("content", ["[1]", "{}", '{"samples": "1", "sources": []}', "[" * 200_000])
+def test_manifests_of_another_form_are_named(content, tmp_path):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest\.json: not (a manifest of a split: expected|readable JSON)"):
+        read_manifest(tmp_path)
+
+
 def test_pickled_objects_are_never_loaded(arrays, tmp_path):
     path = tmp_path / "bad.npz"
     np.savez(path, **{**arrays, "sent_batch": np.array([{"a": 1}], dtype=object)})
     assert_unreadable(path, "holds pickled objects, which are never loaded")
+
+
+def test_many_arrays_are_written_where_there_is_no_writev(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "writev", raising=False)
+    arrays = {f"a{number}": np.full(3, number) for number in range(300)}
+    save_stored(tmp_path / "many.npz", arrays)
+    with np.load(tmp_path / "many.npz") as read:
+        assert read.files == list(arrays)
+        assert all((read[name] == array).all() for name, array in arrays.items())
 
 
 def test_list_batches_in_numeric_order_without_gaps(sample, tmp_path):

@@ -1,6 +1,8 @@
 """Builds that are stopped, shared out, checked, or run out of room: always the same bytes."""
 
+import dataclasses
 import errno
+import functools
 import json
 import os
 import re
@@ -12,7 +14,7 @@ import pytest
 import build_batches
 from cmpc_tf2.data import builder, image_builder
 from cmpc_tf2.data.batches import list_batches, read_batch, split_folder
-from killing import run_killed
+from killing import exit_at, run_killed
 from refer_layout import make_refer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,6 +42,10 @@ def whole(arguments, tmp_path_factory):
     root = tmp_path_factory.mktemp("whole")
     assert build_batches.main([*arguments, str(root)]) == 0
     return contents(root)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -96,6 +102,113 @@ def test_a_merge_that_was_stopped_goes_on(arguments, whole, tmp_path, monkeypatc
     assert contents(tmp_path) == whole
 
 
+def test_a_left_over_unsharded_build_does_not_block_a_merge(arguments, whole, tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "publish", interrupt)
+    assert build_batches.main([*arguments, str(tmp_path)]) == 130
+    monkeypatch.undo()
+    for part in ("1/2", "2/2"):
+        assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
+    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 0
+    assert contents(tmp_path) == whole
+
+
+def test_shards_without_samples_are_not_merged(tmp_path, capsys):
+    arguments = ["-d", "unc", "-t", "train", "--skip-errors", *make_refer(tmp_path, REFERENCES[1:3])]
+    for image in tmp_path.glob("images/*"):
+        image.unlink()
+    for part in ("1/2", "2/2"):
+        assert build_batches.main([*arguments, "--shard", part]) == 0
+    assert build_batches.main([*arguments, "--merge"]) == 1
+    assert "train_batch: nothing to write: all 4 samples were skipped" in capsys.readouterr().err
+    assert len(list(tmp_path.glob("unc/*"))) == len(list(tmp_path.glob("unc/.*part-*"))) == 2
+
+
+def test_a_shard_that_lost_a_file_is_built_again(arguments, whole, tmp_path, capsys):
+    for part in ("1/2", "2/2"):
+        assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
+    (tmp_path / "unc" / ".train_batch.part-1-of-2" / "unc_train_7.npz").unlink()
+    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 1
+    assert "part-1-of-2: this shard is not there or not complete; build it with --shard 1/2" in capsys.readouterr().err
+    assert build_batches.main([*arguments, str(tmp_path), "--shard", "1/2"]) == 0
+    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 0
+    assert contents(tmp_path) == whole
+
+
+def test_a_complete_shard_is_built_anew_if_that_is_asked_for(arguments, tmp_path):
+    shard = [*arguments, str(tmp_path), "--shard", "1/8"]
+    assert build_batches.main(shard) == 0
+    before = {path: path.stat().st_ino for path in tmp_path.glob("unc/.*/*.npz")}
+    assert build_batches.main(shard) == 0
+    assert {path: path.stat().st_ino for path in before} == before
+    for path in before:
+        path.write_bytes(b"damaged")
+    assert build_batches.main([*shard, "--overwrite"]) == 0
+    assert before and all(read_batch(path) for path in before)
+
+
+def test_two_builds_at_once(arguments, whole, tmp_path, monkeypatch, capsys):
+    """The second is refused, and the first goes on undisturbed."""
+    write, statuses = builder.write_batch, []
+
+    def start_another(path, sample, compress):
+        monkeypatch.setattr(builder, "write_batch", write)
+        statuses.append(build_batches.main([*arguments, str(tmp_path)]))
+        write(path, sample, compress)
+
+    monkeypatch.setattr(builder, "write_batch", start_another)
+    assert build_batches.main([*arguments, str(tmp_path)]) == 0
+    assert statuses == [1]
+    assert "train_batch: another process is building it; wait until that has ended" in capsys.readouterr().err
+    assert contents(tmp_path) == whole
+
+
+@pytest.mark.parametrize("damage", ["a byte", "a count", "two writers", "a missing file", "nesting", "the first line"])
+def test_a_damaged_journal_costs_time_only(damage, arguments, whole, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(builder, "publish", interrupt)
+    assert build_batches.main([*arguments, str(tmp_path)]) == 130
+    monkeypatch.undo()
+    folder = tmp_path / "unc" / ".train_batch.part-1-of-1"
+    journal = folder / "progress.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    if damage == "a byte":
+        lines[20] = lines[20][:15] + b"\xff" + lines[20][16:]
+    elif damage == "a count":
+        lines[20] = lines[20].replace(b'"written": 2', b'"written": 1').replace(b'"written": 0', b'"written": 1')
+    elif damage == "two writers":
+        lines[20:20] = lines[18:20]
+    elif damage == "a missing file":
+        (folder / "unc_train_30.npz").unlink()
+    elif damage == "nesting":
+        lines[20] = b"[" * 200_000 + b"\n"
+    else:
+        lines[0] = lines[0][10:]
+    journal.write_bytes(b"".join(lines))
+    capsys.readouterr()
+    assert build_batches.main([*arguments, str(tmp_path)]) == 0
+    assert contents(tmp_path) == whole
+    line = 0 if damage == "the first line" else 20
+    assert f"{journal}: damaged, or files are missing; going on after line {line}\n" in capsys.readouterr().err
+
+
+def test_a_worker_that_is_killed(arguments, whole, tmp_path, monkeypatch, capsys):
+    plan = image_builder.ImageBuild.plan
+
+    def plan_to_die(settings):
+        planned = plan(settings)
+        make_samples = functools.partial(exit_at, "ref 30", planned.make_samples)
+        return dataclasses.replace(planned, make_samples=make_samples)
+
+    monkeypatch.setattr(image_builder.ImageBuild, "plan", plan_to_die)
+    assert build_batches.main([*arguments, str(tmp_path), "--workers", "2"]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "error: a worker process was killed, probably because memory ran out; "
+        "run the same command with fewer --workers; it goes on from here"
+    )
+    monkeypatch.undo()
+    assert build_batches.main([*arguments, str(tmp_path)]) == 0
+    assert contents(tmp_path) == whole
+
+
 def test_shards_of_different_sources_are_not_merged(arguments, tmp_path, capsys):
     assert build_batches.main([*arguments, str(tmp_path), "--shard", "1/2"]) == 0
     assert build_batches.main([*arguments, str(tmp_path), "--shard", "2/2", "--compress"]) == 0
@@ -136,10 +249,7 @@ def test_killed_after_every_file(arguments, whole, tmp_path, monkeypatch):
 
 
 def test_an_unfinished_build_of_other_sources_is_not_taken_up(arguments, tmp_path, monkeypatch, capsys):
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(builder.BuildJournal, "finish", stop)
+    monkeypatch.setattr(builder, "publish", interrupt)
     assert build_batches.main([*arguments, str(tmp_path)]) == 130
     monkeypatch.undo()
     assert build_batches.main([*arguments, str(tmp_path), "--compress"]) == 1
@@ -149,11 +259,7 @@ def test_an_unfinished_build_of_other_sources_is_not_taken_up(arguments, tmp_pat
 
 def test_the_old_split_stays_until_the_new_one_is_complete(arguments, whole, tmp_path, monkeypatch):
     assert build_batches.main([*arguments, str(tmp_path)]) == 0
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(builder.BuildJournal, "finish", stop)
+    monkeypatch.setattr(builder, "publish", interrupt)
     assert build_batches.main([*arguments, str(tmp_path), "--overwrite"]) == 130
     monkeypatch.undo()
     assert len(list_batches(tmp_path, "unc", "train")) == 65

@@ -1,9 +1,12 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
 from skimage.transform import resize
 from skimage.util import img_as_float
 
+from cmpc_tf2.data import image_ops
 from cmpc_tf2.data.image_ops import (
     fit_image,
     fit_mask,
@@ -11,6 +14,7 @@ from cmpc_tf2.data.image_ops import (
     require_image_name,
     restore_map,
     restore_mask,
+    restored_bands,
     subtract_mean,
     write_image,
 )
@@ -71,6 +75,16 @@ def test_restoring_equals_scikit_image(height, width, rng):
     np.testing.assert_allclose(restore_map(values, height, width), expected, atol=1e-12)
 
 
+def test_maps_are_restored_in_bands(rng, monkeypatch):
+    values = rng.random((64, 64))
+    whole = restore_map(values, 45, 70)
+    monkeypatch.setattr(image_ops, "BAND_PIXELS", 200)
+    bands = {rows.start: band for rows, band in restored_bands(values, 45, 70)}
+    assert list(bands) == list(range(0, 45, 2)) and len(bands[44]) == 1
+    np.testing.assert_array_equal(np.concatenate(list(bands.values())), whole)
+    np.testing.assert_array_equal(restore_map(values, 45, 70, dtype=np.float32), whole.astype(np.float32))
+
+
 def test_fit_image_centres_on_black():
     fitted = fit_image(np.full((10, 40, 3), 255, np.uint8), 20)
     assert np.flatnonzero(fitted.any(axis=(1, 2))).tolist() == list(range(7, 12))  # 5 rows, 7 above, 8 below.
@@ -113,6 +127,20 @@ def test_a_panorama_takes_little_memory():
     """Only the picture's window of the covering square is computed: here 6 MB of 5 GB."""
     assert restore_map(np.ones((64, 64)), 30, 26_000).shape == (30, 26_000)
     assert restore_mask(np.ones((64, 64), bool), 26_000, 30).all()
+
+
+@pytest.mark.parametrize("height, width", [(20, 40_000), (40_000, 20)])
+def test_long_and_thin_pictures_are_fitted_and_restored(height, width):
+    """40,000 is more than OpenCV's remapping takes. One line is left, which covers the picture when it is restored."""
+    fitted = fit_image(np.full((height, width, 3), 255, np.uint8), 320)
+    assert fitted.any(axis=2).sum() == 320
+    assert fit_mask(np.ones((height, width), bool), 320).sum() == 320
+    tracemalloc.start()
+    restored = restore_map(fitted[..., 0], height, width)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert restored.shape == (height, width) and peak < 8 * restored.nbytes
+    assert restore_mask(fitted[..., 0] > 0, height, width).all()
 
 
 def test_subtract_mean_is_blue_first_and_unscaled():
@@ -166,8 +194,10 @@ def test_unreadable_pictures_are_named(tmp_path):
         read_image(tmp_path / "text.png")
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"cut.jpg: not a readable image"):
+    with pytest.raises(InputError, match=r"cut.jpg: not a readable image: damaged or cut off: image file is truncated"):
         read_image(tmp_path / "cut.jpg")
+    with pytest.raises(InputError, match=r"x: cannot be opened: File name too long"):
+        read_image(tmp_path / ("x" * 300))
 
 
 def test_write_image(tmp_path, rng):
@@ -180,3 +210,15 @@ def test_write_image(tmp_path, rng):
         require_image_name(tmp_path / "a.docx")
     with pytest.raises(InputError, match="does not exist"):
         write_image(tmp_path / "no" / "a.png", image)
+
+
+def test_jpeg_holds_no_longer_side(tmp_path):
+    image = np.zeros((1, 65_501, 3), np.uint8)
+    with pytest.raises(
+        InputError, match=r"a.jpg: JPEG holds at most 65500 pixels a side, found 65501 x 1; write a .png"
+    ):
+        write_image(tmp_path / "a.jpg", image)
+    assert not list(tmp_path.iterdir())
+    write_image(tmp_path / "a.jpg", image[:, 1:])
+    write_image(tmp_path / "a.png", image)
+    assert read_image(tmp_path / "a.png").shape == image.shape

@@ -1,10 +1,14 @@
 import collections
+import concurrent.futures
+import contextlib
 import itertools
+import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmpc_tf2.data import pipeline
 from cmpc_tf2.data.batches import Sample, write_batch
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.data.pipeline import training_dataset
@@ -100,17 +104,29 @@ def test_under_a_distribution_strategy(paths):
     assert inputs["image"].shape == (4, SIDE, SIDE, 3)
 
 
-def test_cached_samples_are_read_once(paths, tmp_path):
-    copies = [tmp_path / path.name for path in paths]
-    for path, copy in zip(paths, copies, strict=True):
-        copy.write_bytes(path.read_bytes())
-    stream = iter(training_dataset(copies, COUNT, cache=True, image_size=SIDE))
-    next(stream)
-    for copy in copies:
-        copy.unlink()
-    first = next(stream)[0]["token_ids"].numpy()
-    assert sorted(first[:, -1]) == list(range(1, COUNT + 1))
-    next(stream)
+def test_cached_samples_are_read_once(paths, monkeypatch):
+    """Although several batches are read at a time."""
+    counts, read = collections.Counter(), pipeline.read_train_sample
+    monkeypatch.setattr(pipeline, "read_train_sample", lambda path, *args: counts.update([path]) or read(path, *args))
+    stream = numbers(training_dataset(paths, COUNT, cache=True, image_size=SIDE), 20)
+    assert all(sorted(batch) == list(range(COUNT)) for batch in stream)
+    assert counts == dict.fromkeys(map(str, paths), 1)
+
+
+def test_of_several_threads_one_reads_a_file():
+    both_read, calls = threading.Barrier(2), []
+
+    def read(path):
+        calls.append(path)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both_read.wait(timeout=0.2)  # Passes at once if another thread reads too.
+        return object()
+
+    read_once = pipeline.reading_once(read)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(read_once, ["a", "a"])
+    assert calls == ["a"] and first is second
+    assert read_once("b") is not first and calls == ["a", "b"]
 
 
 @pytest.mark.parametrize("content, words", [(b"not an npz", "not a readable .npz file"), (None, "no such batch")])

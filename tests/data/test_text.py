@@ -97,6 +97,11 @@ def test_expression_without_tokens(expression):
         VOCABULARY.encode(expression)
 
 
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    (tmp_path / "words.txt").write_text("<pad>\n<unk>\nman\n", encoding="utf-8-sig")
+    assert Vocabulary.from_file(tmp_path / "words.txt").words == ["<pad>", "<unk>", "man"]
+
+
 def test_vocabulary_file_errors(tmp_path):
     path = tmp_path / "words.txt"
     with pytest.raises(InputError, match=r"words.txt: no such vocabulary; data/README.md"):

@@ -6,7 +6,28 @@ from collections.abc import Callable
 from pathlib import Path
 
 # Modules of this folder, and the names of their targets; each has a function of that name that makes it.
-NAMES: dict[str, tuple[str, ...]] = {}
+NAMES: dict[str, tuple[str, ...]] = {
+    "building": ("shard_journal", "merge_journal", "manifest"),
+    "pictures": ("jpeg", "mpo", "png", "webp", "tiff", "bmp", "gif", "avif"),
+    "annotations": (
+        "batches",
+        "embeddings",
+        "glove",
+        "refs",
+        "instances",
+        "segmentations",
+        "run_lengths",
+        "regions",
+        "phrases",
+        "queries",
+        "video_splits",
+        "chosen_frames",
+        "a2d_masks",
+        "mat_masks",
+    ),
+    "archives": ("keras_file", "keras_config", "optimizer_npz", "tf1_index", "tf1_v1"),
+    "runs": ("run_config", "sizes", "run_log"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

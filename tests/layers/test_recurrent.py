@@ -1,5 +1,6 @@
 """The two recurrent layers against the equations written out in NumPy."""
 
+import keras
 import numpy as np
 from scipy.special import expit
 
@@ -37,7 +38,7 @@ def test_conv_lstm_follows_the_equations(rng):
     layer(maps)
     for variable in layer.weights:
         variable.assign(rng.normal(size=variable.shape))
-    weights = {v.path.split("/", 1)[1]: np.asarray(v) for v in layer.weights}
+    weights = {v.path.split("/", 1)[1]: keras.ops.convert_to_numpy(v) for v in layer.weights}
 
     def norm(name, value):
         value = value - value.mean(axis=(1, 2, 3), keepdims=True)

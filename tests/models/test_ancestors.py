@@ -137,7 +137,7 @@ def test_six_steps(converted, parity):
     for step in range(STEPS):
         mask = converted.golden[f"{step % 3}/mask"][None, ..., None]
         inputs = {name: tf.constant(value) for name, value in converted.inputs(step % 3).items()}
-        rate, decay = float(trainer.adam.learning_rate), float(tf.add_n(trainer.losses))
+        rate, decay = float(trainer.adam.learning_rate), float(trainer.decay())
         trainer.reset_metrics()
         total = float(trainer.train_step((inputs, tf.constant(mask, tf.float32)))["loss"])
         losses = np.array([total - decay, decay, total]) / expected[step, :3]
@@ -217,7 +217,7 @@ def test_initial_weights(converted):
     """Word vectors uniform within 0.08, kernels Glorot's, biases zero."""
     keras.utils.set_random_seed(0)
     model = KINDS[converted.kind](converted.model.config)
-    weights = {variable.path: np.asarray(variable) for variable in model.expression_decoder.variables}
+    weights = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.expression_decoder.variables}
     vectors = weights.pop("text_encoder/embedding")
     assert 0.079 < np.abs(vectors).max() <= 0.08 and abs(vectors.std() - 0.08 / np.sqrt(3)) < 0.002
     for path, weight in weights.items():

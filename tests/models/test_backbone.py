@@ -51,7 +51,7 @@ def test_batch_norm_epsilon(backbone):
 
 
 def test_statistics_never_move(backbone, image):
-    before = [np.asarray(v) for v in backbone.non_trainable_variables]
+    before = [keras.ops.convert_to_numpy(v) for v in backbone.non_trainable_variables]
     evaluated = backbone(image)
     trained = backbone(image, training=True)
     for level in evaluated:

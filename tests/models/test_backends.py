@@ -41,7 +41,9 @@ def test_jax_gives_the_same(names, tmp_path, rng):
         "image": rng.normal(0, 50, size=(2, 32, 32, 3)).astype("float32"),
         "token_ids": np.array([[0] * 17 + [4, 5, 6], [0] * 19 + [3]], "int32"),
     }
-    weights = {f"{name}/{v.path}": np.asarray(v) for name, model in models.items() for v in model.variables}
+    weights = {
+        f"{name}/{v.path}": keras.ops.convert_to_numpy(v) for name, model in models.items() for v in model.variables
+    }
     np.savez(tmp_path / "in.npz", **inputs, **weights)
     environment = {**os.environ, "KERAS_BACKEND": "jax", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"}
     environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # They take longer than the model.

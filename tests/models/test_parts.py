@@ -39,8 +39,8 @@ def test_relation_graph_equals_the_plain_formula(graph_inputs, rng):
     for sample in range(2):
         m = cells[sample].reshape(12, 6)
         q = words[sample][is_word[sample]]
-        projected = {name: np.asarray(d.kernel) for name, d in dense.items()}
-        bias = {name: np.asarray(d.bias) for name, d in dense.items()}
+        projected = {name: keras.ops.convert_to_numpy(d.kernel) for name, d in dense.items()}
+        bias = {name: keras.ops.convert_to_numpy(d.bias) for name, d in dense.items()}
         affinity = (m @ projected["cell"] + bias["cell"]) @ (q @ projected["word"] + bias["word"]).T / np.sqrt(6)
         affinity *= relation[sample][is_word[sample]]
         adjacency = softmax(affinity, axis=1) @ softmax(affinity, axis=0).T  # (N, N)
@@ -89,7 +89,9 @@ def test_level_fusion_equals_a_convolution_of_the_concatenation(rng):
     grid = np.broadcast_to(layer._grid, (2, 3, 4, 8))
     tiled = np.broadcast_to(sentence[:, None, None], (2, 3, 4, 5))
     stacked = np.concatenate([first, second, tiled, grid], axis=-1)
-    expected = np.maximum(stacked @ np.asarray(layer.kernel) + np.asarray(layer.bias), 0)
+    expected = np.maximum(
+        stacked @ keras.ops.convert_to_numpy(layer.kernel) + keras.ops.convert_to_numpy(layer.bias), 0
+    )
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -134,7 +136,7 @@ def test_initial_weights_are_those_of_the_original():
     model = CMPC(config)
     variables = {v.path: v for v in model.variables}
     for pair in cmpc_pairs(config):
-        value = np.asarray(variables[pair.keras])
+        value = keras.ops.convert_to_numpy(variables[pair.keras])
         last = pair.tf1.rsplit("/", 1)[-1]
         if last in ("biases", "bias", "beta", "moving_mean"):
             assert not value.any(), pair.tf1

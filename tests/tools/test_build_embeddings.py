@@ -43,6 +43,14 @@ def test_gzip_gives_the_same_and_so_does_a_second_run(files):
     assert (files / "emb.npy").read_bytes() == (files / "again.npy").read_bytes()
 
 
+@pytest.mark.parametrize("head", ["5 3\n", "\ufeff", "\ufeff5 3\r\n"])
+def test_head_line_and_byte_order_mark_are_skipped(head, files):
+    run(files)
+    (files / "glove.txt").write_text(head + GLOVE, encoding="utf-8", newline="")
+    run(files, output="again.npy")
+    assert (files / "emb.npy").read_bytes() == (files / "again.npy").read_bytes()
+
+
 @pytest.mark.parametrize("name, width", [("glove.6B.300d.sample.txt.gz", 300), ("gensim_test_glove_50d.txt", 50)])
 def test_real_glove(name, width, shared_data, tmp_path):
     vocabulary = Vocabulary.from_file(shared_data / "vocab" / "vocabulary_Gref.txt")
@@ -68,6 +76,18 @@ def test_real_glove(name, width, shared_data, tmp_path):
         (b"", "has no vector for any of the 8 words"),
         (b"nothing 1 2 3\n", "has no vector for any of the 8 words"),
         (b"the one two three\n", "not GloVe text"),
+        (b"the\nred\n", "not GloVe text: line 1: expected a word and its numbers, found 0 numbers"),
+        ("\n".join(WORDS).encode(), "not GloVe text: line 1: expected a word and its numbers, found 0 numbers"),
+        (b"2 3\nthe\nred\n", "not GloVe text: line 2: expected a word and its numbers, found 0 numbers"),
+        (b"2 3\n", "has no vector for any of the 8 words"),
+        (b"the" + b" 1" * 5000, "not GloVe text: line 1: expected a word and its numbers, found 5000 numbers"),
+        (b"a 1 2\nthe nan 1\n", "not GloVe text: line 2: expected finite numbers"),
+        (b"a 1 2\nthe 1 inf\n", "not GloVe text: line 2: expected finite numbers"),
+        (b"a 1 2\nthe 1 1e39\n", "not GloVe text: line 2: expected finite numbers"),
+        (b"a 1 2\nthe  1\n", "not GloVe text: line 2: expected a word and its numbers"),
+        (b"a 1 2\n" + b"x" * 200_000, "not GloVe text: line 2 has more than 131072 bytes"),
+        (gzip.compress(GLOVE.encode(), mtime=0)[:-12], "not GloVe text: its compression is damaged"),
+        (gzip.compress(GLOVE.encode(), mtime=0)[:12] + b"\xff" * 30, "not GloVe text: its compression is damaged"),
         (b"\x1f\x8bnot gzip", "not GloVe text"),
     ],
 )
@@ -97,6 +117,10 @@ def test_tables_are_checked_for_their_shape(tmp_path):
         np.save(path, wrong)
         with pytest.raises(InputError, match=r"expected floats of shape \(5, 3\), found"):
             load_embeddings(path, (5, 3))
+    for odd in (np.nan, np.inf, 1e39):
+        np.save(path, np.array([[0, 0], [0, odd]]))
+        with pytest.raises(InputError, match=r"emb.npy: expected finite numbers, found others in row 1"):
+            load_embeddings(path, (2, 2))
     path.write_bytes(path.read_bytes()[:20])
     with pytest.raises(InputError, match=r"not a readable \.npy file"):
         load_embeddings(path, (5, 3))

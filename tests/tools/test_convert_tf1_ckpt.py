@@ -4,6 +4,7 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import convert_tf1_ckpt
 from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_model
@@ -11,7 +12,7 @@ from cmpc_tf2.config import ModelConfig, TrainConfig
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.trainer import Trainer
 from convert_tf1_ckpt import convert, convert_back, main, tf1_shape
-from original import read_manifest, write_checkpoint
+from original import read_manifest, write_checkpoint, write_v1_checkpoint
 from tf1_checkpoint import TF1Checkpoint
 from tf1_name_map import backbone_pairs, cmpc_pairs
 
@@ -90,6 +91,12 @@ def test_full_size_round_trip_keeps_every_byte(full_prefix, full_model_file, tmp
     parity.counted("variables of the image model at full size, converted and back", "equal bytes", len(back.shapes))
 
 
+def test_a_prefix_may_be_as_long_as_names_can_be(small_model_file, tmp_path):
+    prefix = str(tmp_path / ("a" * 235))
+    convert_back(str(small_model_file), prefix)
+    assert TF1Checkpoint(prefix).shapes and len(list(tmp_path.iterdir())) == 2
+
+
 def test_step_is_reported(small_values, write, tmp_path):
     prefix = write({**small_values, "text_objseg/Variable_1": np.float32(700000)})
     assert convert(prefix, str(tmp_path / "m.keras"))["step"] == 700000
@@ -149,7 +156,7 @@ def test_a_video_model_lacks_more_than_its_mark(small_values, write, tmp_path):
 
 
 def test_prefix_without_index(tmp_path):
-    assert_refused(str(tmp_path / "nothing"), tmp_path, "nothing.index: no such file")
+    assert_refused(str(tmp_path / "nothing"), tmp_path, "nothing: no such checkpoint")
 
 
 def test_prefix_with_a_suffix_or_a_neighbour(small_values, write, tmp_path):
@@ -158,6 +165,44 @@ def test_prefix_with_a_suffix_or_a_neighbour(small_values, write, tmp_path):
         TF1Checkpoint(f"{prefix}.index")
     with pytest.raises(InputError, match="that folder has ckpt"):
         TF1Checkpoint(str(tmp_path / "other"))
+    with pytest.raises(InputError, match="is a folder; expected the prefix"):
+        TF1Checkpoint(str(tmp_path))
+
+
+def test_a_backbone_of_format_v1(small_model, small_values, tmp_path):
+    """What `npy2ckpt.py` of DeepLab writes: one file. Large ones come in shards."""
+    names = [pair.tf1 for pair in backbone_pairs(small_model.config.backbone)]
+    values = {name: small_values[name] for name in names}
+    write_v1_checkpoint(tmp_path / "one.ckpt", values)
+    assert convert(str(tmp_path / "one.ckpt"), str(tmp_path / "b.keras"))["model"] == "backbone"
+    weights = {variable.path: variable for variable in load_backbone(tmp_path / "b.keras").variables}
+    for pair in backbone_pairs(small_model.config.backbone):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(weights[pair.keras]), values[pair.tf1])
+    for shard in range(2):
+        write_v1_checkpoint(
+            tmp_path / f"two.ckpt-0000{shard}-of-00002", {name: values[name] for name in names[shard::2]}
+        )
+    checkpoint = TF1Checkpoint(str(tmp_path / "two.ckpt"))
+    assert all(checkpoint.read(name).tobytes() == value.tobytes() for name, value in values.items())
+    with pytest.raises(InputError, match="-00001-of-00002: give the prefix alone"):
+        TF1Checkpoint(str(tmp_path / "two.ckpt-00001-of-00002"))
+
+
+def test_a_shard_is_missing(tmp_path):
+    for shard in ("v1-00000-of-00003", "v1-00002-of-00003"):
+        write_v1_checkpoint(tmp_path / shard, {shard: np.zeros(3, "float32")})
+    assert_refused(str(tmp_path / "v1"), tmp_path, "v1-00001-of-00003: no such file; the checkpoint has 3 such files")
+    write_checkpoint(tmp_path / "v2", {"a": np.zeros(3, "float32")})
+    (tmp_path / "v2.data-00000-of-00001").rename(tmp_path / "v2.data-00000-of-00002")
+    assert_refused(str(tmp_path / "v2"), tmp_path, "v2.data-00001-of-00002: no such file")
+
+
+def test_damaged_v1(tmp_path):
+    write_v1_checkpoint(tmp_path / "whole", {"conv1/weights": np.zeros((7, 7, 3, 4), "float32")})
+    content = (tmp_path / "whole").read_bytes()
+    for damaged in (b"", content[:-1], content[:30] + b"x" + content[31:]):
+        (tmp_path / "ckpt").write_bytes(damaged)
+        assert_refused(str(tmp_path / "ckpt"), tmp_path, "ckpt: not a readable TensorFlow checkpoint: ")
 
 
 def test_truncated_data(small_values, write, tmp_path):
@@ -181,7 +226,7 @@ def test_damaged_data(small_values, write, tmp_path):
 def test_damaged_index(small_values, write, tmp_path):
     prefix = write(small_values)
     (tmp_path / "ckpt.index").write_bytes(b"not an index")
-    assert_refused(prefix, tmp_path, "not a readable TensorFlow checkpoint index")
+    assert_refused(prefix, tmp_path, "ckpt.index: not a readable TensorFlow checkpoint: ")
 
 
 def test_checkpoints_of_other_models(shared_data, tmp_path):
@@ -196,8 +241,6 @@ def test_prefix_with_wildcards(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing(small_model_file, tmp_path, monkeypatch):
-    import tensorflow as tf
-
     def fail(prefix, **_):
         raise tf.errors.OutOfRangeError(None, None, "disk full\nmore")
 
@@ -247,7 +290,8 @@ def test_usage_errors_exit_with_2(arguments):
 
 def test_outputs_never_replace_inputs_or_each_other(small_values, write, tmp_path, capsys):
     prefix, output = write(small_values), str(tmp_path / "m.keras")
-    for report in (output, f"{prefix}.index", str(tmp_path)):
+    data = f"{prefix}.data-00000-of-00001"
+    for report in (output, f"{prefix}.index", data, str(tmp_path)):
         assert main(["--checkpoint", prefix, "--output", output, "--report", report]) == 1
         assert report in capsys.readouterr().err
         assert sorted(p.name for p in tmp_path.iterdir()) == ["ckpt.data-00000-of-00001", "ckpt.index"]

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from cmpc_tf2.checkpoints import OptimizerState, load_kind, load_model
+from cmpc_tf2.checkpoints import OptimizerState, load_for_inference, load_kind
 from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.errors import InputError
@@ -147,7 +147,7 @@ def test_a_full_size_checkpoint_goes_there_and_back(tmp_path, parity):
 
 def test_image_and_video_models_are_told_apart(converted, small_model_file):
     with pytest.raises(InputError, match=r"or an LSTM baseline model, found a CMPC-V \(video\) model, which goes with"):
-        load_model(converted[0])
+        load_for_inference(converted[0])
     with pytest.raises(InputError, match=r"expected a CMPC-V \(video\) model, found a CMPC model, which goes with"):
         load_kind(small_model_file, CMPCVideo)
 

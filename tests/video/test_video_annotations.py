@@ -10,8 +10,9 @@ from cmpc_tf2.data.image_ops import write_image
 from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_video_tf2.data.annotations import jhmdb_length, read_a2d_mask, read_jhmdb_mask, read_queries, read_split
-from cmpc_video_tf2.data.clips import FrameFolder, VideoFile, clip_numbers, clips_of, open_video
+from cmpc_video_tf2.data.clips import FrameFolder, VideoFile, clip_numbers, clips_of, open_path, open_video
 from original import GOLDEN
+from pictures import HEIGHT, WIDTH, avif_with_damaged_pixels, several
 
 A, B = np.zeros((4, 6), "uint8"), np.zeros((4, 6), "uint8")
 A[:2, :3], B[1:, 2:] = 1, 1
@@ -41,6 +42,12 @@ def test_sentences_with_commas_and_quotes(tmp_path):
     [
         ("video_id,instance_id,query\nv,3,a man, in white\n", "line 2: expected 3 columns, found 4; a sentence with"),
         ("video_id,instance_id,query\nv,x,a man\n", "line 2: instance_id is 'x', expected a number"),
+        ("video_id,instance_id,query\nv,99999999999999,a man\n", "expected a number"),
+        ("video_id,instance_id,query\na/b,1,a man\n", "line 2: expected the name of a video, found 'a/b'"),
+        ('video_id,instance_id,query\nv,1,"a man\nv,2,"a cat"\nv,3,a dog\n', "line 2: a quote is not closed"),
+        ('video_id,instance_id,query\nv,1,a dog\nv,2,"a man\nin red"\n', "line 3: a quote is not closed"),
+        ('video_id,instance_id,query\nv,2,"a man', "line 2: a quote is not closed"),
+        ('video_id,query\nv,"a man\nw,"a cat"\n', "line 2: a quote is not closed"),
         ("v,3,a man\n", "expected a head line"),
         ("", "expected a head line"),
     ],
@@ -56,10 +63,41 @@ def test_split_file(tmp_path):
     (tmp_path / "videoset.csv").write_text("a,1,0:01,0:02,240,320,50,3,0\nb,1,0:01,0:02,240,320,50,3,1\n")
     assert read_split(tmp_path / "videoset.csv") == {"a": "train", "b": "test"}
     (tmp_path / "videoset.csv").write_text("a,1,x\n")
-    with pytest.raises(InputError, match="end with a number"):
+    with pytest.raises(InputError, match="line 1: expected lines that start with a video id and end with a number"):
+        read_split(tmp_path / "videoset.csv")
+    (tmp_path / "videoset.csv").write_text('a,0\n"b,1\nc,0\nd",1\n')
+    with pytest.raises(InputError, match="line 2: a quote is not closed"):
         read_split(tmp_path / "videoset.csv")
     with pytest.raises(InputError, match="no such file; it comes with the A2D dataset"):
         read_split(tmp_path / "none.csv")
+
+
+def test_byte_order_marks_are_skipped(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("\ufeffvideo_id,query\nv,a man\n", encoding="utf-8")
+    assert [query.video_id for query in read_queries(path)] == ["v"]
+    path.write_text("\ufeffa,0\nb,1\n", encoding="utf-8")
+    assert read_split(path) == {"a": "train", "b": "test"}
+
+
+def test_masks_that_are_no_numbers(tmp_path):
+    """Text, a group or more values than memory holds where `reMask` or `instance` should be."""
+    for number, masks in enumerate((["text"], "text", np.array(b"text"))):
+        path = write_h5(tmp_path / f"{number}.h5", instance=[0], reMask=masks)
+        with pytest.raises(InputError, match=r"h5: reMask: expected an array of numbers, found text"):
+            read_a2d_mask(path, 0)
+    with pytest.raises(InputError, match=r"h5: instance: expected an array of numbers"):
+        read_a2d_mask(write_h5(tmp_path / "instance.h5", instance=["0"], reMask=A.T), 0)
+    with h5py.File(tmp_path / "group.h5", "w") as file:
+        file["instance"] = [0]
+        file.create_group("reMask")
+    with pytest.raises(InputError, match=r"group.h5: reMask: expected an array of numbers"):
+        read_a2d_mask(tmp_path / "group.h5", 0)
+    with h5py.File(tmp_path / "huge.h5", "w") as file:
+        file["instance"] = [0]
+        file.create_dataset("reMask", shape=(1, 200_000, 200_000), dtype="u1", chunks=(1, 8, 8))
+    with pytest.raises(InputError, match=r"huge.h5: reMask: expected at most \d+ bytes of masks, found 40000000000"):
+        read_a2d_mask(tmp_path / "huge.h5", 0)
 
 
 def test_masks_of_instances(tmp_path):
@@ -103,9 +141,14 @@ def test_masks_of_a_jhmdb_clip(tmp_path):
     np.testing.assert_array_equal(read_jhmdb_mask(path, 2), B > 0)
     with pytest.raises(InputError, match="has 2 masks, none of frame 3"):
         read_jhmdb_mask(path, 3)
+    for other in (np.array([{"a": 1}], object), "text"):
+        scipy.io.savemat(path, {"part_mask": other})
+        for read in (jhmdb_length, lambda p: read_jhmdb_mask(p, 1)):
+            with pytest.raises(InputError, match="part_mask: expected an array of numbers"):
+                read(path)
     scipy.io.savemat(path, {"other": A})
     for read in (jhmdb_length, lambda p: read_jhmdb_mask(p, 1)):
-        with pytest.raises(InputError, match=r"not a .mat file with part_mask"):
+        with pytest.raises(InputError, match="has no part_mask"):
             read(path)
 
 
@@ -134,6 +177,17 @@ def test_frames_of_a_folder(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="empty: holds no frames"):
         open_video([tmp_path], "empty")
+
+
+def test_frames_are_pictures_like_others(tmp_path):
+    for number, content in enumerate((several("MPO"), avif_with_damaged_pixels(), several("GIF")), start=1):
+        (tmp_path / f"{number:05d}.jpg").write_bytes(content)
+    video = open_path(tmp_path)
+    assert video.read([1])[0].shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(InputError, match=r"00002.jpg: not a readable image: damaged or cut off"):
+        video.read([2])
+    with pytest.raises(InputError, match=r"00003.jpg: is animated"):
+        video.read([3])
 
 
 def test_a_real_video_equals_its_frames(shared_data):

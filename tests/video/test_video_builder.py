@@ -156,7 +156,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
     "name, words",
     [
         ("a2d_sentences/Release/videoset.csv", "videoset.csv: no such file"),
-        ("a2d_sentences/a2d_annotation.txt", "a2d_annotation.txt: no such annotation"),
+        ("a2d_sentences/a2d_annotation.txt", "a2d_annotation.txt: no such file; data/README.md says"),
         ("words.txt", "words.txt: no such vocabulary"),
     ],
 )
@@ -212,15 +212,18 @@ def test_jhmdb_takes_the_frames_of_a_published_list(tmp_path, capsys):
     files.chosen.write_text(json.dumps([["other", "x/00009.png"]]))
     assert main(["-d", "jhmdb", "-t", "test", "--overwrite", *arguments]) == 1
     assert "jhmdb_sentences_samples_metadata.json does not list it" in capsys.readouterr().err
-    files.chosen.write_text("{}{")
-    assert main(["-d", "jhmdb", "-t", "test", "--overwrite", *arguments]) == 1
+    capsys.readouterr()
+    for content in ("{}{", "{}", "[7]", '["clip"]', '[["clip", 9]]', '[["clip", "x/nine.png"]]', "[" * 200_000):
+        files.chosen.write_text(content)
+        assert main(["-d", "jhmdb", "-t", "test", "--overwrite", *arguments]) == 1
+        assert f"error: {files.chosen}: " in capsys.readouterr().err
 
 
 def test_a_damaged_mask_of_jhmdb_is_skipped(tmp_path, capsys):
     files, arguments = make_jhmdb(tmp_path)
     (files.masks / "catch" / "clip" / "puppet_mask.mat").write_bytes(b"damaged")
     assert main(["-d", "jhmdb", "-t", "test", *arguments]) == 1
-    assert "puppet_mask.mat: not a .mat file with part_mask" in capsys.readouterr().err
+    assert "puppet_mask.mat: not a readable .mat file" in capsys.readouterr().err
 
 
 def test_a_sample_of_pictures_is_no_clip(tmp_path, squares):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -11,9 +12,10 @@ from a2d_layout import WORDS, make_a2d
 from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.data.image_ops import read_image, write_image
 from cmpc_tf2.errors import InputError
-from cmpc_video_tf2 import build_batches
+from cmpc_video_tf2 import build_batches, predict
 from cmpc_video_tf2.cli import main
 from cmpc_video_tf2.config import VideoModelConfig, VideoTrainConfig
+from cmpc_video_tf2.data.clips import VideoFile
 from cmpc_video_tf2.data.samples import VideoSample
 from small import SMALL
 
@@ -71,7 +73,7 @@ def test_a_resumed_run_ends_with_the_same_weights(data, tmp_path):
 
     whole, resumed = (load_kind(tmp_path / name / "last.keras", CMPCVideo) for name in ("whole", "half"))
     for one, other in zip(whole.variables, resumed.variables, strict=True):
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other), err_msg=one.path)
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -133,7 +135,7 @@ def test_predict_segments_every_nth_frame(kind, data, model_file, tmp_path, caps
     capture.release()
     assert "the cat: " in capsys.readouterr().out
     assert main(["predict", *model, *options]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
 
 
 def test_predict_gives_the_masks_of_the_evaluator(data, model_file, tmp_path):
@@ -174,6 +176,54 @@ def test_a_video_that_breaks_off_leaves_nothing(data, model_file, tmp_path, caps
     assert not [path for path in tmp_path.iterdir() if "out" in path.name]
 
 
+def predicted(model_file, video, output, *options) -> Path:
+    asked = ["--expression", "the cat", "--every", "1", "--output", str(output), *options]
+    assert main(["predict", "--model", str(model_file), "--video", str(video), *asked]) == 0
+    assert len(list((output / "masks").iterdir())) == 2
+    return output
+
+
+def test_predict_writes_a_video_at_a_rate_that_mp4_takes(model_file, tmp_path):
+    video = tmp_path / "v.avi"
+    writer = cv2.VideoWriter(str(video), cv2.VideoWriter_fourcc(*"MJPG"), 105.611, (64, 48))
+    for _ in range(2):
+        writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    assert VideoFile(video).rate == pytest.approx(105.611)
+    output = predicted(model_file, video, tmp_path / "out")
+    assert VideoFile(output / "overlay.mp4").rate == pytest.approx(105.61)
+    assert VideoFile(output / "overlay.mp4").last == 2
+
+
+@pytest.mark.parametrize("rate", [0.1, 14.985, 23.976, 29.97, 65.5355, 66.667, 105.611, 196.263, 240.067, 1e4 / 7, 1e6])
+def test_rates_that_mp4_takes(rate):
+    storable = predict.storable_rate(rate)
+    assert predict.can_write_video((16, 16, 3), storable)
+    assert storable == pytest.approx(min(max(rate, 1), 65_535), rel=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(9000, 17), (16, 70_000), (1, 1), (15, 17), (8191, 8)])
+def test_overlays_have_sides_that_mp4_takes(shape, tmp_path):
+    with predict.write_video(tmp_path / "v.mp4", (*shape, 3), 25) as add:
+        add(1, np.zeros((*shape, 3), np.uint8))
+        add(2, np.zeros((10, 10, 3), np.uint8))  # Of another size.
+    frames = list(VideoFile(tmp_path / "v.mp4").frames())
+    assert len(frames) == 2 and max(frames[0].shape[:2]) == min(8190, max(shape) + max(shape) % 2)
+
+
+def test_masks_are_kept_where_no_video_can_be_written(model_file, tmp_path, monkeypatch, capsys):
+    (tmp_path / "video").mkdir()
+    for number in (1, 2):
+        write_image(tmp_path / "video" / f"{number}.png", np.zeros((24, 40, 3), np.uint8))
+    monkeypatch.setattr(cv2.VideoWriter, "isOpened", lambda _: False)
+    output = predicted(model_file, tmp_path / "video", tmp_path / "out")
+    error = capsys.readouterr().err
+    assert "OpenCV cannot write an mp4 file of 40 x" in error and "the overlay becomes pictures" in error
+    assert sorted(path.name for path in (output / "overlay").iterdir()) == ["00001.png", "00002.png"]
+    assert read_image(output / "overlay" / "00002.png").shape[1] == 40
+    assert not (output / "overlay.mp4").exists()
+
+
 @pytest.mark.slow
 def test_export_runs_by_itself(model_file, tmp_path):
     assert main(["export", "--model", str(model_file), "--output", str(tmp_path / "saved")]) == 0
@@ -192,8 +242,8 @@ def test_models_of_the_other_kind_are_refused(data, model_file, small_model_file
 
 
 def test_the_recipe_for_pictures_is_refused(data, tmp_path, capsys):
-    assert main(train_arguments(data, tmp_path / "run", "--recipe", "maskris")) == 1
-    assert "maskris is for pictures" in capsys.readouterr().err
+    assert main(train_arguments(data, tmp_path / "run", "--recipe", "maskris")) == 2
+    assert "--recipe: maskris is for pictures" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("eagerly")
