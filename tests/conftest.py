@@ -1,6 +1,9 @@
 """Models and checkpoints shared by the tests: each is built once."""
 
+import contextlib
 import os
+import sys
+import warnings
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,6 +20,50 @@ from small import SMALL, WORDS
 ROOT = Path(__file__).resolve().parents[1]
 # Real images, sentences, annotations and checkpoints, not part of this repository: their tests skip where it is absent.
 REAL_DATA = Path(os.environ.get("CMPC_TEST_DATA", ROOT.parent / "shared"))
+
+# Seconds. What is awaited longer hangs: no machine is that slow.
+PATIENCE = 600
+
+
+@pytest.fixture(scope="session")
+def is_quick(pytestconfig) -> bool:
+    """Whether the slow tests are left out. Small models take longer to trace and to optimize than to run."""
+    return pytestconfig.option.markexpr == "not slow"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_as_traced(is_quick):
+    """Leaves graphs unoptimized, unless the slow tests run too."""
+    if is_quick and "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture(scope="session")
+def eager(is_quick):
+    """A context in which `tf.function` traces nothing, unless the slow tests run too.
+
+    For what other tests run as graphs.
+    """
+    import tensorflow as tf
+
+    @contextlib.contextmanager
+    def running():
+        tf.config.run_functions_eagerly(is_quick)
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="Even though the .* does not apply to tf.data functions")
+                yield
+        finally:
+            tf.config.run_functions_eagerly(False)
+
+    return running
+
+
+@pytest.fixture
+def eagerly(eager):
+    """The whole test in that context; fixtures of wider scope are made before it."""
+    with eager():
+        yield
 
 
 class Parity:

@@ -1,7 +1,11 @@
-"""Kills within one process: from a chosen file operation on, nothing below a folder is touched any more."""
+"""Kills at a chosen file operation: within one process, from then on nothing below a folder is touched any more; as a
+script, `killing.py FOLDER NUMBER COMMAND...`, a real one of `COMMAND`, the arguments of Python."""
 
 import contextlib
 import os
+import runpy
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,13 +33,18 @@ class Killed(BaseException):
     """The process would be dead. Unlike a real kill it unwinds; but what `finally` does to files is forbidden too."""
 
 
+def _unwind():
+    raise Killed
+
+
 class _Switch:
-    """Counts the file operations below a folder, and forbids all from a chosen one on."""
+    """Counts the file operations below a folder, and ends the process, or pretends to, from a chosen one on."""
 
     def __init__(self):
         self.root: str | None = None
         self.at: int | None = None
         self.count = 0
+        self.kill = _unwind
 
     def audit(self, event: str, arguments: tuple):
         if self.root is None or event not in _OPERATIONS:
@@ -46,7 +55,7 @@ class _Switch:
         if not any(self._is_below(arguments[path], -1 if at is None else arguments[at]) for path, at in places):
             return
         if self.at is not None and self.count >= self.at:
-            raise Killed
+            self.kill()
         self.count += 1
 
     @staticmethod
@@ -81,3 +90,32 @@ def killed_at(root: Path, at: int | None) -> Iterator[_Switch]:
         pass
     finally:
         _SWITCH.root = None
+
+
+def run_killed(root: Path, at: int, command: list[str], **options):
+    """Runs Python with the arguments `command`, killed by SIGKILL at its file operation number `at` below `root`.
+
+    Args:
+        root: A folder.
+        at: From 0.
+        command: A script, or `-m` and a module, and its arguments.
+        options: As of `subprocess.run`.
+    """
+    killing = [sys.executable, __file__, str(root), str(at), *command]
+    assert subprocess.run(killing, stdout=subprocess.DEVNULL, **options).returncode == -signal.SIGKILL
+
+
+def _main(root: str, at: str, *command: str):
+    _SWITCH.root, _SWITCH.at = os.path.realpath(root), int(at)
+    _SWITCH.kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    sys.path[0] = os.getcwd()  # As for the command itself.
+    if command[0] == "-m":
+        sys.argv = list(command[1:])
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = list(command)
+        runpy.run_path(command[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

@@ -79,13 +79,15 @@ def test_original_run_at_full_size(full_model_file, shared_data, tmp_path, parit
         np.testing.assert_allclose(ious, expected[:, 0] / expected[:, 1], atol=0.005 if prefix else 0.0005)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_batch_size_changes_no_number(small_model_file, split, tmp_path):
-    reports = [evaluate(small_model_file, split, tmp_path, "-bs", size) for size in ("1", "2", "3", "100")]
+    reports = [evaluate(small_model_file, split, tmp_path, "-bs", size) for size in ("1", "2", "100")]
     assert all(report == reports[0] for report in reports)
     assert reports[0]["samples"] == 7
     assert [record["index"] for record in reports[0]["per_sample"]] == list(range(7))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_processes_change_no_number(small_model_file, split, tmp_path):
     pytest.importorskip("pydensecrf")
     reports = [evaluate(small_model_file, split, tmp_path, "-c", "--workers", workers) for workers in ("0", "2")]
@@ -99,6 +101,7 @@ def test_a_process_that_is_killed():
         list(mapped([1, 2]))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_bfloat16_gives_nearly_the_same_scores(small_model_file, split, tmp_path):
     exact, fast = (evaluate(small_model_file, split, tmp_path, "--precision", p) for p in ("float32", "bfloat16"))
     assert exact["per_sample"] != fast["per_sample"]
@@ -107,6 +110,7 @@ def test_bfloat16_gives_nearly_the_same_scores(small_model_file, split, tmp_path
     assert encoder.get_layer("backbone").get_layer("conv1").compute_dtype == "bfloat16"
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_another_size_of_picture(small_model, small_model_file, split, tmp_path):
     usual, same, larger = (evaluate(small_model_file, split, tmp_path, *o) for o in ([], *SIZES))
     assert usual == same
@@ -122,6 +126,7 @@ def test_another_size_of_picture(small_model, small_model_file, split, tmp_path)
         np.testing.assert_array_equal(weight, other)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_scores_follow_from_the_records(small_model_file, split, tmp_path, capsys):
     report = evaluate(small_model_file, split, tmp_path)
     pairs = np.array([[r["intersection"], r["union"]] for r in report["per_sample"]], float)
@@ -206,6 +211,7 @@ def test_empty_truth_and_empty_prediction(tmp_path):
     assert result["plain"]["mean_iou"] == 1
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_an_expression_without_words_is_reported(small_model_file, split, tmp_path):
     path = batch_path(tmp_path, "unc", "val", 1)
     image = np.zeros((40, 60, 3), np.uint8)
@@ -216,6 +222,7 @@ def test_an_expression_without_words_is_reported(small_model_file, split, tmp_pa
     assert 1 not in [record["index"] for record in report["per_sample"]]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_overlays(small_model_file, split, tmp_path):
     evaluate(small_model_file, split, tmp_path, "--overlays", str(tmp_path / "drawn"))
     drawn = tmp_path / "drawn"
@@ -224,6 +231,7 @@ def test_overlays(small_model_file, split, tmp_path):
     assert height > 50 and width == 30  # The caption is below.
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_gallery_shows_the_worst_first(small_model_file, split, tmp_path):
     report = evaluate(small_model_file, split, tmp_path, "--overlays", str(tmp_path / "drawn"), "-c")
     page = (tmp_path / "drawn" / "index.html").read_text()

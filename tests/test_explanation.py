@@ -57,12 +57,14 @@ def test_heat_maps_are_those_of_the_originals_features(explanation, tiny_golden)
     assert list(explanation.likeness) == ["entities", "relations"]
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_it_explains_the_prediction(golden_predictor, explanation):
     expression = " ".join(word.word for word in explanation.words)
     expected = golden_predictor.predict(expression).probabilities
     np.testing.assert_allclose(explanation.prediction.probabilities, expected, atol=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_stages_have_the_pictures_shape(small_model, rng):
     predictor = cmpc_tf2.Predictor(small_model)
     predictor.set_image(rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8))
@@ -75,6 +77,7 @@ def test_stages_have_the_pictures_shape(small_model, rng):
         assert heat.min() == 0 and heat.max() == 1
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_picture_is_taken_up_again(small_model, rng):
     predictor = cmpc_tf2.Predictor(small_model)
     first, second = rng.integers(0, 256, size=(2, 40, 40, 3), dtype=np.uint8)
@@ -86,6 +89,7 @@ def test_a_picture_is_taken_up_again(small_model, rng):
     np.testing.assert_array_equal(predictor.predict("man").probabilities, expected)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_model_without_parts_explains_what_it_has():
     keras.utils.set_random_seed(0)
     config = dataclasses.replace(SMALL, without=("word_types", "relation_graph"))

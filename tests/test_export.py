@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cmpc_tf2 import export
+from cmpc_tf2 import checkpoints, export
 from cmpc_tf2.cli import main
 from cmpc_tf2.data.image_ops import read_image
 from cmpc_tf2.exported_model import ExportedModel
@@ -118,10 +118,11 @@ def test_a_folder_is_not_replaced(exported, small_model_file, capsys):
 
 
 @pytest.mark.parametrize("difference, words", [(1.0, "its results differ by 1.0e+00"), (np.nan, "differ by nan")])
-def test_a_model_that_differs_is_not_written(difference, words, small_model_file, tmp_path, monkeypatch, capsys):
+def test_a_model_that_differs_is_not_written(difference, words, small_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "load_kind", lambda *_: small_model)
     monkeypatch.setattr(export, "compare", lambda model, folder: difference)
     monkeypatch.setattr(export, "export", lambda model, folder: None)
-    assert main(["export", "--model", str(small_model_file), "--output", str(tmp_path / "exported")]) == 1
+    assert main(["export", "--model", "small.keras", "--output", str(tmp_path / "exported")]) == 1
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -168,12 +169,13 @@ def test_a_clip_model_in_one_file(kind, tmp_path):
     assert export.compare_file(model, path, FORMATS[kind]) <= 1e-4
 
 
-def test_a_file_that_differs_is_not_written(small_model_file, tmp_path, monkeypatch, capsys):
+def test_a_file_that_differs_is_not_written(small_model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "load_kind", lambda *_: small_model)
     wrong = GraphFormat(
         ".onnx", (), lambda signature, path: path.write_bytes(b"x"), lambda path, inputs: np.float32(np.nan)
     )
     monkeypatch.setitem(FORMATS, "onnx", wrong)
-    command = ["export", "--model", str(small_model_file), "--format", "onnx", "--output"]
+    command = ["export", "--model", "small.keras", "--format", "onnx", "--output"]
     assert main([*command, str(tmp_path / "small.onnx")]) == 1
     assert "its results differ by nan from the model's; nothing was written" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "small.tflite")]) == 1

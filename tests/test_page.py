@@ -21,6 +21,7 @@ from cmpc_video_tf2.data.clips import VideoFile
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from cmpc_video_tf2.page import MOST_FRAMES, VIDEOS, read_clip
 from cmpc_video_tf2.predictor import VideoPredictor
+from conftest import PATIENCE
 from small import SMALL, WORDS
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -37,8 +38,10 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed (Debian: apt-get install chromium): the page is not tested")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS.split())
-        yield browser
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS.split(), timeout=1000 * PATIENCE)
+        context = browser.new_context()
+        context.set_default_timeout(1000 * PATIENCE)
+        yield context
         browser.close()
 
 
@@ -62,7 +65,8 @@ def address(small_model):
 
 @pytest.fixture
 def tab(browser, address):
-    tab = browser.new_page(viewport={"width": 1280, "height": 1000})
+    tab = browser.new_page()
+    tab.set_viewport_size({"width": 1280, "height": 1000})
     tab.requested = []
     tab.on("request", lambda request: tab.requested.append(request.url))
     tab.goto(address)

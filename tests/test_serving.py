@@ -23,6 +23,7 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.serving import api
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter, read_picture
+from conftest import PATIENCE
 from pictures import DAMAGED_METADATA, HEIGHT, NOISE, WIDTH, avif_with_damaged_pixels, file_of, several
 
 SEGMENT = "/v1/segment"
@@ -54,7 +55,7 @@ def app(segmenter):
 
 
 def client_of(app) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", timeout=60)
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", timeout=PATIENCE)
 
 
 def ask(app, *requests: dict) -> list[httpx.Response]:
@@ -281,7 +282,7 @@ class Held:
 
     def set_image(self, pixels: np.ndarray):
         self.started.set()
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(PATIENCE)
         self._predictor.set_image(pixels)
 
 
@@ -322,7 +323,7 @@ def server(predictor):
         yield listening.getsockname()[1], segmenter, held
         held.go_on.set()
         running.should_exit = True
-        thread.join(30)
+        thread.join(PATIENCE)
 
 
 def test_clients_that_hang_up_give_their_place_back(server):
@@ -334,10 +335,10 @@ def test_clients_that_hang_up_give_their_place_back(server):
     head += f"Content-Type: {request.headers['content-type']}\r\n\r\n"
 
     def connect(sent: bytes) -> socket.socket:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:  # The server may be starting.
             try:
-                connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+                connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
                 connection.sendall(sent)
                 return connection
             except OSError:
@@ -345,14 +346,14 @@ def test_clients_that_hang_up_give_their_place_back(server):
                 time.sleep(0.05)
 
     def until(count: int):
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while segmenter.admitted != count:
             assert time.monotonic() < deadline, segmenter.admitted
             time.sleep(0.02)
 
     connect(head.encode() + content[: len(content) // 2]).close()  # In the middle of the upload.
     first = connect(head.encode() + content)
-    assert held.started.wait(20)
+    assert held.started.wait(PATIENCE)
     waiting = [connect(head.encode() + content) for _ in range(5)]
     until(6)
     for connection in waiting:
@@ -361,7 +362,7 @@ def test_clients_that_hang_up_give_their_place_back(server):
     held.go_on.set()
     assert first.recv(20).startswith(b"HTTP/1.1 200")
     first.close()
-    assert httpx.post(address, timeout=30, **form("man")).status_code == 200
+    assert httpx.post(address, timeout=PATIENCE, **form("man")).status_code == 200
 
 
 def test_a_port_in_use_is_named(small_model_file, capsys):

@@ -6,11 +6,6 @@ import dataclasses
 import errno
 import json
 import os
-import random
-import signal
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -37,6 +32,7 @@ from cmpc_tf2.models.cmpc import CMPC
 from cmpc_tf2.run_log import RunLog, read_log
 from cmpc_tf2.task import ImageTask
 from cmpc_tf2.train import read_config
+from killing import run_killed
 from small import SMALL, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,22 +104,17 @@ def test_a_resumed_run_equals_an_uninterrupted_one(arguments, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_killed_runs_equal_an_uninterrupted_one(arguments, tmp_path):
-    """Killed with -9 three times, anywhere from start-up to writing a checkpoint."""
-    more = ["--steps", "60", "--checkpoint-every", "5"]
-    command = [sys.executable, "-m", "cmpc_tf2", "train", "--output-dir"]
+    """Killed with -9 three times, between the files of checkpoints."""
+    more = ["--steps", "20", "--checkpoint-every", "5"]
+    command = ["-m", "cmpc_tf2", "train", "--output-dir"]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([*command, str(tmp_path / "whole"), *arguments, *more], cwd=ROOT, env=environment, check=True)
-    killed, moments = tmp_path / "killed", random.Random(0)
+    assert main(["train", "--output-dir", str(tmp_path / "whole"), *arguments, *more]) == 0
+    killed = tmp_path / "killed"
     start = [*command, str(killed), *arguments, *more]
-    for number in (1, 4, 8):
-        process = subprocess.Popen(start, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL)
-        while process.poll() is None and not (killed / "checkpoints" / f"step-{5 * number:09d}").exists():
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+    for at in (13, 8, 12):
+        run_killed(killed, at, start, cwd=ROOT, env=environment)
         start = [*command, str(killed), "--resume"]
-    subprocess.run(start, cwd=ROOT, env=environment, check=True)
+    assert main(["train", "--output-dir", str(killed), "--resume"]) == 0
     whole, resumed = weights(tmp_path / "whole"), weights(killed)
     for path, value in whole.items():
         np.testing.assert_array_equal(resumed[path], value, err_msg=path)
@@ -166,6 +157,7 @@ def weights_of(file: Path, path: str) -> np.ndarray:
     return next(v.numpy() for v in load_model(file).variables if v.path == path)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_path, monkeypatch, capsys):
     from cmpc_tf2 import losses
 
@@ -344,6 +336,7 @@ def test_a_state_of_another_optimizer_is_refused(arguments, small_model_file, tm
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_checkpoints_of_another_run_are_not_gone_on_with(arguments, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", "--output-dir", str(run), *arguments, "--steps", "1"]) == 0
@@ -478,6 +471,7 @@ def test_the_state_of_an_optimizer_with_a_made_up_header(header, tmp_path):
         OptimizerState.from_file(tmp_path / "optimizer.npz")
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_broken_batch_is_named(arguments, squares, tmp_path, capsys):
     copy = tmp_path / "unc" / "train_batch"
     copy.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """The comparison that speed is measured against computes the same numbers."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from benchmarks.naive_graph import NaiveGraph
@@ -9,6 +10,7 @@ from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.trainer import Trainer
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_naive_graph_is_the_model(small_model_file, rng):
     small_model = load_model(small_model_file)
     naive = NaiveGraph(small_model)

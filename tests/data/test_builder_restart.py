@@ -5,12 +5,7 @@ import errno
 import functools
 import json
 import os
-import random
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +14,7 @@ import pytest
 import build_batches
 from cmpc_tf2.data import builder, image_builder
 from cmpc_tf2.data.batches import list_batches, read_batch, split_folder
-from killing import exit_at
+from killing import exit_at, run_killed
 from refer_layout import make_refer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -222,19 +217,13 @@ def test_shards_of_different_sources_are_not_merged(arguments, tmp_path, capsys)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_killed_at_random_moments(workers, arguments, whole, tmp_path):
-    """Killed ten times, each time with more files in place, then finished."""
-    command = [sys.executable, "build_batches.py", *arguments, str(tmp_path), "--workers", workers]
-    moments = random.Random(int(workers))
-    for number in sorted(moments.randrange(55) for _ in range(10)):
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while process.poll() is None and len(list(tmp_path.glob("unc/.*/*.npz"))) <= number:
-            time.sleep(0.001)
-        time.sleep(moments.uniform(0, 0.005))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL  # It was still at work.
+def test_killed_by_the_system(workers, arguments, whole, tmp_path):
+    """Killed with -9 at some of its file operations, each time with more files in place, then finished."""
+    command = ["build_batches.py", *arguments, str(tmp_path), "--workers", workers]
+    for at in (5, 40, 61):
+        run_killed(tmp_path, at, command, cwd=ROOT)
         assert not split_folder(tmp_path, "unc", "train").exists()
-    assert subprocess.run(command, cwd=ROOT, capture_output=True).returncode == 0
+    assert build_batches.main(command[1:]) == 0
     assert contents(tmp_path) == whole
 
 

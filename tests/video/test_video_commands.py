@@ -35,10 +35,11 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model_file(data, tmp_path_factory):
+def model_file(data, tmp_path_factory, eager):
     """The model of a run of two steps."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    assert main(train_arguments(data, folder, "--steps", "2")) == 0
+    with eager():
+        assert main(train_arguments(data, folder, "--steps", "2")) == 0
     return folder / "last.keras"
 
 
@@ -75,6 +76,7 @@ def test_a_resumed_run_ends_with_the_same_weights(data, tmp_path):
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_evaluate_reports_average_precision(data, model_file, tmp_path, capsys):
     batches = ["-d", "a2d", "-t", "test", "--batch-root", str(data)]
     options = ["--report", str(tmp_path / "r.json"), "--overlays", str(tmp_path / "overlays"), "-c"]
@@ -89,6 +91,7 @@ def test_evaluate_reports_average_precision(data, model_file, tmp_path, capsys):
     assert len(list((tmp_path / "overlays").glob("*.png"))) == 4
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_evaluate_scores_the_annotated_frame(data, model_file):
     """The evaluator's masks are those of the model on the whole clip."""
     from cmpc_tf2.checkpoints import load_kind
@@ -109,6 +112,7 @@ def test_evaluate_scores_the_annotated_frame(data, model_file):
         assert differing <= 2  # A pixel at the threshold may fall to either side.
 
 
+@pytest.mark.usefixtures("eagerly")
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_predict_segments_every_nth_frame(kind, data, model_file, tmp_path, capsys):
     video = data / "a2d_sentences" / "Release" / "frames" / "test"
@@ -156,6 +160,7 @@ def test_predict_gives_the_masks_of_the_evaluator(data, model_file, tmp_path):
         predictor.set_clip(clip[:5])
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_video_that_breaks_off_leaves_nothing(data, model_file, tmp_path, capsys):
     video = tmp_path / "video"
     shutil.copytree(data / "a2d_sentences" / "Release" / "frames" / "test", video)
@@ -241,6 +246,7 @@ def test_the_recipe_for_pictures_is_refused(data, tmp_path, capsys):
     assert "--recipe: maskris is for pictures" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_predict_on_a_real_clip(model_file, shared_data, tmp_path):
     """40 frames of J-HMDB, as the avi file and as pictures."""
     root, name = shared_data / "jhmdb_sentences", "Goal_Keeping_Tips_catch_f_cm_np1_fr_med_2"
