@@ -280,7 +280,7 @@ def test_outputs_that_cannot_be_written_are_found_at_once(small_model_file, spli
     assert main(["evaluate", "--model", "none.keras", *split, "--report", str(tmp_path)]) == 1
     assert f"{tmp_path}: is not a file but a folder or device" in capsys.readouterr().err
     assert main(["evaluate", "--model", "none.keras", *split, "--overlays", __file__]) == 1
-    assert f"{__file__}: is not a folder" in capsys.readouterr().err
+    assert f"{__file__}: expected a folder" in capsys.readouterr().err
 
 
 def test_bad_batches_stop_it_before_and_during_the_run(small_model_file, split, tmp_path, capsys):
