@@ -44,6 +44,8 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+    except MemoryError as error:
+        print(f"error: out of memory{': ' if str(error) else ''}{error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

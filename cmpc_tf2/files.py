@@ -100,10 +100,15 @@ def require_folder(path: str | os.PathLike):
         _try_to_write(nearest)
 
 
-def write_text(path: str | os.PathLike, text: str):
-    """Writes a text file, whole or not at all, with the same bytes on every platform."""
+def write_bytes(path: str | os.PathLike, content: bytes):
+    """Writes a file, whole or not at all."""
     with replacing(path) as partial:
-        partial.write_text(text, encoding="utf-8", newline="\n")
+        partial.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike, text: str):
+    """Writes a text file in UTF-8, whole or not at all, with the same bytes on every platform."""
+    write_bytes(path, text.encode())
 
 
 def read_text(path: str | os.PathLike, source: str = "") -> str:

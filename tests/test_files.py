@@ -153,6 +153,8 @@ def test_exit_status(capsys):
         (InputError("x.npz: bad"), 1, "error: x.npz: bad"),
         (UsageError("-bs: bad"), 2, "error: -bs: bad"),
         (PermissionError(13, "Permission denied", "x.npz"), 1, "error: x.npz: Permission denied"),
+        (MemoryError(), 1, "error: out of memory"),
+        (MemoryError("Unable to allocate 9 GiB"), 1, "error: out of memory: Unable to allocate 9 GiB"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ):
         assert run_command(fail(error), None) == status

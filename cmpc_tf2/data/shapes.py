@@ -21,7 +21,7 @@ import numpy as np
 
 from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.text import PAD, UNKNOWN
-from cmpc_tf2.files import replacing, write_text
+from cmpc_tf2.files import write_bytes, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -277,7 +277,7 @@ def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int =
         picture = compose(image_id, split, seed)
         name = f"shapes_{image_id:06d}.png"
         _, encoded = cv2.imencode(".png", picture.pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-        (picture_folder / name).write_bytes(encoded.tobytes())
+        write_bytes(picture_folder / name, encoded.tobytes())  # Another command may be reading it.
         infos.append({"id": image_id, "file_name": name, "height": picture.height, "width": picture.width})
         for shape, expressions in picture.references:
             annotation_id = len(annotations)
@@ -297,5 +297,4 @@ def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int =
             )
     write_text(data_root / "vocabulary_shapes.txt", "\n".join(vocabulary()) + "\n")
     write_text(refer_folder / "instances.json", json.dumps({"images": infos, "annotations": annotations}))
-    with replacing(refer_folder / "refs(shapes).p") as partial:
-        partial.write_bytes(pickle.dumps(refs, protocol=2))
+    write_bytes(refer_folder / "refs(shapes).p", pickle.dumps(refs, protocol=2))

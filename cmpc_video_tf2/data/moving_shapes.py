@@ -21,7 +21,7 @@ import numpy as np
 from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.shapes import COLORS, KINDS, Shape, paint
 from cmpc_tf2.data.text import PAD, UNKNOWN
-from cmpc_tf2.files import replacing, write_text
+from cmpc_tf2.files import replacing, write_bytes, write_text
 from cmpc_video_tf2.config import CLIP_FRAMES
 from cmpc_video_tf2.data.datasets import MOVING_SHAPES, A2DFiles
 
@@ -127,10 +127,11 @@ def write_moving_shapes(data_root: str | os.PathLike, videos: dict[str, int] | N
         for number in range(1, CLIP_FRAMES + 1):
             pixels = paint([actor.at(number) for actor in scene], SIDE, SIDE, np.random.default_rng(background))
             _, encoded = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
-            (folder / f"{number:05d}.png").write_bytes(encoded.tobytes())
+            write_bytes(folder / f"{number:05d}.png", encoded.tobytes())  # Another command may be reading it.
         masks = np.stack([rasterize([actor.at(ANNOTATED_FRAME).outline()], SIDE, SIDE).T for actor in scene])
         os.makedirs(files.masks / video_id, exist_ok=True)
-        with h5py.File(files.masks / video_id / f"{ANNOTATED_FRAME:05d}.h5", "w") as file:
+        mask_file = files.masks / video_id / f"{ANNOTATED_FRAME:05d}.h5"
+        with replacing(mask_file) as partial, h5py.File(partial, "w") as file:
             file["instance"] = np.arange(len(scene), dtype=np.int64)
             file["reMask"] = (masks if len(scene) > 1 else masks[0]).astype(np.uint8)
         queries += [
