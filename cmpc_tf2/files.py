@@ -96,7 +96,8 @@ def require_folder(path: str | os.PathLike):
     with _as_unwritable(path):
         nearest = next(folder for folder in (path, *path.absolute().parents) if _is_taken(folder))
         if not nearest.is_dir():
-            raise InputError(f"{path}: expected a folder, but {nearest} is not one; give another name")
+            found = "a file" if nearest == path else f"the file {nearest} in its path"
+            raise InputError(f"{path}: expected a folder, found {found}; give another name")
         _try_to_write(nearest)
 
 

@@ -58,7 +58,8 @@ def test_the_commands_take_the_fifth_model(model_type, squares, tmp_path, capsys
     assert main(["predict", "--model", file, "--image", str(picture), *asked, "--output", str(tmp_path / "o.png")]) == 0
     predictor = cmpc_tf2.Predictor(cmpc_tf2.load_model(file))
     assert isinstance(cmpc_tf2.load_model(file), model_type)
-    served = Segmenter(predictor, predictor.set_image, Limits()).submit(lambda: pixels, expressions).result()
+    segmenter = Segmenter(predictor, predictor.set_image, Limits())
+    served = segmenter.submit(lambda: list(segmenter.explain(pixels, expressions)), expressions).result()
     first, reordered, other = (explanation.prediction.probabilities for explanation in served)
     np.testing.assert_allclose(first, reordered, atol=1e-6)  # A bag has no order.
     assert np.abs(first - other).max() > 1e-4

@@ -254,7 +254,7 @@ def test_expressions_cannot_change_the_gallery(tmp_path):
     [
         (["-t", "testA"], "no batches of unc testA; make them with"),
         (["--report", "nowhere/r.json"], "the folder nowhere does not exist"),
-        (["--overlays", f"{__file__}/o", "--model", "none.keras"], "test_evaluate.py is not one; give another name"),
+        (["--overlays", f"{__file__}/o", "--model", "none.keras"], "test_evaluate.py in its path; give another name"),
         (["--model", "none.keras"], "none.keras: no such model file"),
     ],
 )

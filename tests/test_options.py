@@ -41,7 +41,7 @@ BUILD = ["-d", "unc", "-t", "train"]
         (video_cli.main, ["demo"], "--seed", "-1", "a whole number from 0 to 4294967295"),
         (build_batches.main, BUILD, "--workers", "0", "a whole number from 1 to 1024"),
         (build_batches.main, BUILD, "--image-size", "50", "a multiple of 8 from 8 to 4096"),
-        (build_batches.main, BUILD, "--shard", "3/2 ²/2 1", "a whole number from 1 to "),
+        (build_batches.main, BUILD, "--shard", "3/2 ²/2 1", "I/N with I from 1 to N"),
         (video_build_batches.main, BUILD, "--image-size", "50", "a multiple of 8 from 8 to 4096"),
     ],
 )

@@ -177,7 +177,7 @@ def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_p
         (["-d", "unc+"], 1, "no batches of unc+ train; make them with"),
         (["--sizes", "words.txt"], 1, "words.txt: no such file"),
         (["--backbone", "none.keras"], 1, "none.keras: no such model file"),
-        (["--backbone", "none.keras", "--output-dir", f"{__file__}/run"], 1, "test_train.py is not one"),
+        (["--backbone", "none.keras", "--output-dir", f"{__file__}/run"], 1, "test_train.py in its path"),
         (["--embeddings", "none.npy"], 1, "none.npy: no such word vectors"),
         (["--model", "m.keras"], 2, "--model brings backbone, word vectors, vocabulary and sizes"),
         (["--accumulate", "3"], 2, "--accumulate: 3 parts do not divide a batch of 2 samples"),
@@ -223,10 +223,10 @@ def no_model(monkeypatch):
 @pytest.mark.parametrize(
     "place, words",
     [
-        ("file", "file: expected a folder, but "),
-        ("file/run", "file is not one; give another name"),
-        ("file/a/run", "file is not one; give another name"),
-        ("link", "link is not one; give another name"),
+        ("file", "file: expected a folder, found a file; give another name"),
+        ("file/run", "run: expected a folder, found the file "),
+        ("file/a/run", "file in its path; give another name"),
+        ("link", "link: expected a folder, found a file; give another name"),
         ("closed/run", "closed/run: cannot be written: Permission denied"),
     ],
 )

@@ -260,7 +260,9 @@ def test_what_is_wrong_with_a_checkpoint_is_named(converted, tmp_path, capsys):
 def test_what_goes_back_is_named_once(tmp_path, capsys):
     other = tmp_path / "other.keras"
     with zipfile.ZipFile(other, "w") as archive:
-        archive.writestr("config.json", "{}")
+        archive.writestr("config.json", '{"class_name": "Sequential", "config": {}}')
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("model.weights.h5", b"")
     assert main(["--to-tf1", "--model", str(other), "--output", str(tmp_path / "back")]) == 1
     assert capsys.readouterr().err.count("a DeepLab-ResNet backbone") == 1
 
