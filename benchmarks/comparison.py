@@ -57,13 +57,12 @@ def measure_model(name: str, small: bool) -> dict:
     keep_freed_memory()
     import numpy as np
 
-    from cmpc_tf2.config import TrainConfig
     from cmpc_tf2.data.shapes import vocabulary
-    from cmpc_tf2.models.family import IMAGE_MODELS
     from cmpc_tf2.predictor import TwoStageModel
+    from cmpc_tf2.systems import SYSTEMS
 
     sizes = {**sizes_of(name), "vocabulary_size": len(vocabulary())} if small else {}
-    model = IMAGE_MODELS[name](TrainConfig.model_configs[name](**sizes), name=name)
+    model = SYSTEMS[name].model_type(SYSTEMS[name].config_type(**sizes), name=name)
     config, parameters = model.config, model.count_params()
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (1, config.image_size, config.image_size, 3), dtype=np.uint8)

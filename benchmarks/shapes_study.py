@@ -26,10 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import add_json_option, write_json
 
-from cmpc_tf2.config import ABLATIONS, TrainConfig
+from cmpc_tf2.config import ABLATIONS
 from cmpc_tf2.data.batches import list_batches, read_batch, write_batch
 from cmpc_tf2.data.masking import PATCHES
 from cmpc_tf2.demo import SIZES, SPLITS, TRAINING, build_data
+from cmpc_tf2.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parents[1]
 HIDDEN = 0.3
@@ -134,7 +135,7 @@ def train_and_score(folder: Path, conditions: dict, steps: int, seed: int, **var
 
 def sizes_of(model: str) -> dict:
     """The demo's sizes, as far as a model has them."""
-    fields = {field.name for field in dataclasses.fields(TrainConfig.model_configs[model])}
+    fields = {field.name for field in dataclasses.fields(SYSTEMS[model].config_type)}
     return {name: size for name, size in SIZES.items() if name in fields}
 
 

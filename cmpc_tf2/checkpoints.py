@@ -16,26 +16,11 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing, require_writable
 from cmpc_tf2.model_files import holds_object, read_config
 from cmpc_tf2.models.backbone import DeepLabResNet
-from cmpc_tf2.models.family import IMAGE_MODELS
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
-from cmpc_tf2.registration import import_class
+from cmpc_tf2.systems import SYSTEMS, find_system, systems_of
 
 logger = logging.getLogger(__name__)
-
-VIDEO_MODEL = "cmpc_video>CMPCVideo"
-# By registered name: what to call a class, and which commands take it.
-_KNOWN = {
-    **{
-        keras.saving.get_registered_name(kind): (
-            kind.title,
-            f"`python -m cmpc_tf2` (to train it: --model-name {name})",
-        )
-        for name, kind in IMAGE_MODELS.items()
-    },
-    VIDEO_MODEL: ("a CMPC-V (video) model", "`python -m cmpc_video_tf2`"),
-    keras.saving.get_registered_name(DeepLabResNet): (DeepLabResNet.title, "`python -m cmpc_tf2 train --backbone`"),
-}
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
@@ -50,7 +35,7 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     Raises:
         InputError: The file is missing, damaged or something else.
     """
-    return load_kind(path, *IMAGE_MODELS.values(), import_class(VIDEO_MODEL), DeepLabResNet)
+    return load_kind(path, *(system.model_type for system in SYSTEMS.values()))
 
 
 def load_for_inference(
@@ -65,7 +50,7 @@ def load_for_inference(
         kinds: The classes that are expected; without any, those of pictures.
     """
     with computing_in(precision, weights=precision):
-        model = load_kind(path, *(kinds or IMAGE_MODELS.values()))
+        model = load_kind(path, *(kinds or (system.model_type for system in systems_of("image").values())))
         return model if image_size in (None, model.config.image_size) else model.at_size(image_size)
 
 
@@ -102,10 +87,12 @@ def load_kind(path: str | os.PathLike, *kinds: type) -> keras.Model:
     name, found = str(described.get("class_name")), str(described.get("registered_name"))
     if not found.endswith(f">{name}"):  # Keras takes some class names for its own, whatever is registered.
         found = name
-    if found not in map(keras.saving.get_registered_name, kinds):
-        title, command = _KNOWN.get(found, (f"a {name}" if name.isidentifier() else "no class", None))
-        hint = f", which goes with {command}" if command else ""
-        raise InputError(f"{path}: expected {expectation}, found {title}{hint}")
+    system = find_system(found)
+    if system is None or system.model_type not in kinds:
+        found = f"a {name}" if name.isidentifier() else "no class"
+        if system is not None:
+            found = f"{system.model_type.title}, which goes with {system.usage}"
+        raise InputError(f"{path}: expected {expectation}, found {found}")
     # Ours consist of sizes and words: nothing in a file gets another class, or code, to run.
     if any(holds_object(described.get(part)) for part in ("config", "build_config")):
         raise InputError(f"{path}: expected {expectation}, found one with objects of other classes in its config.json")

@@ -17,6 +17,7 @@ from cmpc_tf2.config import EXPORT_FORMATS, RANGES, TRAIN_CHOICES
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.fields import COUNT, PositiveNumber, WholeNumber
 from cmpc_tf2.memory import keep_freed_memory
+from cmpc_tf2.systems import systems_of
 from cmpc_tf2.task import IMAGES, Task
 
 
@@ -142,9 +143,7 @@ def add_train(commands, task: Task):
     train.add_argument("-d", "--dataset", help=task.dataset_names())
     train.add_argument("-t", "--split", help="train, trainval")
     train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
-    train.add_argument(
-        "--model-name", choices=task.train_config.model_configs, help="of a new model (default: the first)"
-    )
+    train.add_argument("--model-name", choices=systems_of(task.name), help="of a new model (default: the first)")
     train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
     train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
     train.add_argument("--embeddings", type=Path, metavar="FILE.npy", help="start from these word vectors")

@@ -9,6 +9,7 @@ import reprlib
 from typing import ClassVar
 
 from cmpc_tf2.fields import FieldError, PositiveNumber, WholeNumber, check_fields, from_dict
+from cmpc_tf2.systems import System, systems_of
 
 # Name under which Keras registers our classes.
 PACKAGE = "cmpc"
@@ -22,8 +23,6 @@ MUTAN_HEADS = 5
 LEVELS = ("c3", "c4", "c5")
 # Parts of the model that can be left out, to see what each of them earns.
 ABLATIONS = ("word_types", "relation_graph", "exchange")
-# Steps over which the learning rate falls, as the originals have them.
-DECAY_STEPS = {"cmpc": 800_000, "rrn": 800_000, "rmi": 750_000, "lstm": 750_000, "cmpc_video": 400_000}
 # What a model can be exported as.
 EXPORT_FORMATS = ("saved_model", "onnx", "tflite")
 # What settings of a training run can be.
@@ -164,7 +163,7 @@ class TrainConfig:
         dataset: Name of the dataset.
         split: Its train split.
         batch_root: Folder with `<dataset>/<split>_batch/`.
-        model_name: Which model, of `model_configs`; None for the first of them, or for what `start_model` is.
+        model_name: Which system of the task; None for the first of them, or for what `start_model` is.
         model: Sizes of the model.
         start_model: A model to start from; then `model` is its sizes.
         backbone: A backbone to start from (`.keras`).
@@ -212,23 +211,17 @@ class TrainConfig:
     checkpoint_every: int = 10_000
     seed: int = 0
 
-    # The models, by name, and their sizes.
-    model_configs: ClassVar = {
-        "cmpc": ModelConfig,
-        "rrn": ReferringConfig,
-        "rmi": ReferringConfig,
-        "lstm": ReferringConfig,
-    }
+    # The task whose systems can be trained.
+    task: ClassVar[str] = "image"
 
     def __post_init__(self):
         check_fields(self, RANGES)
-        names = list(self.model_configs)
-        choices = {"model_name": (None, *names), **TRAIN_CHOICES}
+        choices = {"model_name": (None, *systems_of(self.task)), **TRAIN_CHOICES}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 expected, found = ", ".join(filter(None, allowed)), reprlib.repr(getattr(self, name))
                 raise FieldError(name, f"expected one of {expected}, received {found}")
-        config = self.model_configs[self.model_name or names[0]]
+        config = self.system.config_type
         if not isinstance(self.model, ReferringConfig):
             model = from_dict(config, {} if self.model is None else self.model, "model")
             object.__setattr__(self, "model", model)
@@ -242,9 +235,15 @@ class TrainConfig:
             raise FieldError("jit_compile", "XLA does not compile the steps of several machines")
 
     @property
+    def system(self) -> System:
+        """What is trained."""
+        systems = systems_of(self.task)
+        return systems[self.model_name or next(iter(systems))]
+
+    @property
     def schedule_steps(self) -> int:
         """Steps over which the rate falls."""
-        return self.decay_steps or DECAY_STEPS[self.model_name or next(iter(self.model_configs))]
+        return self.decay_steps or self.system.decay_steps
 
     @property
     def initial_rate(self) -> float:

@@ -2,7 +2,8 @@
 
 import keras
 
-from cmpc_tf2.config import DECAY_STEPS, PACKAGE
+from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.systems import SYSTEMS
 
 INITIAL_RATE = 0.00025
 FINAL_RATE = 0.00001
@@ -13,7 +14,7 @@ ITERATION = "adam/iteration"
 
 
 def polynomial_schedule(
-    initial_rate: float = INITIAL_RATE, decay_steps: int = DECAY_STEPS["cmpc"]
+    initial_rate: float = INITIAL_RATE, decay_steps: int = SYSTEMS["cmpc"].decay_steps
 ) -> keras.optimizers.schedules.PolynomialDecay:
     """The learning rate by step: from the initial one to 0.00001, with power 0.9; step 0 uses the initial one."""
     return keras.optimizers.schedules.PolynomialDecay(initial_rate, decay_steps, FINAL_RATE, DECAY_POWER)

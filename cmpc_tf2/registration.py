@@ -1,33 +1,19 @@
 """Makes our models known to Keras by their names in model files, without loading Keras or a model."""
 
-import importlib
 import importlib.util
 import sys
 
-# By the name under which Keras registers it: the module of a class that stands in model files.
-MODULES = {
-    "cmpc>CMPC": "cmpc_tf2.models.cmpc",
-    "cmpc>RRN": "cmpc_tf2.models.rrn",
-    "cmpc>RMI": "cmpc_tf2.models.rmi",
-    "cmpc>LSTMBaseline": "cmpc_tf2.models.lstm_baseline",
-    "cmpc>DeepLabResNet": "cmpc_tf2.models.backbone",
-    "cmpc_video>CMPCVideo": "cmpc_video_tf2.models.cmpc_video",
-}
-
-
-def import_class(registered_name: str) -> type:
-    """The class of that name."""
-    return getattr(importlib.import_module(MODULES[registered_name]), registered_name.split(">")[1])
+from cmpc_tf2.systems import SYSTEMS, System
 
 
 class _Placeholder:
     """Stands in Keras' registry for a class until its module is imported, which puts the class there."""
 
-    def __init__(self, registered_name: str):
-        self.registered_name = registered_name
+    def __init__(self, system: System):
+        self.system = system
 
     def from_config(self, config: dict):
-        return import_class(self.registered_name).from_config(config)
+        return self.system.model_type.from_config(config)
 
 
 def register():
@@ -40,8 +26,8 @@ def register():
 
 def _fill_registry():
     registry = sys.modules["keras"].saving.get_custom_objects()
-    for name in MODULES:
-        registry.setdefault(name, _Placeholder(name))
+    for system in SYSTEMS.values():
+        registry.setdefault(system.registered_name, _Placeholder(system))
 
 
 class _KerasFinder:

@@ -21,6 +21,7 @@ from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.fields import COUNT, FieldError, from_dict
 from cmpc_tf2.files import read_json, require_folder, write_json
 from cmpc_tf2.run_log import RunLog
+from cmpc_tf2.systems import find_system, systems_of
 from cmpc_tf2.task import IMAGES, Task
 
 logger = logging.getLogger(__name__)
@@ -88,8 +89,9 @@ def _config_of(arguments: argparse.Namespace) -> tuple[TrainConfig, Vocabulary |
     if "start_optimizer" in options and "epochs" in options:
         raise UsageError("--optimizer goes on at its step: say with --steps where to end")
     vocabulary = Vocabulary.from_file(options["vocabulary"]) if "vocabulary" in options else None
-    kinds = task.train_config.model_configs
-    model = read_sizes(kinds[options.get("model_name", next(iter(kinds)))], options.get("sizes"), vocabulary)
+    systems = systems_of(task.name)
+    system = systems[options.get("model_name", next(iter(systems)))]
+    model = read_sizes(system.config_type, options.get("sizes"), vocabulary)
     fields = {field.name for field in dataclasses.fields(task.train_config)}
     options = {name: value for name, value in options.items() if name in fields}
     try:
@@ -140,11 +142,11 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, task: Task =
     from cmpc_tf2.checkpoints import load_backbone, load_kind
     from cmpc_tf2.data.embeddings import load_embeddings
 
-    kinds = [task.model_types[config.model_name]] if config.model_name else list(task.model_types.values())
+    system = config.system
     if config.start_model:
+        kinds = [system.model_type] if config.model_name else task.model_types.values()
         return load_kind(config.start_model, *kinds)
-    kind = kinds[0]
-    model = kind(config.model, vocabulary=vocabulary.words if vocabulary else None, name=model_name(kind, task))
+    model = system.model_type(config.model, vocabulary=vocabulary.words if vocabulary else None, name=system.name)
     if config.embeddings:
         shape = (config.model.vocabulary_size, config.model.embedding_dim)
         layers = {layer.name: layer for layer in model.expression_decoder.layers}
@@ -157,11 +159,6 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, task: Task =
             raise InputError(f"{config.backbone}: its sizes are {backbone.config}, expected {config.model.backbone}")
         model.image_encoder.get_layer("backbone").set_weights(backbone.get_weights())
     return model
-
-
-def model_name(kind: type, task: Task) -> str:
-    """The name of a class of models."""
-    return next(name for name, one in task.model_types.items() if one is kind)
 
 
 def train(
@@ -223,7 +220,8 @@ def train(
             state.restore(trainer.optimizer)
         else:
             step, model = 0, start_model(config, vocabulary, task)
-            config = dataclasses.replace(config, model=model.config, model_name=model_name(type(model), task))
+            system = find_system(keras.saving.get_registered_name(type(model)))
+            config = dataclasses.replace(config, model=model.config, model_name=system.name)
             trainer = Trainer(model, config)
             if config.start_optimizer:
                 state = OptimizerState.from_file(config.start_optimizer)

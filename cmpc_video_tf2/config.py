@@ -34,7 +34,7 @@ class VideoTrainConfig(TrainConfig):
 
     steps: int = 380_000
 
-    model_configs: ClassVar = {"cmpc_video": VideoModelConfig}
+    task: ClassVar[str] = "video"
 
     def __post_init__(self):
         super().__post_init__()

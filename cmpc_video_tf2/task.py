@@ -8,6 +8,7 @@ from cmpc_video_tf2.data.datasets import VIDEO_DATASETS
 class VideoTask(Task):
     """Referring segmentation of a frame in a clip."""
 
+    name = "video"
     datasets = VIDEO_DATASETS
     train_config = VideoTrainConfig
     # The mean over these is the average precision of A2D-Sentences.
@@ -19,12 +20,6 @@ class VideoTask(Task):
         from cmpc_video_tf2.data.samples import VideoSample
 
         return VideoSample
-
-    @property
-    def model_types(self) -> dict[str, type]:
-        from cmpc_video_tf2.models.cmpc_video import CMPCVideo
-
-        return {"cmpc_video": CMPCVideo}
 
 
 VIDEOS = VideoTask()

@@ -1,5 +1,6 @@
 """The example of `docs/adding_a_model.md`, entered as that page says, goes through the commands."""
 
+import dataclasses
 import importlib.util
 import json
 import re
@@ -12,9 +13,8 @@ from PIL import Image
 
 import cmpc_tf2
 from cmpc_tf2.cli import main
-from cmpc_tf2.config import DECAY_STEPS, ReferringConfig, TrainConfig
-from cmpc_tf2.models.family import IMAGE_MODELS
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
+from cmpc_tf2.systems import SYSTEMS, System
 from conftest import ROOT
 from test_family import SIZES
 
@@ -24,17 +24,17 @@ NAME = "bag_of_words"
 @pytest.fixture
 def model_type(tmp_path, monkeypatch):
     page = (ROOT / "docs" / "adding_a_model.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (code,) = re.findall(r"```python\n(\"\"\".*?)```", page, re.DOTALL)
     file = tmp_path / f"{NAME}.py"
     file.write_text(code)
     spec = importlib.util.spec_from_file_location(NAME, file)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, NAME, module)
     spec.loader.exec_module(module)
-    assert all(f'`"{NAME}": {value}` in' in page for value in ("BagOfWords", "ReferringConfig", "750_000"))
-    monkeypatch.setitem(IMAGE_MODELS, NAME, module.BagOfWords)
-    monkeypatch.setitem(TrainConfig.model_configs, NAME, ReferringConfig)
-    monkeypatch.setitem(DECAY_STEPS, NAME, 750_000)
+    (line,) = re.findall(r"```python\n(System\(.*?\))\n```", page, re.DOTALL)
+    system = eval(line, {"System": System})
+    assert system.model == f"cmpc_tf2.models.{NAME}:BagOfWords"
+    monkeypatch.setitem(SYSTEMS, NAME, dataclasses.replace(system, model=f"{NAME}:BagOfWords"))
     return module.BagOfWords
 
 

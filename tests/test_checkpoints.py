@@ -20,10 +20,9 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.config import BackboneConfig
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.backbone import DeepLabResNet
-from cmpc_tf2.models.family import IMAGE_MODELS
 from cmpc_tf2.optimization import ITERATION, BiasDoublingAdam, slot_paths
 from cmpc_tf2.predictor import Predictor
-from cmpc_tf2.registration import MODULES, import_class
+from cmpc_tf2.systems import SYSTEMS
 from killing import killed_at
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,19 +74,20 @@ def test_keras_loads_our_files_after_one_import(backbone_file):
 
 
 def test_keras_loads_our_files_if_it_was_first(backbone_file, monkeypatch):
-    registry = keras.saving.get_custom_objects()
-    for name in MODULES:
+    registry, names = keras.saving.get_custom_objects(), {system.registered_name for system in SYSTEMS.values()}
+    for name in names:
         monkeypatch.setitem(registry, name, None)
         del registry[name]
     importlib.reload(cmpc_tf2)
-    assert set(MODULES) <= set(registry)
+    assert names <= set(registry)
     assert isinstance(keras.models.load_model(backbone_file), DeepLabResNet)
 
 
-def test_every_model_is_known_to_keras_by_name():
-    classes = [import_class(name) for name in MODULES]
-    assert [keras.saving.get_registered_name(one) for one in classes] == list(MODULES)
-    assert {*IMAGE_MODELS.values(), DeepLabResNet} < set(classes)
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_every_system_is_what_the_table_says(system):
+    assert SYSTEMS[system.name] is system
+    assert keras.saving.get_registered_name(system.model_type) == system.registered_name
+    assert getattr(system.model_type, "config_type", BackboneConfig) is system.config_type
 
 
 def test_one_loader_for_all_models(backbone, backbone_file):

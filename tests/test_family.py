@@ -12,17 +12,17 @@ from pycocotools import mask as coco
 import cmpc_tf2
 from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.cli import main
-from cmpc_tf2.config import DECAY_STEPS, TrainConfig
+from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.graph_files import FORMATS
-from cmpc_tf2.models.family import IMAGE_MODELS
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
+from cmpc_tf2.systems import SYSTEMS, systems_of
 from small import SMALL, SMALL_ANCESTOR
 from test_serving import ask, form
 
 SIZES = SMALL_ANCESTOR.to_dict()
-ANCESTORS = [name for name in IMAGE_MODELS if name != "cmpc"]
+ANCESTORS = [name for name in systems_of("image") if name != "cmpc"]
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,10 @@ def draw_picture(folder: Path) -> Path:
 def test_training_goes_by_the_models_own_loss(name, runs):
     config = json.loads((runs[name] / "config.json").read_text())
     assert config["model_name"] == name and config["model"] == SIZES
-    assert TrainConfig(**config).schedule_steps == DECAY_STEPS[name]
+    assert TrainConfig(**config).schedule_steps == SYSTEMS[name].decay_steps
     columns = (runs[name] / "log.csv").read_text().splitlines()[0].split(",")
     losses = {column.removesuffix("_loss") for column in columns if column.endswith("_logits_loss")}
-    assert losses == set(IMAGE_MODELS[name].loss_weights)
+    assert losses == set(SYSTEMS[name].model_type.loss_weights)
     assert main(["train", "--output-dir", str(runs[name]), "--resume"]) == 0
 
 
@@ -124,7 +124,7 @@ def test_mix_ups_are_named(runs, small_model_file, squares, tmp_path, capsys):
         assert main(["train", *data, "--model-name", name, "--model", str(file)]) == 1
         other = "rrn" if name == "cmpc" else "cmpc"
         assert (
-            f"expected {IMAGE_MODELS[name].title}, found {IMAGE_MODELS[other].title}, which goes with "
+            f"expected {SYSTEMS[name].model_type.title}, found {SYSTEMS[other].model_type.title}, which goes with "
             f"`python -m cmpc_tf2` (to train it: --model-name {other})"
         ) in capsys.readouterr().err
     sizes = tmp_path / "sizes.json"
@@ -133,5 +133,6 @@ def test_mix_ups_are_named(runs, small_model_file, squares, tmp_path, capsys):
     assert "sizes.json: word_parser_dim: unknown name; expected some of image_size, " in capsys.readouterr().err
     with pytest.raises(InputError, match="expected ReferringConfig, received ModelConfig"):
         TrainConfig("unc", "train", model_name="rrn", model=SMALL)
-    with pytest.raises(InputError, match=f"model_name: expected one of {', '.join(IMAGE_MODELS)}, received 'fcn'"):
+    names = ", ".join(systems_of("image"))
+    with pytest.raises(InputError, match=f"model_name: expected one of {names}, received 'fcn'"):
         TrainConfig("unc", "train", model_name="fcn")

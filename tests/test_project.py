@@ -43,6 +43,7 @@ LIGHT = [
     "cmpc_tf2/processes.py",
     "cmpc_tf2/registration.py",
     "cmpc_tf2/serve.py",
+    "cmpc_tf2/systems.py",
     "cmpc_tf2/task.py",
     "cmpc_tf2/data/annotations.py",
     "cmpc_tf2/data/batches.py",

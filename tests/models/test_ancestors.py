@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_kind
 from cmpc_tf2.cli import main as command
-from cmpc_tf2.config import DECAY_STEPS, TrainConfig
+from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.errors import InputError
@@ -22,6 +22,7 @@ from cmpc_tf2.models.rmi import RMI
 from cmpc_tf2.models.rrn import RRN
 from cmpc_tf2.optimization import is_doubled
 from cmpc_tf2.precision import computing_in
+from cmpc_tf2.systems import SYSTEMS
 from cmpc_tf2.trainer import Trainer
 from convert_tf1_ckpt import convert, convert_back, main, model_kinds
 from original import GOLDEN, checkpoint_values, write_checkpoint
@@ -205,7 +206,7 @@ def test_which_weights_are_decayed_and_doubled(converted):
 
 def test_schedules_are_the_originals():
     """Their trajectories are too short to tell 800,000 steps from 750,000."""
-    assert {kind: DECAY_STEPS[kind] for kind in KINDS} == {"rrn": 800_000, "rmi": 750_000, "lstm": 750_000}
+    assert {kind: SYSTEMS[kind].decay_steps for kind in KINDS} == {"rrn": 800_000, "rmi": 750_000, "lstm": 750_000}
 
 
 def test_sizes_of_another_model_are_refused():

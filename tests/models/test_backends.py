@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from cmpc_tf2.models.family import IMAGE_MODELS
+from cmpc_tf2.systems import SYSTEMS
 from small import SMALL, SMALL_ANCESTOR
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
 import sys
 import numpy as np
-from cmpc_tf2.models.family import IMAGE_MODELS
+from cmpc_tf2.systems import SYSTEMS
 from small import SMALL, SMALL_ANCESTOR
 
 data, found = dict(np.load(sys.argv[1])), {}
 for name in sys.argv[3:]:
-    model = IMAGE_MODELS[name](SMALL if name == "cmpc" else SMALL_ANCESTOR)
+    model = SYSTEMS[name].model_type(SMALL if name == "cmpc" else SMALL_ANCESTOR)
     for variable in model.variables:
         variable.assign(data[f"{name}/{variable.path}"])
     out = model.predict_on_batch({"image": data["image"], "token_ids": data["token_ids"]})
@@ -36,7 +36,7 @@ assert "tensorflow" not in sys.modules
 def test_jax_gives_the_same(names, tmp_path, rng):
     pytest.importorskip("jax")
     keras.utils.set_random_seed(1)
-    models = {name: IMAGE_MODELS[name](SMALL if name == "cmpc" else SMALL_ANCESTOR) for name in names}
+    models = {name: SYSTEMS[name].model_type(SMALL if name == "cmpc" else SMALL_ANCESTOR) for name in names}
     inputs = {
         "image": rng.normal(0, 50, size=(2, 32, 32, 3)).astype("float32"),
         "token_ids": np.array([[0] * 17 + [4, 5, 6], [0] * 19 + [3]], "int32"),
