@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import convert_tf1_ckpt
 from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_model
 from cmpc_tf2.config import ModelConfig, TrainConfig
+from cmpc_tf2.conversion import tf1
+from cmpc_tf2.conversion.names.backbone import backbone_pairs
+from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
+from cmpc_tf2.conversion.tf1 import convert, convert_back, tf1_shape
+from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.trainer import Trainer
-from convert_tf1_ckpt import convert, convert_back, main, tf1_shape
+from convert_tf1_ckpt import main
 from original import read_manifest, write_checkpoint, write_v1_checkpoint
-from tf1_checkpoint import TF1Checkpoint
-from tf1_name_map import backbone_pairs, cmpc_pairs
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +253,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing(small_model_file, tm
 
 
 def test_output_is_checked_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(convert_tf1_ckpt, "TF1Checkpoint", None)
+    monkeypatch.setattr(tf1, "TF1Checkpoint", None)
     with pytest.raises(InputError, match=r"ends in \.keras"):
         convert("x", str(tmp_path / "model.h5"))
     with pytest.raises(InputError, match="does not exist"):
