@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cmpc_tf2 import cli
 from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_model
 from cmpc_tf2.config import ModelConfig, TrainConfig
 from cmpc_tf2.conversion import tf1
@@ -274,6 +275,11 @@ def test_a_failed_write_leaves_the_old_file(small_values, write, tmp_path, monke
     assert not list(tmp_path.glob(".*"))
 
 
+def convert_command(argv):
+    return cli.main(["convert", *argv])
+
+
+@pytest.mark.parametrize("run", [main, convert_command])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -284,10 +290,29 @@ def test_a_failed_write_leaves_the_old_file(small_values, write, tmp_path, monke
         ["--to-tf1", "--model", "b", "--output", "x", "--report", "r"],
     ],
 )
-def test_usage_errors_exit_with_2(arguments):
+def test_usage_errors_exit_with_2(arguments, run, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(arguments)
+        run(arguments)
     assert stopped.value.code == 2
+    usage, *_, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: ") and ": error: " in error
+
+
+def test_the_command_is_the_script(small_model, small_values, write, tmp_path, capsys):
+    """The same lines and files, for a result and for a mistake."""
+    prefix = write({pair.tf1: small_values[pair.tf1] for pair in backbone_pairs(small_model.config.backbone)})
+    output, back, report = (str(tmp_path / name) for name in ("b.keras", "back", "report.json"))
+    results = []
+    for run in (main, convert_command):
+        statuses = [
+            run(["--checkpoint", prefix, "--output", output, "--report", report]),
+            run(["--to-tf1", "--model", output, "--output", back]),
+            run(["--checkpoint", f"{prefix}.index", "--output", output]),
+        ]
+        contents = [(tmp_path / name).read_bytes() for name in ("report.json", "back.data-00000-of-00001")]
+        results.append([statuses, contents, capsys.readouterr()])
+    assert results[0] == results[1]
+    assert results[0][0] == [0, 0, 1]
 
 
 def test_outputs_never_replace_inputs_or_each_other(small_values, write, tmp_path, capsys):
