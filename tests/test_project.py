@@ -152,6 +152,15 @@ def test_only_the_command_and_the_families_import_the_conversion():
             assert not any(module.startswith("cmpc_tf2.conversion") for module in imports(path)), path
 
 
+def test_files_and_functions_of_the_conversion_are_short():
+    for path in sources("cmpc_tf2/conversion", "tools"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
 def test_text_files_have_the_same_bytes_on_every_platform():
     """Encoding and line ends differ by default. And Windows does not open a `NamedTemporaryFile` by its name."""
     for path in [ROOT / "build_batches.py", *sources("cmpc_tf2", "cmpc_video_tf2", "tools")]:

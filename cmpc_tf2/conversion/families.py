@@ -3,11 +3,17 @@
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
+from cmpc_tf2.config import BackboneConfig, ReferringConfig
+from cmpc_tf2.conversion.tf1_names import Pair
+from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 from cmpc_tf2.errors import InputError
 
-# Each has a `FAMILY`. If several fit a checkpoint, the first is taken.
+Config = ReferringConfig | BackboneConfig
+
+# Each has a `FAMILY`; if several fit a checkpoint, the first is taken. They are imported when they are needed: they
+# load Keras, and `cmpc_video_tf2` imports this package.
 MODULES = (
     "cmpc_tf2.conversion.names.cmpc",
     "cmpc_video_tf2.conversion",
@@ -26,7 +32,7 @@ class Family:
     Attributes:
         name: What reports call it.
         model_type: The class of its models.
-        pairs: Lists the variables (`Pair`) of a configuration.
+        pairs: Lists the variables of a configuration.
         infer_config: Reads the sizes of a model off the shapes of its variables, a dict by name.
         sign: Pattern of a variable's name by which a checkpoint is known.
         unless: Pattern of a variable's name that shows a checkpoint to be another family's in spite of `sign`.
@@ -39,16 +45,16 @@ class Family:
 
     name: str
     model_type: type
-    pairs: Callable
-    infer_config: Callable
+    pairs: Callable[[Config], list[Pair]]
+    infer_config: Callable[[dict[str, tuple]], Config]
     sign: str
     unless: str | None = None
     ignored: tuple[tuple[str, str], ...] = ()
     step: str | None = None
-    unused_variables: Callable = lambda config: {}
+    unused_variables: Callable[[Config], dict] = lambda config: {}
     stores_image_size: bool = True
 
-    def fits(self, names) -> bool:
+    def fits(self, names: Collection[str]) -> bool:
         """Whether a checkpoint with variables of these names is one of this family."""
         has_sign = any(re.fullmatch(self.sign, name) for name in names)
         return has_sign and not (self.unless and any(re.fullmatch(self.unless, name) for name in names))
@@ -60,11 +66,8 @@ def load_families() -> dict[str, Family]:
     return {family.name: family for family in families}
 
 
-def find_family(checkpoint) -> Family:
+def find_family(checkpoint: TF1Checkpoint) -> Family:
     """Tells by the names of its variables which family a checkpoint belongs to.
-
-    Args:
-        checkpoint: A `TF1Checkpoint`.
 
     Raises:
         InputError: It belongs to none of them.

@@ -78,18 +78,18 @@ def infer_config(shapes: dict[str, tuple], config_type: type[ModelConfig] = Mode
     """
     default = ModelConfig()
 
-    def size(name: str, axis: int, default: int) -> int:
-        return common_size(shapes, [f"{SCOPE}/{name.format(level=level)}" for level in LEVELS], axis, default)
+    def size(names: list[str], axis: int, default: int) -> int:
+        return common_size(shapes, [f"{SCOPE}/{name}" for name in names], axis, default)
 
-    feature_dim = size("{level}_lateral/biases", 0, default.feature_dim)
-    lstm_inputs = size("RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel", 0, 0)
+    feature_dim = size([f"{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim)
+    lstm_inputs = size(["RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"], 0, 0)
     return config_type(
         image_size=common_size(shapes, PEEPHOLES, 0, default.grid_size) * OUTPUT_STRIDE,
-        vocabulary_size=size("Variable", 0, default.vocabulary_size),
-        embedding_dim=size("Variable", 1, max(1, lstm_inputs - feature_dim)),
+        vocabulary_size=size(["Variable"], 0, default.vocabulary_size),
+        embedding_dim=size(["Variable"], 1, max(1, lstm_inputs - feature_dim)),
         feature_dim=feature_dim,
-        fusion_dim=size("fusion_{level}/biases", 0, default.fusion_dim),
-        word_parser_dim=size("words_parse_1/biases", 0, default.word_parser_dim),
+        fusion_dim=size([f"fusion_{level}/biases" for level in LEVELS], 0, default.fusion_dim),
+        word_parser_dim=size(["words_parse_1/biases"], 0, default.word_parser_dim),
         backbone=backbone.infer_config(shapes),
     )
 
