@@ -16,16 +16,16 @@ import numpy as np
 import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
 from cmpc_tf2.config import LEVELS, MUTAN_HEADS
+from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
+from cmpc_tf2.conversion.tf1 import tf1_shape
+from cmpc_tf2.conversion.tf1_names import SCOPE
 from cmpc_tf2.layers.spatial_grid import spatial_grid
 from cmpc_tf2.losses import WEIGHT_DECAY
 from cmpc_tf2.models.backbone import BATCH_NORM_EPSILON, DILATIONS, bottleneck_names, convolution_and_norm
 from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
 from cmpc_tf2.optimization import BiasDoublingAdam, polynomial_schedule
-from convert_tf1_ckpt import tf1_shape
-from tf1_name_map import SCOPE, cmpc_pairs
 
 
 class NaiveGraph:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 COMMANDS = (
     "build_batches.py",
     "tools/convert_tf1_ckpt.py",
-    *(f"-m cmpc_tf2 {name}" for name in ("train", "evaluate", "predict", "export", "demo")),
+    *(f"-m cmpc_tf2 {name}" for name in ("train", "evaluate", "predict", "export", "convert", "demo")),
 )
 MAKE_MODEL = """
 import sys

@@ -90,6 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_inference_options(predict)
 
     add_export(commands, IMAGES)
+    add_convert_options(commands.add_parser("convert", help="TensorFlow 1 checkpoints to .keras files, and back"))
 
     serve = commands.add_parser("serve", help="a page in the browser, or HTTP")
     serve.set_defaults(module="cmpc_tf2.serve")
@@ -213,6 +214,21 @@ def add_export(commands, task: Task):
         default="saved_model",
         help="saved_model takes picture files and sentences; the others take tensors",
     )
+
+
+def add_convert_options(command: argparse.ArgumentParser):
+    """Adds what `convert` needs to know; `tools/convert_tf1_ckpt.py` is the same command."""
+    command.set_defaults(module="cmpc_tf2.convert", usage_error=command.error)
+    direction = command.add_mutually_exclusive_group(required=True)
+    direction.add_argument("--checkpoint", metavar="PREFIX", help="TensorFlow 1 checkpoint, path without .index")
+    direction.add_argument("--to-tf1", action="store_true", help="convert --model back to a TensorFlow 1 checkpoint")
+    command.add_argument("--model", metavar="FILE.keras", help="with --to-tf1: the Keras model")
+    command.add_argument("--output", required=True, help="FILE.keras to write; with --to-tf1, the PREFIX to write")
+    command.add_argument("--vocabulary", metavar="FILE", help="vocabulary to store in the model, one word per line")
+    command.add_argument(
+        "--optimizer", metavar="FILE.npz", help="of a training checkpoint: write the state of Adam too, to train on"
+    )
+    command.add_argument("--report", metavar="FILE.json", help="write what became of every variable")
 
 
 def add_serving_options(command: argparse.ArgumentParser):

@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace):
     """The `demo` command."""
     folder = arguments.output
     if not (ROOT / "build_batches.py").is_file():
-        raise InputError("the demo uses build_batches.py and tools/: run it from a checkout of the repository")
+        raise InputError("the demo uses build_batches.py: run it from a checkout of the repository")
     require_folder(folder)
     if (folder / "run").exists():
         raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
@@ -65,10 +65,10 @@ def run(arguments: argparse.Namespace):
     call("-m", "cmpc_tf2", "export", "--model", model, "--output", folder / "saved_model")
 
     tf1 = folder / "shapes.tfmodel"
-    converter = ROOT / "tools" / "convert_tf1_ckpt.py"
-    call(converter, "--to-tf1", "--model", model, "--output", tf1)
+    call("-m", "cmpc_tf2", "convert", "--to-tf1", "--model", model, "--output", tf1)
     back = folder / "from_tf1.keras"
-    call(converter, "--checkpoint", tf1, "--output", back, "--report", folder / "conversion.json")
+    report = folder / "conversion.json"
+    call("-m", "cmpc_tf2", "convert", "--checkpoint", tf1, "--output", back, "--report", report)
     if evaluate(back, folder, "val")["per_sample"] != [
         {name: count for name, count in record.items() if not name.startswith("dcrf")}
         for record in read_report(folder, model, "val")["per_sample"]

@@ -19,6 +19,7 @@ class System:
         model: Its class, as `module:name`.
         config: The class of its sizes, as `module:name`.
         decay_steps: Steps over which the learning rate of the original falls.
+        conversion: Modules with a `FAMILY`: each says what the variables of the original's checkpoints are called.
     """
 
     name: str
@@ -27,6 +28,7 @@ class System:
     model: str
     config: str
     decay_steps: int | None = None
+    conversion: tuple[str, ...] = ()
 
     @property
     def model_type(self) -> type:
@@ -54,27 +56,63 @@ def _import(path: str) -> type:
 
 
 _SIZES = "cmpc_tf2.config:ReferringConfig"
+_NAMES = "cmpc_tf2.conversion.names"
 SYSTEMS = {
     system.name: system
     for system in (
-        System("cmpc", "image", "cmpc>CMPC", "cmpc_tf2.models.cmpc:CMPC", "cmpc_tf2.config:ModelConfig", 800_000),
-        System("rrn", "image", "cmpc>RRN", "cmpc_tf2.models.rrn:RRN", _SIZES, 800_000),
-        System("rmi", "image", "cmpc>RMI", "cmpc_tf2.models.rmi:RMI", _SIZES, 750_000),
-        System("lstm", "image", "cmpc>LSTMBaseline", "cmpc_tf2.models.lstm_baseline:LSTMBaseline", _SIZES, 750_000),
         System(
-            "cmpc_video",
-            "video",
-            "cmpc_video>CMPCVideo",
-            "cmpc_video_tf2.models.cmpc_video:CMPCVideo",
-            "cmpc_video_tf2.config:VideoModelConfig",
-            400_000,
+            name="cmpc",
+            task="image",
+            registered_name="cmpc>CMPC",
+            model="cmpc_tf2.models.cmpc:CMPC",
+            config="cmpc_tf2.config:ModelConfig",
+            decay_steps=800_000,
+            conversion=(f"{_NAMES}.cmpc",),
         ),
         System(
-            "backbone",
-            None,
-            "cmpc>DeepLabResNet",
-            "cmpc_tf2.models.backbone:DeepLabResNet",
-            "cmpc_tf2.config:BackboneConfig",
+            name="cmpc_video",
+            task="video",
+            registered_name="cmpc_video>CMPCVideo",
+            model="cmpc_video_tf2.models.cmpc_video:CMPCVideo",
+            config="cmpc_video_tf2.config:VideoModelConfig",
+            decay_steps=400_000,
+            conversion=("cmpc_video_tf2.conversion",),
+        ),
+        System(
+            name="rrn",
+            task="image",
+            registered_name="cmpc>RRN",
+            model="cmpc_tf2.models.rrn:RRN",
+            config=_SIZES,
+            decay_steps=800_000,
+            conversion=(f"{_NAMES}.rrn",),
+        ),
+        System(
+            name="rmi",
+            task="image",
+            registered_name="cmpc>RMI",
+            model="cmpc_tf2.models.rmi:RMI",
+            config=_SIZES,
+            decay_steps=750_000,
+            conversion=(f"{_NAMES}.rmi",),
+        ),
+        System(
+            name="lstm",
+            task="image",
+            registered_name="cmpc>LSTMBaseline",
+            model="cmpc_tf2.models.lstm_baseline:LSTMBaseline",
+            config=_SIZES,
+            decay_steps=750_000,
+            conversion=(f"{_NAMES}.lstm_baseline",),
+        ),
+        System(
+            name="backbone",
+            task=None,
+            registered_name="cmpc>DeepLabResNet",
+            model="cmpc_tf2.models.backbone:DeepLabResNet",
+            config="cmpc_tf2.config:BackboneConfig",
+            # CMPC's and RRN's checkpoints have other names for it than those of RMI and the LSTM baseline.
+            conversion=(f"{_NAMES}.backbone", f"{_NAMES}.deeplab"),
         ),
     )
 }

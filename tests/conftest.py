@@ -153,7 +153,7 @@ def full_prefix(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def full_model_file(full_prefix, tmp_path_factory) -> Path:
-    from convert_tf1_ckpt import convert
+    from cmpc_tf2.conversion.tf1 import convert
 
     path = tmp_path_factory.mktemp("full") / "full.keras"
     convert(full_prefix, str(path))
@@ -214,7 +214,7 @@ def rng() -> np.random.Generator:
 
 def _convert_and_load(prefix: str, path: Path):
     from cmpc_tf2.checkpoints import load_model
-    from convert_tf1_ckpt import convert
+    from cmpc_tf2.conversion.tf1 import convert
 
     convert(prefix, str(path))
     return load_model(path)

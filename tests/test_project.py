@@ -22,16 +22,21 @@ ALLOWED_IN_MODELS = {
     "collections.abc",
 }
 HEAVY = {"tensorflow", "keras"}
-COMMANDS = ("train", "evaluate", "predict", "export", "serve", "demo")
+COMMANDS = {
+    "cmpc_tf2": ("train", "evaluate", "predict", "export", "convert", "serve", "demo"),
+    "cmpc_video_tf2": ("train", "evaluate", "predict", "export", "serve", "demo"),
+}
 # Whatever these load has to load no TensorFlow: the commands answer `--help` with them.
 LIGHT = [
     "build_batches.py",
+    "tools/convert_tf1_ckpt.py",
     "tools/build_embeddings.py",
     "tools/fetch_assets.py",
     "cmpc_tf2/__init__.py",
     "cmpc_tf2/build.py",
     "cmpc_tf2/cli.py",
     "cmpc_tf2/config.py",
+    "cmpc_tf2/convert.py",
     "cmpc_tf2/crf.py",
     "cmpc_tf2/errors.py",
     "cmpc_tf2/fields.py",
@@ -45,6 +50,9 @@ LIGHT = [
     "cmpc_tf2/serve.py",
     "cmpc_tf2/systems.py",
     "cmpc_tf2/task.py",
+    "cmpc_tf2/conversion/families.py",
+    "cmpc_tf2/conversion/tf1_names.py",
+    "cmpc_tf2/conversion/tf1_reader.py",
     "cmpc_tf2/data/annotations.py",
     "cmpc_tf2/data/batches.py",
     "cmpc_tf2/data/build_journal.py",
@@ -138,6 +146,22 @@ def test_nothing_imports_the_tools():
         assert not imports(path) & tools, path
 
 
+def test_only_the_command_and_the_families_import_the_conversion():
+    users = {"convert.py", "conversion.py"}
+    for path in sources("cmpc_tf2", "cmpc_video_tf2"):
+        if "conversion" not in path.parts and path.name not in users:
+            assert not any(module.startswith("cmpc_tf2.conversion") for module in imports(path)), path
+
+
+def test_files_and_functions_of_the_conversion_are_short():
+    for path in sources("cmpc_tf2/conversion", "tools"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 300, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
 def test_text_files_have_the_same_bytes_on_every_platform():
     """Encoding and line ends differ by default. And Windows does not open a `NamedTemporaryFile` by its name."""
     for path in [ROOT / "build_batches.py", *sources("cmpc_tf2", "cmpc_video_tf2", "tools")]:
@@ -171,6 +195,7 @@ HELPFUL = [
     ["-m", "cmpc_tf2", "train"],
     ["-m", "cmpc_tf2", "demo"],
     ["-m", "cmpc_tf2", "export"],
+    ["-m", "cmpc_tf2", "convert"],
     ["-m", "cmpc_tf2", "serve"],
     ["-m", "cmpc_video_tf2.build_batches"],
     ["-m", "cmpc_video_tf2"],
@@ -205,6 +230,13 @@ def test_help_loads_no_tensorflow():
         assert json.loads(line) == [0, "usage: ", False], shown
 
 
+def test_tools_run_from_any_folder(tmp_path):
+    for path in sources("tools"):
+        command = [sys.executable, str(path), "--help"]
+        result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert result.returncode == 0 and result.stdout.startswith(f"usage: {path.name}"), result.stderr
+
+
 def test_the_readme_shows_every_command():
     """Commands in the README parse: their options exist."""
     import shlex
@@ -226,7 +258,6 @@ def test_the_readme_shows_every_command():
         "cmpc_video_tf2": video_cli.build_parser(),
         "cmpc_video_tf2.build_batches": build_video_batches.build_parser(),
     }
-    commands = {"cmpc_tf2", "cmpc_video_tf2"}
     seen = set()
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
     text = "\n".join(document.read_text() for document in documents).replace("\\\n", " ")
@@ -236,9 +267,9 @@ def test_the_readme_shows_every_command():
             words = words[1:]
         if len(words) > 1 and words[1] in parsers and "--help" not in words:
             parsers[words[1]].parse_args(words[2:])
-            seen.add(tuple(words[1:3]) if words[1] in commands else words[1])
-    every = {(package, name) for package in commands for name in COMMANDS}
-    assert seen == {*parsers, *every} - commands
+            seen.add(tuple(words[1:3]) if words[1] in COMMANDS else words[1])
+    every = {(package, name) for package, names in COMMANDS.items() for name in names}
+    assert seen == {*parsers, *every} - COMMANDS.keys()
 
 
 def test_versions_agree():

@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from cmpc_tf2.checkpoints import OptimizerState, load_model
 from cmpc_tf2.config import MUTAN_HEADS, TrainConfig
+from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
+from cmpc_tf2.conversion.tf1 import convert
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.losses import SummedCrossEntropy, is_decayed, weight_decay
 from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
 from cmpc_tf2.optimization import BiasDoublingAdam, is_doubled, polynomial_schedule, trained_variables
 from cmpc_tf2.trainer import Trainer
-from convert_tf1_ckpt import convert, main
+from convert_tf1_ckpt import main
 from original import write_checkpoint
-from tf1_name_map import cmpc_pairs
 
 STEPS = 8
 # A bias that a softmax cancels: its gradient is rounding noise, there and here.

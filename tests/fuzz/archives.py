@@ -88,7 +88,7 @@ def tf1_v1(folder: Path) -> Target:
 
 
 def _checkpoint(prefix: Path, file: Path) -> Target:
-    from tf1_checkpoint import TF1Checkpoint
+    from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 
     def read(data: bytes):
         file.write_bytes(data)

@@ -11,6 +11,8 @@ import tensorflow as tf
 from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_kind
 from cmpc_tf2.cli import main as command
 from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.conversion.families import load_families
+from cmpc_tf2.conversion.tf1 import convert, convert_back
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.errors import InputError
@@ -24,7 +26,7 @@ from cmpc_tf2.optimization import is_doubled
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.systems import SYSTEMS
 from cmpc_tf2.trainer import Trainer
-from convert_tf1_ckpt import convert, convert_back, main, model_kinds
+from convert_tf1_ckpt import main
 from original import GOLDEN, checkpoint_values, write_checkpoint
 from small import SMALL, SMALL_ANCESTOR
 
@@ -198,7 +200,7 @@ def test_every_variable_is_accounted_for(converted):
 
 def test_which_weights_are_decayed_and_doubled(converted):
     """By the original's names."""
-    for pair in model_kinds()[converted.kind].pairs(converted.model.config):
+    for pair in load_families()[converted.kind].pairs(converted.model.config):
         last = pair.tf1.rsplit("/", 1)[-1]
         assert is_decayed(pair.keras) == (last in ("DW", "weights")), pair
         assert is_doubled(pair.keras) == (last == "biases"), pair

@@ -125,8 +125,8 @@ def test_relation_graph_of_pads_alone_equals_two_words_without_features(graph_in
 def test_initial_weights_are_those_of_the_original():
     """Glorot uniform for kernels (for each head of MUTAN alone) and peepholes; biases and betas 0, gammas 1."""
     from cmpc_tf2.config import BackboneConfig, ModelConfig
-    from convert_tf1_ckpt import tf1_shape
-    from tf1_name_map import cmpc_pairs
+    from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
+    from cmpc_tf2.conversion.tf1 import tf1_shape
 
     keras.utils.set_random_seed(0)
     config = ModelConfig(

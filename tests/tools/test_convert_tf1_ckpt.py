@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import convert_tf1_ckpt
+from cmpc_tf2 import cli
 from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_model
 from cmpc_tf2.config import ModelConfig, TrainConfig
+from cmpc_tf2.conversion import tf1
+from cmpc_tf2.conversion.names.backbone import backbone_pairs
+from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
+from cmpc_tf2.conversion.tf1 import convert, convert_back, tf1_shape
+from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.trainer import Trainer
-from convert_tf1_ckpt import convert, convert_back, main, tf1_shape
+from convert_tf1_ckpt import main
 from original import read_manifest, write_checkpoint, write_v1_checkpoint
-from tf1_checkpoint import TF1Checkpoint
-from tf1_name_map import backbone_pairs, cmpc_pairs
 
 
 @pytest.fixture(scope="module")
@@ -251,7 +254,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing(small_model_file, tm
 
 
 def test_output_is_checked_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(convert_tf1_ckpt, "TF1Checkpoint", None)
+    monkeypatch.setattr(tf1, "TF1Checkpoint", None)
     with pytest.raises(InputError, match=r"ends in \.keras"):
         convert("x", str(tmp_path / "model.h5"))
     with pytest.raises(InputError, match="does not exist"):
@@ -272,6 +275,11 @@ def test_a_failed_write_leaves_the_old_file(small_values, write, tmp_path, monke
     assert not list(tmp_path.glob(".*"))
 
 
+def convert_command(argv):
+    return cli.main(["convert", *argv])
+
+
+@pytest.mark.parametrize("run", [main, convert_command])
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -282,10 +290,29 @@ def test_a_failed_write_leaves_the_old_file(small_values, write, tmp_path, monke
         ["--to-tf1", "--model", "b", "--output", "x", "--report", "r"],
     ],
 )
-def test_usage_errors_exit_with_2(arguments):
+def test_usage_errors_exit_with_2(arguments, run, capsys):
     with pytest.raises(SystemExit) as stopped:
-        main(arguments)
+        run(arguments)
     assert stopped.value.code == 2
+    usage, *_, error = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: ") and ": error: " in error
+
+
+def test_the_command_is_the_script(small_model, small_values, write, tmp_path, capsys):
+    """The same lines and files, for a result and for a mistake."""
+    prefix = write({pair.tf1: small_values[pair.tf1] for pair in backbone_pairs(small_model.config.backbone)})
+    output, back, report = (str(tmp_path / name) for name in ("b.keras", "back", "report.json"))
+    results = []
+    for run in (main, convert_command):
+        statuses = [
+            run(["--checkpoint", prefix, "--output", output, "--report", report]),
+            run(["--to-tf1", "--model", output, "--output", back]),
+            run(["--checkpoint", f"{prefix}.index", "--output", output]),
+        ]
+        contents = [(tmp_path / name).read_bytes() for name in ("report.json", "back.data-00000-of-00001")]
+        results.append([statuses, contents, capsys.readouterr()])
+    assert results[0] == results[1]
+    assert results[0][0] == [0, 0, 1]
 
 
 def test_outputs_never_replace_inputs_or_each_other(small_values, write, tmp_path, capsys):

@@ -8,15 +8,16 @@ import pytest
 
 from cmpc_tf2.checkpoints import OptimizerState, load_for_inference, load_kind
 from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.conversion.tf1 import convert_back
+from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.trainer import Trainer
 from cmpc_video_tf2.config import VideoTrainConfig
+from cmpc_video_tf2.conversion import video_pairs
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
-from convert_tf1_ckpt import convert_back, main
+from convert_tf1_ckpt import main
 from original import FULL_SCORE_BIAS, checkpoint_values, read_manifest, write_checkpoint
-from tf1_checkpoint import TF1Checkpoint
-from tf1_name_map import video_pairs
 
 OUTPUTS = {"mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
 SAMPLES = range(3)

@@ -1,0 +1,78 @@
+"""The families of models whose checkpoints can be converted, and which of them a checkpoint belongs to."""
+
+import dataclasses
+import importlib
+import re
+from collections.abc import Callable, Collection
+
+from cmpc_tf2.config import BackboneConfig, ReferringConfig
+from cmpc_tf2.conversion.tf1_names import Pair
+from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.systems import SYSTEMS
+
+Config = ReferringConfig | BackboneConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Family:
+    """What the converter knows of a family of models.
+
+    Attributes:
+        name: What reports call it.
+        model_type: The class of its models.
+        pairs: Lists the variables of a configuration.
+        infer_config: Reads the sizes of a model off the shapes of its variables, a dict by name.
+        sign: Pattern of a variable's name by which a checkpoint is known.
+        unless: Pattern of a variable's name that shows a checkpoint to be another family's in spite of `sign`.
+        ignored: Variables that are not converted: a pattern for the whole name, and the reason. A group `base` has to
+            be the name of a converted variable.
+        step: Name of the variable that counts training steps, if there is one.
+        unused_variables: What the original restores although it does not use it: arrays of a configuration, by name.
+        stores_image_size: Whether the shapes of its variables depend on the size of its pictures.
+    """
+
+    name: str
+    model_type: type
+    pairs: Callable[[Config], list[Pair]]
+    infer_config: Callable[[dict[str, tuple]], Config]
+    sign: str
+    unless: str | None = None
+    ignored: tuple[tuple[str, str], ...] = ()
+    step: str | None = None
+    unused_variables: Callable[[Config], dict] = lambda config: {}
+    stores_image_size: bool = True
+
+    def fits(self, names: Collection[str]) -> bool:
+        """Whether a checkpoint with variables of these names is one of this family."""
+        has_sign = any(re.fullmatch(self.sign, name) for name in names)
+        return has_sign and not (self.unless and any(re.fullmatch(self.unless, name) for name in names))
+
+
+def load_families() -> dict[str, Family]:
+    """The families of all systems by name. If several fit a checkpoint, the first is taken."""
+    modules = [module for system in SYSTEMS.values() for module in system.conversion]
+    families = [importlib.import_module(module).FAMILY for module in modules]
+    return {family.name: family for family in families}
+
+
+def find_family(checkpoint: TF1Checkpoint) -> Family:
+    """Tells by the names of its variables which family a checkpoint belongs to.
+
+    Raises:
+        InputError: It belongs to none of them.
+    """
+    names = checkpoint.shapes
+    if any(name.startswith("ResNet/") for name in names):
+        raise InputError(
+            f"{checkpoint.prefix}: stands on a plain ResNet-101 (`-w resnet`), which is not supported; "
+            "expected the form on DeepLab (`-w deeplab`)"
+        )
+    for family in load_families().values():
+        if family.fits(names):
+            return family
+    examples = ", ".join(sorted(names)[:3])
+    raise InputError(
+        f"{checkpoint.prefix}: not a checkpoint of CMPC, RRN, RMI, the LSTM baseline or a backbone: none of its "
+        f"{len(names)} variables is theirs (it has {examples}, ...)"
+    )

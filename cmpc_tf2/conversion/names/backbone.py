@@ -1,0 +1,47 @@
+"""The DeepLab-ResNet backbone as CMPC and RRN name it; also bare, `deeplab_resnet_init.ckpt`."""
+
+import re
+
+from cmpc_tf2.config import BackboneConfig
+from cmpc_tf2.conversion.families import Family
+from cmpc_tf2.conversion.tf1_names import SCOPE, Pair
+from cmpc_tf2.models.backbone import DeepLabResNet, bottleneck_names, convolution_and_norm
+
+
+def backbone_pairs(config: BackboneConfig) -> list[Pair]:
+    """The variables of a backbone."""
+    suffixes = ["conv1"]
+    for stage, depth in zip((2, 3, 4, 5), config.depths, strict=True):
+        for index, name in enumerate(bottleneck_names(stage, depth)):
+            branches = ["2a", "2b", "2c"] if index else ["1", "2a", "2b", "2c"]
+            suffixes += [f"{name}_branch{branch}" for branch in branches]
+    pairs = []
+    for suffix in suffixes:
+        convolution, norm = convolution_and_norm(suffix)
+        pairs.append(Pair(f"{convolution}/weights", f"{convolution}/kernel"))
+        pairs += [Pair(f"{norm}/{p}", f"{norm}/{p}") for p in ("beta", "gamma", "moving_mean", "moving_variance")]
+    return pairs
+
+
+def infer_config(shapes: dict[str, tuple]) -> BackboneConfig:
+    """Reads the sizes off the names of the bottlenecks and the shape of the first kernel."""
+    default = BackboneConfig()
+    depths = []
+    for stage, depth in zip((2, 3, 4, 5), default.depths, strict=True):
+        blocks = {m[1] for name in shapes if (m := re.match(rf"res{stage}([a-z]\d*)_branch", name))}
+        # 2a 2b 2c, but 3a 3b1 3b2: the last name tells the count, even if one in between is missing.
+        counts = [int(b[1:]) + 1 if len(b) > 1 else ord(b) - ord("a") + 1 for b in blocks]
+        depths.append(max(counts, default=depth))
+    stem = shapes.get("conv1/weights", ())
+    return BackboneConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
+
+
+FAMILY = Family(
+    name="backbone",
+    model_type=DeepLabResNet,
+    pairs=backbone_pairs,
+    infer_config=infer_config,
+    sign=r"conv1/weights",
+    unless=rf"{SCOPE}/.*",
+    ignored=((r"fc1_voc12_c[0-3]/(weights|biases)", "DeepLab's own classifier, which CMPC does not use"),),
+)

@@ -1,0 +1,93 @@
+"""What the maps of names have in common: names in TensorFlow 1 checkpoints on the left, `Variable.path` on the right.
+
+The names on the left are those of CMPC-Refseg (commit 094639b), referseg_rrn (7eabaf4) and TF-phrasecut-public
+(b0b0778).
+"""
+
+import collections
+import dataclasses
+import re
+from collections.abc import Iterable
+
+SCOPE = "text_objseg"
+BETA_1_POWER, BETA_2_POWER = f"{SCOPE}/beta1_power", f"{SCOPE}/beta2_power"
+PEEPHOLES = tuple(f"{SCOPE}/rnn/conv_lstm_cell/W_c{gate}" for gate in "ifo")
+
+_CONV_LSTM = (
+    ("kernel", "kernel"),
+    ("W_ci", "peephole_i"),
+    ("W_cf", "peephole_f"),
+    ("W_co", "peephole_o"),
+)
+_CONV_LSTM_NORMS = (
+    ("LayerNorm", "norm_j"),
+    ("LayerNorm_1", "norm_i"),
+    ("LayerNorm_2", "norm_f"),
+    ("LayerNorm_3", "norm_o"),
+    ("LayerNorm_4", "norm_c"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One TensorFlow 1 variable and its place in the Keras model.
+
+    Attributes:
+        tf1: Name of the variable.
+        keras: Path of the weight.
+        head: If the weight holds several variables side by side (the heads of MUTAN), the index of this one's block
+            of columns.
+        factor: Name of another variable that this one is divided by (Caffe's running sums of batch norm).
+    """
+
+    tf1: str
+    keras: str
+    head: int | None = None
+    factor: str | None = None
+
+
+def layer(tf1: str, keras: str, head: int | None = None) -> list[Pair]:
+    """The kernel and biases of a layer."""
+    return [
+        Pair(f"{SCOPE}/{tf1}/DW", f"{keras}/kernel", head),
+        Pair(f"{SCOPE}/{tf1}/biases", f"{keras}/bias", head),
+    ]
+
+
+def norm(tf1: str, keras: str) -> list[Pair]:
+    """Beta and gamma of a layer norm."""
+    return [Pair(f"{SCOPE}/{tf1}/{p}", f"{keras}/{p}") for p in ("beta", "gamma")]
+
+
+def lstm(tf1: str, keras: str) -> list[Pair]:
+    """The kernel and biases of an LSTM."""
+    cell = f"{SCOPE}/{tf1}/multi_rnn_cell/cell_0/basic_lstm_cell"
+    return [Pair(f"{cell}/{p}", f"{keras}/{p}") for p in ("kernel", "bias")]
+
+
+def conv_lstm() -> list[Pair]:
+    """The kernel, peepholes and layer norms of the ConvLSTM over the levels."""
+    pairs = [Pair(f"{SCOPE}/rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}") for tf1, keras in _CONV_LSTM]
+    for tf1, keras in _CONV_LSTM_NORMS:
+        pairs += norm(f"rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}")
+    return pairs
+
+
+def slot_names(tf1: str) -> tuple[str, str]:
+    """Adam's first and second moment of a variable."""
+    return f"{SCOPE}/{tf1}/Adam", f"{SCOPE}/{tf1}/Adam_1"
+
+
+def training_variables(step: str) -> tuple[tuple[str, str], ...]:
+    """What training leaves in a checkpoint beside the weights: `Family.ignored` of a model that counts in `step`."""
+    return (
+        (re.escape(step), "the training step; reported as `step`"),
+        (rf"{SCOPE}/beta[12]_power", "Adam's running power, not a weight"),
+        (rf"{SCOPE}/(?P<base>.+)/Adam(_1)?", "Adam slot, not a weight"),
+    )
+
+
+def common_size(shapes: dict[str, tuple], names: Iterable[str], axis: int, default: int) -> int:
+    """The most frequent size along `axis` among variables that should agree, so that one bad shape stands out."""
+    found = [shapes[name][axis] for name in names if len(shapes.get(name, ())) > axis]
+    return collections.Counter(found).most_common(1)[0][0] if found else default
