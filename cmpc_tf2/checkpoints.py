@@ -27,7 +27,7 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     """Loads any model of this project: of pictures (CMPC, RRN, RMI, the LSTM baseline), of clips, or a bare backbone.
 
     Args:
-        path: A `.keras` file made by `tools/convert_tf1_ckpt.py`, by training or by `save_model`.
+        path: A `.keras` file made by `convert`, by training or by `save_model`.
 
     Returns:
         The model, not compiled.
@@ -77,11 +77,11 @@ def load_kind(path: str | os.PathLike, *kinds: type) -> keras.Model:
     if not path.is_file():
         raise InputError(
             f"{path}: no such model file; "
-            "make one with `python tools/convert_tf1_ckpt.py --checkpoint PREFIX --output FILE.keras`"
+            "make one with `python -m cmpc_tf2 convert --checkpoint PREFIX --output FILE.keras`"
         )
     if path.suffix != ".keras":
         raise InputError(
-            f"{path}: expected a .keras file; TensorFlow 1 checkpoints are converted with tools/convert_tf1_ckpt.py"
+            f"{path}: expected a .keras file; `python -m cmpc_tf2 convert` makes one of a TensorFlow 1 checkpoint"
         )
     described = read_config(path)
     name, found = str(described.get("class_name")), str(described.get("registered_name"))
