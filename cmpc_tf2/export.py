@@ -122,8 +122,16 @@ def _export_file(arguments: argparse.Namespace):
     from cmpc_tf2.exported_model import ExportedModel
 
     model = load_kind(arguments.model, *arguments.task.model_types.values())
+    signature = ExportedModel(model).signatures()["tensors"]
     with replacing(target) as partial:
-        graph_format.write(ExportedModel(model).signatures()["tensors"], partial)
+        try:
+            graph_format.write(signature, partial)
+        except Exception as error:  # The converters raise almost anything for a graph that they cannot convert.
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise InputError(
+                f"{target}: the converter of --format {arguments.format} cannot convert {model.title}: {reason}; "
+                "use another --format"
+            ) from error
         difference = compare_file(model, partial, graph_format)
         if not difference <= TOLERANCE:
             raise InputError(f"{target}: its results differ by {difference:.1e} from the model's; nothing was written")

@@ -180,6 +180,14 @@ def test_a_file_that_differs_is_not_written(small_model, tmp_path, monkeypatch, 
     assert "its results differ by nan from the model's; nothing was written" in capsys.readouterr().err
     assert main([*command, str(tmp_path / "small.tflite")]) == 1
     assert "small.tflite: expected a name that ends in .onnx" in capsys.readouterr().err
+
+    def fail(*_):
+        raise ValueError("make_sure failure: no node\nof that name")
+
+    monkeypatch.setitem(FORMATS, "onnx", GraphFormat(".onnx", (), fail, None))
+    assert main([*command, str(tmp_path / "small.onnx")]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "small.onnx: the converter of --format onnx cannot convert a CMPC-I (image) model: make_sure" in error
     monkeypatch.setitem(FORMATS, "onnx", GraphFormat(".onnx", ("no_such_package",), None, None))
     assert main([*command, str(tmp_path / "small.onnx")]) == 1
     assert "--format onnx needs no_such_package: `pip install '.[onnx]'`" in capsys.readouterr().err

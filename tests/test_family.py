@@ -110,8 +110,10 @@ def test_bfloat16_is_close_to_float32(name, runs, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("name", ANCESTORS)
-def test_one_file_for_other_runtimes(name, kind, runs, tmp_path):
+def test_one_file_for_other_runtimes(name, kind, runs, tmp_path, request):
     """The command compares three inputs itself."""
+    if (name, kind) == ("rmi", "onnx"):
+        request.applymarker(pytest.mark.xfail(reason="tf2onnx 1.17 loses an output of RMI's conditional steps"))
     pytest.importorskip(FORMATS[kind].needs[0])
     path = tmp_path / f"{name}.{kind}"
     command = ["export", "--model", str(runs[name] / "last.keras"), "--format", kind, "--output", str(path)]
