@@ -187,7 +187,7 @@ def test_a_file_that_differs_is_not_written(small_model, tmp_path, monkeypatch, 
     monkeypatch.setitem(FORMATS, "onnx", GraphFormat(".onnx", (), fail, None))
     assert main([*command, str(tmp_path / "small.onnx")]) == 1
     (error,) = capsys.readouterr().err.splitlines()
-    assert "small.onnx: the converter of --format onnx cannot convert a CMPC-I (image) model: make_sure" in error
+    assert "small.onnx: the converter of --format onnx cannot convert a CMPC model: make_sure" in error
     monkeypatch.setitem(FORMATS, "onnx", GraphFormat(".onnx", ("no_such_package",), None, None))
     assert main([*command, str(tmp_path / "small.onnx")]) == 1
     assert "--format onnx needs no_such_package: `pip install '.[onnx]'`" in capsys.readouterr().err
