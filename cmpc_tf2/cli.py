@@ -97,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_argument("--api", action="store_true", help="HTTP (POST /v1/segment) in place of the page")
     add_serving_options(serve)
 
-    demo = commands.add_parser("demo", help="the whole way on drawn data, offline: 5 minutes on 2 cores")
+    demo = commands.add_parser("demo", help="the whole way on drawn data, offline: 5 to 9 minutes on 2 cores")
     demo.set_defaults(module="cmpc_tf2.demo")
     demo.add_argument("--long", action="store_true", help="train longer: 15 to 25 minutes in all")
     demo.add_argument("--seed", type=number(RANGES["seed"]), default=0, help="of the training run")
