@@ -4,13 +4,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from cmpc_tf2 import build
 from cmpc_tf2.cli import run_command
-from cmpc_tf2.task import IMAGES
+from cmpc_tf2.commands import build_batches as build
+from cmpc_tf2.medium import PICTURES
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = build.build_parser(IMAGES, __doc__)
+    parser = build.build_parser(PICTURES, __doc__)
     parser.add_argument("--refer-root", type=Path, help="REFER's annotations (default: DATA_ROOT/refer)")
     return parser
 

@@ -27,7 +27,7 @@ from measuring import add_json_option, write_json
 from cmpc_tf2.data.annotations import read_plain_pickle
 from cmpc_tf2.data.builder import build_split
 from cmpc_tf2.data.image_builder import ImageBuild
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.text.vocabulary import Vocabulary
 
 SIZE = 320
 IMAGE_NAME = "COCO_train2014_{:012d}.jpg"

@@ -58,7 +58,7 @@ def measure_model(name: str, small: bool) -> dict:
     import numpy as np
 
     from cmpc_tf2.data.shapes import vocabulary
-    from cmpc_tf2.predictor import TwoStageModel
+    from cmpc_tf2.inference.runner import ModelRunner
     from cmpc_tf2.systems import SYSTEMS
 
     sizes = {**sizes_of(name), "vocabulary_size": len(vocabulary())} if small else {}
@@ -68,8 +68,8 @@ def measure_model(name: str, small: bool) -> dict:
     pixels = rng.integers(0, 256, (1, config.image_size, config.image_size, 3), dtype=np.uint8)
     token_ids = np.zeros((EXPRESSIONS, config.max_words), np.int32)
     token_ids[:, -WORDS:] = rng.integers(4, config.vocabulary_size, size=(EXPRESSIONS, WORDS))
-    ready = TwoStageModel(model)
-    steps = [lambda n=n: ready.decode(ready.encode(pixels), token_ids[:n]) for n in (1, EXPRESSIONS)]
+    ready = ModelRunner(model)
+    steps = [lambda n=n: ready.decode(ready.encode(pixels), {"token_ids": token_ids[:n]}) for n in (1, EXPRESSIONS)]
     alone, seven = interleave(steps, repeats=31 if small else 7)
     return {"parameters": parameters, "alone": alone["cost"], "of_seven": seven["cost"] / EXPRESSIONS}
 
@@ -81,7 +81,7 @@ def draw(scores: dict, arguments: argparse.Namespace):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    from cmpc_tf2.run_log import read_log
+    from cmpc_tf2.training.run_log import read_log
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
     for place, (title, name) in enumerate(MODELS.items()):

@@ -19,15 +19,15 @@ import keras
 import numpy as np
 from measuring import add_json_option, gflops_of, make_product, peak_megabytes, write_json
 
-from cmpc_tf2.config import ModelConfig
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, write_batch
 from cmpc_tf2.data.shapes import SEED, compose
-from cmpc_tf2.data.text import MAX_WORDS
-from cmpc_tf2.evaluate import evaluate
+from cmpc_tf2.inference.evaluation import evaluate
+from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.memory import keep_freed_memory
-from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.precision import computing_in
-from cmpc_tf2.predictor import TwoStageModel
+from cmpc_tf2.text.vocabulary import MAX_WORDS
 
 EXPRESSIONS = 7
 
@@ -44,7 +44,7 @@ def main():
     keep_freed_memory()
     keras.utils.set_random_seed(0)
     with computing_in(arguments.precision, weights=arguments.precision):
-        model = TwoStageModel(CMPC(ModelConfig(), name="cmpc"))
+        model = ModelRunner(CMPC(CMPCConfig(), name="cmpc"))
     options = {"batch_size": arguments.batch_size, "workers": arguments.workers}
     results = {}
     with tempfile.TemporaryDirectory() as folder:

@@ -22,33 +22,22 @@ EXPRESSIONS = 7
 
 def savings() -> dict:
     """What takes a saving away, by its name: an attribute, and what to put in its place."""
-    import keras
-
-    from cmpc_tf2 import predictor
-    from cmpc_tf2.layers.cell_dense import CellDense
-    from cmpc_tf2.layers.normalization import GlobalLayerNormalization, MixtureNormalization
-    from cmpc_tf2.models import backbone, referring_model
-    from cmpc_tf2.models.cmpc import CMPC
-
-    def normalize_mixtures(self, weights, sources):
-        return GlobalLayerNormalization.call(self, keras.ops.matmul(weights, sources))
+    from cmpc_tf2.backbones import deeplab_resnet
+    from cmpc_tf2.inference import runner
+    from cmpc_tf2.models import deeplab_model
 
     return {
-        "inference encoder, with the two below": (
-            referring_model.ReferringModel,
+        "batch norms folded into their convolutions, and phases": (
+            deeplab_model.DeepLabModel,
             "inference_encoder",
             lambda model: model.image_encoder,
         ),
-        "dilated stages on phases": (referring_model, "fold_batch_norm", lambda net, _: backbone.fold_batch_norm(net)),
-        "laterals folded into MUTAN": (
-            CMPC,
-            "inference_projection",
-            referring_model.ReferringModel.inference_projection,
+        "dilated stages on phases": (
+            deeplab_resnet.DeepLabResNet,
+            "inference_form",
+            lambda net, _: deeplab_resnet.fold_batch_norm(net),
         ),
-        "elementwise chains in one pass": (predictor, "fusing", contextlib.nullcontext),
-        "product, bias and activation in one pass": (CellDense, "call", keras.layers.Dense.call),
-        "messages normalised as words": (MixtureNormalization, "call", normalize_mixtures),
-        "no LSTM step at pads": (keras.ops, "cond", lambda is_any, step, _: step()),
+        "elementwise chains in one pass": (runner, "fusing", contextlib.nullcontext),
     }
 
 
@@ -62,7 +51,7 @@ def main():
         print(json.dumps(measure(arguments.alone, arguments.repeats)))
         return
     results = {}
-    print(f"{'':44}{'alone':>22}{'of seven':>22}\n{'cost without, with: times':44}")
+    print(f"{'':56}{'alone':>22}{'of seven':>22}\n{'cost without, with: times':56}")
     for name in savings():
         row = run_alone(__file__, name, "--repeats", arguments.repeats)
         results[name] = {"with": row[:2], "without": row[2:]}
@@ -70,7 +59,7 @@ def main():
             f"{b['cost'] / n:8.0f}{a['cost'] / n:6.0f}:{b['seconds'] / a['seconds']:7.3f}"
             for n, a, b in zip((1, EXPRESSIONS), row[:2], row[2:], strict=True)
         ]
-        print(f"{name:44}{''.join(cells)}", flush=True)
+        print(f"{name:56}{''.join(cells)}", flush=True)
     write_json(arguments, results)
 
 
@@ -80,9 +69,9 @@ def measure(missing: str, repeats: int) -> list[dict]:
     import keras
     import numpy as np
 
-    from cmpc_tf2.config import ModelConfig
-    from cmpc_tf2.models.cmpc import CMPC
-    from cmpc_tf2.predictor import TwoStageModel
+    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.models.cmpc.config import CMPCConfig
+    from cmpc_tf2.models.cmpc.model import CMPC
 
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
@@ -91,8 +80,8 @@ def measure(missing: str, repeats: int) -> list[dict]:
     token_ids[:, 12:] = rng.integers(4, 12112, size=(EXPRESSIONS, 8))
 
     def steps():
-        model = TwoStageModel(CMPC(ModelConfig(), name="cmpc"))
-        both = [lambda n=n: model.decode(model.encode(pixels), token_ids[:n]) for n in (1, EXPRESSIONS)]
+        model = ModelRunner(CMPC(CMPCConfig(), name="cmpc"))
+        both = [lambda n=n: model.decode(model.encode(pixels), {"token_ids": token_ids[:n]}) for n in (1, EXPRESSIONS)]
         for step in both:  # The graph is made now.
             step()
         return both

@@ -21,11 +21,12 @@ import keras
 import numpy as np
 from measuring import add_json_option, run_alone, write_json
 
-from cmpc_tf2.config import ModelConfig
-from cmpc_tf2.losses import SummedCrossEntropy, is_decayed, weight_decay
-from cmpc_tf2.models.cmpc import CMPC, LOSS_WEIGHTS
-from cmpc_tf2.optimization import BiasDoublingAdam, polynomial_schedule
+from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.precision import computing_in
+from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes.losses import SummedCrossEntropy, is_decayed, weight_decay
+from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, polynomial_schedule
 
 
 def main():
@@ -64,7 +65,7 @@ def measure_row(arguments: argparse.Namespace) -> dict:
     (precision,), (size,) = arguments.precisions, arguments.batch_sizes
     sizes = json.loads(arguments.sizes.read_bytes()) if arguments.sizes else {}
     with computing_in(precision):
-        model = CMPC(ModelConfig(**sizes), name="cmpc")
+        model = CMPC(CMPCConfig(**sizes), name="cmpc")
     model.image_encoder.get_layer("backbone").trainable = False
     make = make_forward if arguments.alone == "forward" else make_training_step
     seconds = measure(make(model, size), arguments.repeats)
@@ -91,11 +92,11 @@ def make_forward(model: CMPC, size: int):
 
 
 def make_training_step(model: CMPC, size: int):
-    """A function that takes a training step, as `cmpc_tf2.trainer` does; the model itself stays as it is."""
+    """A function that takes a training step, as `cmpc_tf2.training.trainer` does; the model itself stays as it is."""
     inputs = inputs_of(model, size)
     side = model.config.image_size
     target = jax.device_put((np.random.default_rng(1).random((size, side, side, 1)) < 0.2).astype(np.float32))
-    optimizer = BiasDoublingAdam(polynomial_schedule())
+    optimizer = BiasDoublingAdam(polynomial_schedule(0.00025, 800_000))
     optimizer.build(model.trainable_variables)
     entropy = SummedCrossEntropy()
     frozen = [v.value for v in model.non_trainable_variables]
@@ -103,7 +104,7 @@ def make_training_step(model: CMPC, size: int):
 
     def loss(trained, inputs, target):
         logits, _ = model.stateless_call(trained, frozen, inputs, training=True)
-        data = sum(weight * entropy(target, logits[name]) for name, weight in LOSS_WEIGHTS.items())
+        data = sum(weight * entropy(target, logits[name]) for name, weight in tf1.CMPC.loss_weights.items())
         return data + sum(weight_decay(weight) for weight, decays in zip(trained, decayed, strict=True) if decays)
 
     @jax.jit

@@ -66,10 +66,10 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
     import tensorflow as tf
     from naive_graph import NaiveGraph
 
-    from cmpc_tf2.config import ModelConfig
-    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.models.cmpc.config import CMPCConfig
+    from cmpc_tf2.models.cmpc.model import CMPC
     from cmpc_tf2.precision import computing_in
-    from cmpc_tf2.predictor import TwoStageModel
     from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 
     keras.utils.set_random_seed(0)
@@ -81,17 +81,17 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
 
     if kind.startswith("naive"):
         image = tf.constant(rng.normal(0, 60, (1, 320, 320, 3)), tf.float32)
-        compute = tf.function(NaiveGraph(CMPC(ModelConfig(), name="cmpc")))
+        compute = tf.function(NaiveGraph(CMPC(CMPCConfig(), name="cmpc")))
         (figures,) = interleave(
             [lambda: compute(image, tf.constant(token_ids))["mask_logits"].numpy()], arguments.repeats
         )
         return figures
     with computing_in(arguments.precision, weights=arguments.precision):
         model = CMPCVideo(name="cmpc_video") if kind == "clip" else CMPC(name="cmpc")
-        model = TwoStageModel(model, jit_compile=arguments.jit_compile)
+        model = ModelRunner(model, jit_compile=arguments.jit_compile)
 
     def run_ours():
-        model.decode(model.encode(pixels), token_ids)
+        model.decode(model.encode(pixels), {"token_ids": token_ids})
 
     (figures,) = interleave([run_ours], arguments.repeats)
     return {**figures, **{name: figures[name] / expressions for name in ("seconds", "cost")}}

@@ -16,11 +16,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import measuring
 
+from cmpc_tf2.commands.demo import call
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, read_batch, write_batch
-from cmpc_tf2.demo import call
 from cmpc_tf2.files import replacing, write_json
+from cmpc_video_tf2.commands.demo import DATASET, SIZES, STEPS, TRAINING, build_data, scores_by_kind, vocabulary_of
 from cmpc_video_tf2.data.samples import VideoSample
-from cmpc_video_tf2.demo import DATASET, SIZES, STEPS, TRAINING, build_data, scores_by_kind, vocabulary_of
 
 
 def main():

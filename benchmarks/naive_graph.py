@@ -17,15 +17,16 @@ import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cmpc_tf2.config import LEVELS, MUTAN_HEADS
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
+from cmpc_tf2.backbones.deeplab_resnet import BATCH_NORM_EPSILON, DILATIONS, bottleneck_names, convolution_and_norm
 from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
 from cmpc_tf2.conversion.tf1 import tf1_shape
 from cmpc_tf2.conversion.tf1_names import SCOPE
 from cmpc_tf2.layers.spatial_grid import spatial_grid
-from cmpc_tf2.losses import WEIGHT_DECAY
-from cmpc_tf2.models.backbone import BATCH_NORM_EPSILON, DILATIONS, bottleneck_names, convolution_and_norm
-from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
-from cmpc_tf2.optimization import BiasDoublingAdam, polynomial_schedule
+from cmpc_tf2.models.cmpc.config import MUTAN_HEADS
+from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes.losses import WEIGHT_DECAY
+from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, polynomial_schedule
 
 
 class NaiveGraph:
@@ -41,8 +42,8 @@ class NaiveGraph:
         variables = {}
         for pair in cmpc_pairs(model.config):
             value = values[pair.keras]
-            if pair.head is not None:
-                value = np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
+            if pair.block is not None:
+                value = np.split(value, pair.block[1], axis=-1)[pair.block[0]]
             value = value.reshape(tf1_shape(pair, values[pair.keras].shape))
             variables[pair.tf1] = keras.Variable(value, name=pair.tf1.replace("/", "."))
         self.weights = {name: variable.value for name, variable in variables.items()}
@@ -61,7 +62,7 @@ class NaiveGraph:
         necessary = self.pool_words(tf.reduce_sum(types, 3) - types[..., 3], words)
 
         features, outputs = {}, {}
-        for level in reversed(LEVELS):
+        for level in reversed(DeepLabResNetConfig.levels):
             visual = tf.nn.l2_normalize(self.conv(f"{level}_lateral", taps[level]), 3)
             entities = self.mutan(level, visual, entity_attribute)
             related = self.reason(level, entities, words, types[..., 2])
@@ -70,14 +71,16 @@ class NaiveGraph:
             features[level] = tf.nn.relu(self.conv(f"fusion_{level}", everything))
             outputs[f"mask_logits_{level}"] = self.score(f"score_{level}", features[level])
         for suffix in ("", "_2"):
-            features = {level: self.exchange(level, suffix, features, necessary) for level in LEVELS}
-        fused = self.conv_lstm([features[level] for level in LEVELS])
+            features = {
+                level: self.exchange(level, suffix, features, necessary) for level in DeepLabResNetConfig.levels
+            }
+        fused = self.conv_lstm([features[level] for level in DeepLabResNetConfig.levels])
         return {"mask_logits": self.score("score", fused), **outputs}
 
     @functools.cached_property
     def adam(self) -> BiasDoublingAdam:
         """The optimizer; inference does without its memory."""
-        adam = BiasDoublingAdam(polynomial_schedule())
+        adam = BiasDoublingAdam(polynomial_schedule(0.00025, 800_000))
         adam.build(self.trained)
         return adam
 
@@ -93,10 +96,10 @@ class NaiveGraph:
                         for outputs, (*_, mask) in zip(logits, samples, strict=True)
                     ]
                 )
-                for name in LOSS_WEIGHTS
+                for name in tf1.CMPC.loss_weights
             }
             decay = WEIGHT_DECAY * tf.add_n([tf.nn.l2_loss(weight) for weight in self.decayed])
-            loss = sum(LOSS_WEIGHTS[name] * value for name, value in losses.items()) + decay
+            loss = sum(tf1.CMPC.loss_weights[name] * value for name, value in losses.items()) + decay
         self.adam.apply(tape.gradient(loss, [variable.value for variable in self.trained]))
         return loss
 
@@ -190,7 +193,7 @@ class NaiveGraph:
         pooled = tf.matmul(attention, tf.reshape(feature, (1, cells, channels)), transpose_a=True)
         pooled = tf.concat([tf.reshape(pooled, (1, 1, 1, channels)), sentence], 3)
         context = tf.nn.l2_normalize(self.conv(f"gv_lang_{tag}gv_f1", pooled))
-        for number, other in enumerate((other for other in LEVELS if other != level), start=1):
+        for number, other in enumerate((other for other in DeepLabResNetConfig.levels if other != level), start=1):
             gate = tf.sigmoid(self.conv(f"lang_feat_{tag}_f{number}", context))
             feature += tf.nn.relu(self.conv(f"trans_feat_{tag}_f{number}", features[other])) * gate
         return tf.nn.l2_normalize(feature, 3)

@@ -16,14 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from measuring import add_json_option, write_json
 
-from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.data.batches import list_batches, read_batch
-from cmpc_tf2.data.image_ops import fit_image
-from cmpc_tf2.evaluate import SCORE_THRESHOLD
+from cmpc_tf2.inference.evaluation import SCORE_THRESHOLD
+from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.memory import keep_freed_memory
-from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
-from cmpc_tf2.predictor import TwoStageModel
-from cmpc_tf2.task import IMAGES
+from cmpc_tf2.model_files import load_for_inference
+from cmpc_tf2.tasks.masks.metrics import SegmentationScores, intersection_and_union
 
 
 def main():
@@ -36,15 +35,15 @@ def main():
     add_json_option(parser)
     arguments = parser.parse_args()
     keep_freed_memory()
-    models = {p: TwoStageModel(load_for_inference(arguments.model, p)) for p in ("float32", "bfloat16")}
-    scores, seconds, differences = SegmentationScores(IMAGES.thresholds), {name: [] for name in models}, []
+    models = {p: ModelRunner(load_for_inference(arguments.model, p)) for p in ("float32", "bfloat16")}
+    scores, seconds, differences = SegmentationScores(PICTURES.task.thresholds), {name: [] for name in models}, []
     for path in list_batches(arguments.batch_root, arguments.dataset, arguments.split)[: arguments.samples]:
         sample = read_batch(path)
         logits = {}
         for name, model in models.items():
-            images = fit_image(sample.image, model.config.image_size)[None]
+            images = model.preprocessing.fit(sample.image)[None]
             start = time.perf_counter()
-            logits[name] = model.decode(model.encode(images), sample.token_ids[None])[0]
+            logits[name] = model.decode(model.encode(images), {"token_ids": sample.token_ids[None]})[0]
             seconds[name].append(time.perf_counter() - start)
         differences.append(np.abs(logits["bfloat16"] - logits["float32"]).max())
         scores.add(*intersection_and_union(*(values >= SCORE_THRESHOLD for values in logits.values())))

@@ -52,13 +52,13 @@ def measure(kind: str, size: int, repeats: int) -> dict:
     import tensorflow as tf
     from naive_graph import NaiveGraph
 
-    from cmpc_tf2.config import ModelConfig
-    from cmpc_tf2.models.cmpc import CMPC
-    from cmpc_tf2.predictor import TwoStageModel
+    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.models.cmpc.config import CMPCConfig
+    from cmpc_tf2.models.cmpc.model import CMPC
 
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    model = CMPC(ModelConfig(image_size=size), name="cmpc")
+    model = CMPC(CMPCConfig(image_size=size), name="cmpc")
     token_ids = np.zeros((1, 20), np.int32)
     token_ids[:, 12:] = rng.integers(4, 12112, size=(1, 8))
     if kind == "naive":
@@ -66,9 +66,9 @@ def measure(kind: str, size: int, repeats: int) -> dict:
         image = tf.constant(rng.normal(0, 60, (1, size, size, 3)), tf.float32)
         (figures,) = interleave([lambda: compute(image, tf.constant(token_ids))["mask_logits"].numpy()], repeats)
         return figures
-    ready = TwoStageModel(model)
+    ready = ModelRunner(model)
     images = rng.integers(0, 256, (1, size, size, 3), dtype=np.uint8)
-    (figures,) = interleave([lambda: ready.decode(ready.encode(images), token_ids)], repeats)
+    (figures,) = interleave([lambda: ready.decode(ready.encode(images), {"token_ids": token_ids})], repeats)
     return figures
 
 

@@ -66,9 +66,9 @@ def main():
 def make_model(path: Path, sizes: dict) -> Path:
     """Writes a model in a process of its own, which gives its memory back."""
     code = (
-        "import json, sys; from cmpc_tf2.models.cmpc import CMPC; from cmpc_tf2.checkpoints import save_model; "
-        "from cmpc_tf2.config import ModelConfig; words = sys.argv[2].split(); "
-        "config = ModelConfig(**json.loads(sys.argv[3])); "
+        "import json, sys; from cmpc_tf2.models.cmpc.model import CMPC; from cmpc_tf2.model_files import save_model; "
+        "from cmpc_tf2.models.cmpc.config import CMPCConfig; words = sys.argv[2].split(); "
+        "config = CMPCConfig(**json.loads(sys.argv[3])); "
         "words = ['<pad>', '<go>', '<eos>', '<unk>', *words]; "
         "words += [f'w{n}' for n in range(config.vocabulary_size - len(words))]; "
         "save_model(CMPC(config, vocabulary=words), sys.argv[1])"

@@ -26,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import add_json_option, write_json
 
-from cmpc_tf2.config import ABLATIONS
+from cmpc_tf2.commands.demo import SIZES, SPLITS, TRAINING, build_data
 from cmpc_tf2.data.batches import list_batches, read_batch, write_batch
-from cmpc_tf2.data.masking import PATCHES
-from cmpc_tf2.demo import SIZES, SPLITS, TRAINING, build_data
+from cmpc_tf2.models.cmpc.config import ABLATIONS
+from cmpc_tf2.recipes.masking import PATCHES
 from cmpc_tf2.systems import SYSTEMS
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,10 +19,10 @@ COMMANDS = (
 )
 MAKE_MODEL = """
 import sys
-from cmpc_tf2.checkpoints import save_model
-from cmpc_tf2.config import ModelConfig
-from cmpc_tf2.models.cmpc import CMPC
-save_model(CMPC(ModelConfig(), name="cmpc"), sys.argv[1])
+from cmpc_tf2.model_files import save_model
+from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_tf2.models.cmpc.model import CMPC
+save_model(CMPC(CMPCConfig(), name="cmpc"), sys.argv[1])
 """
 LOAD_MODEL = "import sys, cmpc_tf2; cmpc_tf2.load_model(sys.argv[1])"
 

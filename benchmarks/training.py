@@ -56,10 +56,11 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
     import tensorflow as tf
     from naive_graph import NaiveGraph
 
-    from cmpc_tf2.config import ModelConfig, TrainConfig
-    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_tf2.models.cmpc.config import CMPCConfig
+    from cmpc_tf2.models.cmpc.model import CMPC
     from cmpc_tf2.precision import computing_in
-    from cmpc_tf2.trainer import Trainer
+    from cmpc_tf2.training.config import TrainConfig
+    from cmpc_tf2.training.trainer import Trainer
 
     (size,) = arguments.batch_sizes
     rng = np.random.default_rng(0)
@@ -69,7 +70,7 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
     target = tf.constant(rng.random((size, 320, 320, 1)) < 0.2, tf.float32)
     token_ids = tf.constant(token_ids)
     if arguments.alone == "naive":
-        naive = NaiveGraph(CMPC(ModelConfig(), name="cmpc"))
+        naive = NaiveGraph(CMPC(CMPCConfig(), name="cmpc"))
         assert len(naive.adam.variables)  # Made outside the function below.
         step = tf.function(naive.train_step)
         (figures,) = interleave([lambda: float(step(image, token_ids, target))], arguments.repeats)
@@ -83,7 +84,7 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
         precision=arguments.precision,
     )
     with computing_in(config.precision):
-        trainer = Trainer(CMPC(ModelConfig(), name="cmpc"), config)
+        trainer = Trainer(CMPC(CMPCConfig(), name="cmpc"), config)
     step = tf.function(trainer.train_step)
     data = ({"image": image, "token_ids": token_ids}, target)
     (figures,) = interleave([lambda: float(step(data)["loss"])], arguments.repeats)

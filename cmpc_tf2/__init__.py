@@ -14,11 +14,11 @@ register()
 
 def __getattr__(name: str):
     if name == "load_model":
-        from cmpc_tf2.checkpoints import load_model
+        from cmpc_tf2.model_files import load_model
 
         return load_model
     if name == "Predictor":
-        from cmpc_tf2.predictor import Predictor
+        from cmpc_tf2.inference.predictor import Predictor
 
         return Predictor
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

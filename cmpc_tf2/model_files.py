@@ -1,4 +1,4 @@
-"""What a `.keras` file says that it holds, checked before Keras reads it."""
+"""Model files: one `.keras` file holds the sizes, the weights and, if known, the vocabulary."""
 
 import errno
 import json
@@ -6,7 +6,108 @@ import os
 import zipfile
 from pathlib import Path
 
-from cmpc_tf2.errors import InputError
+import keras
+
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.fields import FieldError
+from cmpc_tf2.files import replacing, require_writable
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.precision import computing_in
+from cmpc_tf2.systems import SYSTEMS, find_system, systems_of
+
+
+def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
+    """Loads a model of this project: of pictures (CMPC, RRN, RMI, the LSTM baseline), of clips, or a bare backbone.
+
+    Args:
+        path: A `.keras` file made by `convert`, by training or by `save_model`.
+        model_types: The classes that are expected; without any, all.
+
+    Returns:
+        The model, not compiled.
+
+    Raises:
+        InputError: The file is missing, damaged or something else.
+    """
+    model_types = model_types or tuple(system.model_type for system in SYSTEMS.values())
+    path = Path(path)
+    *others, last = (model_type.title for model_type in model_types)
+    expectation = f"{', '.join(others)} or {last}" if others else last
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; expected a .keras file")
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no such model file; "
+            "make one with `python -m cmpc_tf2 convert --checkpoint PREFIX --output FILE.keras`"
+        )
+    if path.suffix != ".keras":
+        raise InputError(
+            f"{path}: expected a .keras file; `python -m cmpc_tf2 convert` makes one of a TensorFlow 1 checkpoint"
+        )
+    described = read_config(path)
+    name, found = str(described.get("class_name")), str(described.get("registered_name"))
+    if not found.endswith(f">{name}"):  # Keras takes some class names for its own, whatever is registered.
+        found = name
+    system = find_system(found)
+    if system is None or system.model_type not in model_types:
+        found = f"a {name}" if name.isidentifier() else "no class"
+        if system is not None:
+            found = f"{system.model_type.title}, which goes with {system.usage}"
+        raise InputError(f"{path}: expected {expectation}, found {found}")
+    # Ours consist of sizes and words: nothing in a file gets another class, or code, to run.
+    if any(holds_object(described.get(part)) for part in ("config", "build_config")):
+        raise InputError(f"{path}: expected {expectation}, found one with objects of other classes in its config.json")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:  # The last two are of h5py.
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
+
+
+def load_for_inference(
+    path: str | os.PathLike, precision: str = "float32", image_size: int | None = None, medium: str = "pictures"
+) -> ReferringModel:
+    """Loads a model in the precision and for the size of picture that are asked for.
+
+    Args:
+        path: A `.keras` file.
+        precision: What layers compute in and weights are kept in.
+        image_size: Side of the pictures; None for that of the model's training.
+        medium: `pictures` or `clips`.
+
+    Raises:
+        InputError: As `load_model`.
+        UsageError: The model cannot have this size.
+    """
+    with computing_in(precision, weights=precision):
+        model = load_model(path, *(system.model_type for system in systems_of(medium).values()))
+        try:
+            return model if image_size in (None, model.config.image_size) else model.at_size(image_size)
+        except FieldError as error:
+            raise UsageError(f"--image-size: {error.reason}") from None
+
+
+def save_model(model: keras.Model, path: str | os.PathLike):
+    """Writes a model to a `.keras` file: whole or not at all.
+
+    Raises:
+        InputError: `path` does not end in `.keras`, or its folder does not exist.
+    """
+    require_model_path(path)
+    with replacing(path) as partial:
+        model.save(partial)
+
+
+def require_model_path(path: str | os.PathLike):
+    """Checks that a model can be written to `path`, before any work is done for it.
+
+    Raises:
+        InputError: It does not end in `.keras`, or its folder does not exist.
+    """
+    if Path(path).suffix != ".keras":
+        raise InputError(f"{path}: expected a name that ends in .keras")
+    require_writable(path)
+
 
 # What Keras writes, without compression.
 _MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]

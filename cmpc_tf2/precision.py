@@ -5,10 +5,6 @@ from collections.abc import Iterator
 
 import keras
 
-# What comes last is computed in float32 in every precision. In CMPC that is all behind the fusion of each level: a
-# tenth of the arithmetic, whose rounding would move three times as many pixels across the threshold as all the rest's.
-EXACT = "float32"
-
 
 @contextlib.contextmanager
 def building_with(policy: str | keras.DTypePolicy) -> Iterator[None]:

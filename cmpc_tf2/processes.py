@@ -1,5 +1,6 @@
 """Pools of processes that end with the one that started them, and locks between processes."""
 
+import collections
 import concurrent.futures
 import contextlib
 import errno
@@ -7,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -47,6 +48,28 @@ def process_pool(workers: int, hint: str = "") -> Iterator[concurrent.futures.Pr
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def map_in_order(function: Callable, items: Iterable, workers: int) -> Iterator[tuple]:
+    """Pairs of each item and its result, in order. However many items there are, only a few are held at a time.
+
+    Args:
+        function: What is computed; with workers it has to be picklable.
+        items: The items; they are made in this process.
+        workers: Processes; 0 computes in this one.
+    """
+    if not workers:
+        yield from ((item, function(item)) for item in items)
+        return
+    with process_pool(workers) as pool:
+        waiting = collections.deque()
+        for item in items:
+            waiting.append((item, pool.submit(function, item)))
+            while len(waiting) > 4 * workers or (waiting and waiting[0][1].done()):
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
 
 
 def _follow_parent():

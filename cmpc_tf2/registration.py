@@ -5,6 +5,9 @@ import sys
 
 from cmpc_tf2.systems import SYSTEMS, System
 
+# Name under which Keras registers the classes of this package.
+PACKAGE = "cmpc"
+
 
 class _Placeholder:
     """Stands in Keras' registry for a class until its module is imported, which puts the class there."""

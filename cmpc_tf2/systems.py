@@ -14,20 +14,20 @@ class System:
 
     Attributes:
         name: Name on the command line and in reports.
-        task: `image` or `video`; None for a part that other models start from.
+        medium: `pictures` or `clips`; None for a part that other models start from.
         registered_name: What Keras calls its class in model files.
         model: Its class, as `module:name`.
         config: The class of its sizes, as `module:name`.
-        decay_steps: Steps over which the learning rate of the original falls.
+        recipe: How it is trained, as `module:name`.
         conversion: Modules with a `FAMILY`: each says what the variables of the original's checkpoints are called.
     """
 
     name: str
-    task: str | None
+    medium: str | None
     registered_name: str
     model: str
     config: str
-    decay_steps: int | None = None
+    recipe: str | None = None
     conversion: tuple[str, ...] = ()
 
     @property
@@ -40,77 +40,81 @@ class System:
         """The class of its sizes."""
         return _import(self.config)
 
+    def load_recipe(self):
+        """How it is trained: a `recipes.recipe.Recipe`."""
+        return _import(self.recipe)
+
     @property
     def usage(self) -> str:
         """The commands that take its model files, for messages."""
         return {
-            "image": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
-            "video": "`python -m cmpc_video_tf2`",
+            "pictures": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
+            "clips": "`python -m cmpc_video_tf2`",
             None: "`python -m cmpc_tf2 train --backbone`",
-        }[self.task]
+        }[self.medium]
 
 
-def _import(path: str) -> type:
+def _import(path: str):
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-_SIZES = "cmpc_tf2.config:ReferringConfig"
+_SIZES = "cmpc_tf2.models.config:DeepLabModelConfig"
 _NAMES = "cmpc_tf2.conversion.names"
 SYSTEMS = {
     system.name: system
     for system in (
         System(
             name="cmpc",
-            task="image",
+            medium="pictures",
             registered_name="cmpc>CMPC",
-            model="cmpc_tf2.models.cmpc:CMPC",
-            config="cmpc_tf2.config:ModelConfig",
-            decay_steps=800_000,
+            model="cmpc_tf2.models.cmpc.model:CMPC",
+            config="cmpc_tf2.models.cmpc.config:CMPCConfig",
+            recipe="cmpc_tf2.recipes.tf1:CMPC",
             conversion=(f"{_NAMES}.cmpc",),
         ),
         System(
             name="cmpc_video",
-            task="video",
+            medium="clips",
             registered_name="cmpc_video>CMPCVideo",
             model="cmpc_video_tf2.models.cmpc_video:CMPCVideo",
-            config="cmpc_video_tf2.config:VideoModelConfig",
-            decay_steps=400_000,
+            config="cmpc_video_tf2.config:CMPCVideoConfig",
+            recipe="cmpc_video_tf2.recipe:CMPC_VIDEO",
             conversion=("cmpc_video_tf2.conversion",),
         ),
         System(
             name="rrn",
-            task="image",
+            medium="pictures",
             registered_name="cmpc>RRN",
-            model="cmpc_tf2.models.rrn:RRN",
+            model="cmpc_tf2.models.rrn.model:RRN",
             config=_SIZES,
-            decay_steps=800_000,
+            recipe="cmpc_tf2.recipes.tf1:RRN",
             conversion=(f"{_NAMES}.rrn",),
         ),
         System(
             name="rmi",
-            task="image",
+            medium="pictures",
             registered_name="cmpc>RMI",
-            model="cmpc_tf2.models.rmi:RMI",
+            model="cmpc_tf2.models.rmi.model:RMI",
             config=_SIZES,
-            decay_steps=750_000,
+            recipe="cmpc_tf2.recipes.tf1:RMI",
             conversion=(f"{_NAMES}.rmi",),
         ),
         System(
             name="lstm",
-            task="image",
+            medium="pictures",
             registered_name="cmpc>LSTMBaseline",
-            model="cmpc_tf2.models.lstm_baseline:LSTMBaseline",
+            model="cmpc_tf2.models.lstm_baseline.model:LSTMBaseline",
             config=_SIZES,
-            decay_steps=750_000,
+            recipe="cmpc_tf2.recipes.tf1:LSTM_BASELINE",
             conversion=(f"{_NAMES}.lstm_baseline",),
         ),
         System(
             name="backbone",
-            task=None,
+            medium=None,
             registered_name="cmpc>DeepLabResNet",
-            model="cmpc_tf2.models.backbone:DeepLabResNet",
-            config="cmpc_tf2.config:BackboneConfig",
+            model="cmpc_tf2.backbones.deeplab_resnet:DeepLabResNet",
+            config="cmpc_tf2.backbones.config:DeepLabResNetConfig",
             # CMPC's and RRN's checkpoints have other names for it than those of RMI and the LSTM baseline.
             conversion=(f"{_NAMES}.backbone", f"{_NAMES}.deeplab"),
         ),
@@ -118,9 +122,9 @@ SYSTEMS = {
 }
 
 
-def systems_of(task: str) -> dict[str, System]:
-    """The systems of a task by name, the default one first."""
-    return {name: system for name, system in SYSTEMS.items() if system.task == task}
+def systems_of(medium: str) -> dict[str, System]:
+    """The systems of a medium by name, the default one first."""
+    return {name: system for name, system in SYSTEMS.items() if system.medium == medium}
 
 
 def find_system(registered_name: str) -> System | None:

@@ -3,13 +3,13 @@
 import argparse
 import sys
 
-from cmpc_tf2 import build
 from cmpc_tf2.cli import run_command
-from cmpc_video_tf2.task import VIDEOS
+from cmpc_tf2.commands import build_batches as build
+from cmpc_video_tf2.medium import CLIPS
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = build.build_parser(VIDEOS, __doc__)
+    parser = build.build_parser(CLIPS, __doc__)
     parser.add_argument(
         "--all-frames", action="store_true", help="store the original's 16 frames, not only the 5 that the model reads"
     )

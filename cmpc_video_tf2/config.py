@@ -3,8 +3,10 @@
 import dataclasses
 from typing import ClassVar
 
-from cmpc_tf2.config import ModelConfig, TrainConfig, WordType
 from cmpc_tf2.fields import FieldError
+from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_tf2.text.word_types import WordType
+from cmpc_tf2.training.config import TrainConfig
 
 # Of a clip's frames the model reads these; the third is the annotated one.
 CLIP_FRAMES = 16
@@ -13,8 +15,8 @@ ANNOTATED = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class VideoModelConfig(ModelConfig):
-    """Sizes of CMPC-V; the defaults are those of the released checkpoints. Attributes: as `ModelConfig`."""
+class CMPCVideoConfig(CMPCConfig):
+    """Sizes of CMPC-V; the defaults are those of the released checkpoints. Attributes: as `CMPCConfig`."""
 
     # The classes of the word parser, in the order of its outputs.
     word_types = (WordType.ENTITY, WordType.ATTRIBUTE, WordType.RELATION, WordType.ACTION, WordType.UNNECESSARY)
@@ -34,7 +36,7 @@ class VideoTrainConfig(TrainConfig):
 
     steps: int = 380_000
 
-    task: ClassVar[str] = "video"
+    medium: ClassVar[str] = "clips"
 
     def __post_init__(self):
         super().__post_init__()

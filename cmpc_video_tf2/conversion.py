@@ -2,12 +2,11 @@
 
 import functools
 
-from cmpc_tf2.config import LEVELS, ModelConfig
 from cmpc_tf2.conversion.families import Family
 from cmpc_tf2.conversion.names import cmpc
 from cmpc_tf2.conversion.tf1_names import SCOPE, Pair, layer, norm
-from cmpc_video_tf2.config import VideoModelConfig
-from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_video_tf2.config import CMPCVideoConfig
 
 # Layers with a kernel and biases, per level: (TF1 scope, Keras layer).
 _PER_LEVEL = (
@@ -25,10 +24,10 @@ _PER_LEVEL_NORM = (
 )
 
 
-def video_pairs(config: ModelConfig) -> list[Pair]:
+def video_pairs(config: CMPCConfig) -> list[Pair]:
     """The variables of CMPC-V: those of CMPC-I, the temporal graphs and contexts."""
     pairs = cmpc.cmpc_pairs(config)
-    for level in LEVELS:
+    for level in config.backbone.levels:
         for tf1, keras in _PER_LEVEL:
             pairs += layer(tf1.format(level=level), keras.format(level=level))
         for tf1, keras in _PER_LEVEL_NORM:
@@ -38,9 +37,8 @@ def video_pairs(config: ModelConfig) -> list[Pair]:
 
 FAMILY = Family(
     name="cmpc_video",
-    model_type=CMPCVideo,
     pairs=video_pairs,
-    infer_config=functools.partial(cmpc.infer_config, config_type=VideoModelConfig),
+    infer_config=functools.partial(cmpc.infer_config, config_type=CMPCVideoConfig),
     sign=rf"{SCOPE}/tg_.+",
     ignored=cmpc.IGNORED,
     step=cmpc.STEP,

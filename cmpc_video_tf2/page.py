@@ -6,7 +6,7 @@ import gradio as gr
 import numpy as np
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.serving.page import Medium, read_by_us
+from cmpc_tf2.serving.page import PageInput, without_decoding
 from cmpc_tf2.serving.segmenter import Limits, RequestError
 from cmpc_video_tf2.config import CLIP_FRAMES
 from cmpc_video_tf2.data.clips import VideoFile, clip_numbers
@@ -75,10 +75,10 @@ def _require_frame(frame: np.ndarray, first_shape: tuple[int, ...], limits: Limi
         raise RequestError(422, f"video: expected sides of at least {limits.shortest_side} pixels")
 
 
-VIDEOS = Medium(
+VIDEO_INPUT = PageInput(
     name="video",
-    upload=lambda **options: read_by_us(gr.Video(sources=["upload"], **options)),
+    upload=lambda **options: without_decoding(gr.Video(sources=["upload"], **options)),
     read=read_clip,
-    still=lambda pixels: pixels[CLIP_FRAMES // 2],
+    shown=lambda pixels: pixels[CLIP_FRAMES // 2],
     has_moments=True,
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.predictor import ExpressionPredictor
+from cmpc_tf2.inference.predictor import ExpressionPredictor
 from cmpc_video_tf2.config import CLIP_FRAMES, FRAMES_READ
 from cmpc_video_tf2.data.samples import fit_clip
 
@@ -31,4 +31,4 @@ class VideoPredictor(ExpressionPredictor):
         if len(frames) != CLIP_FRAMES or dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or 0 in shape:
             raise InputError(f"clip: expected 16 frames of uint8 (h, w, 3), found {len(frames)} of {sorted(shapes)}")
         read = np.stack([frames[index] for index in FRAMES_READ])
-        self._encode(fit_clip(read, self._model.config.image_size), shape[:2])
+        self._encode(fit_clip(read, self._runner.preprocessing), shape[:2])

@@ -165,7 +165,7 @@ def small_model():
     """A small model with random weights and a vocabulary."""
     import keras
 
-    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_tf2.models.cmpc.model import CMPC
 
     keras.utils.set_random_seed(1)
     return CMPC(SMALL, vocabulary=WORDS, name="cmpc")
@@ -173,7 +173,7 @@ def small_model():
 
 @pytest.fixture(scope="session")
 def small_model_file(small_model, tmp_path_factory) -> Path:
-    from cmpc_tf2.checkpoints import save_model
+    from cmpc_tf2.model_files import save_model
 
     path = tmp_path_factory.mktemp("small") / "small.keras"
     save_model(small_model, path)
@@ -186,7 +186,7 @@ def squares(tmp_path_factory):
     import json
 
     from cmpc_tf2.data.batches import Sample, batch_path, write_batch
-    from cmpc_tf2.data.text import Vocabulary
+    from cmpc_tf2.text.vocabulary import Vocabulary
 
     root = tmp_path_factory.mktemp("squares")
     rng = np.random.default_rng(0)
@@ -213,8 +213,8 @@ def rng() -> np.random.Generator:
 
 
 def _convert_and_load(prefix: str, path: Path):
-    from cmpc_tf2.checkpoints import load_model
     from cmpc_tf2.conversion.tf1 import convert
+    from cmpc_tf2.model_files import load_model
 
     convert(prefix, str(path))
     return load_model(path)

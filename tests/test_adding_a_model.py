@@ -33,8 +33,9 @@ def model_type(tmp_path, monkeypatch):
     spec.loader.exec_module(module)
     (line,) = re.findall(r"```python\n(System\(.*?\))\n```", page, re.DOTALL)
     system = eval(line, {"System": System})
-    assert system.model == f"cmpc_tf2.models.{NAME}:BagOfWords"
-    monkeypatch.setitem(SYSTEMS, NAME, dataclasses.replace(system, model=f"{NAME}:BagOfWords"))
+    assert system.model == f"cmpc_tf2.models.{NAME}.model:BagOfWords"
+    here = {"model": f"{NAME}:BagOfWords", "recipe": f"{NAME}:RECIPE"}
+    monkeypatch.setitem(SYSTEMS, NAME, dataclasses.replace(system, **here))
     return module.BagOfWords
 
 

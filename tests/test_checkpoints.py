@@ -15,19 +15,20 @@ import pytest
 
 import cmpc_tf2
 import cmpc_video_tf2
-from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_model, load_training, save_model, save_training
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
+from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
 from cmpc_tf2.cli import main
-from cmpc_tf2.config import BackboneConfig
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.models.backbone import DeepLabResNet
-from cmpc_tf2.optimization import ITERATION, BiasDoublingAdam, slot_paths
-from cmpc_tf2.predictor import Predictor
+from cmpc_tf2.inference.predictor import Predictor
+from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.recipes.optimizers import ITERATION, BiasDoublingAdam, slot_paths
 from cmpc_tf2.systems import SYSTEMS
+from cmpc_tf2.training.checkpoints import OptimizerState, load_training, save_training
 from killing import killed_at
 
 ROOT = Path(__file__).resolve().parents[1]
 # The smallest model that there is.
-TINY = BackboneConfig(width=1, depths=(1, 1, 1, 1))
+TINY = DeepLabResNetConfig(width=1, depths=(1, 1, 1, 1))
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_keras_loads_our_files_if_it_was_first(backbone_file, monkeypatch):
 def test_every_system_is_what_the_table_says(system):
     assert SYSTEMS[system.name] is system
     assert keras.saving.get_registered_name(system.model_type) == system.registered_name
-    assert getattr(system.model_type, "config_type", BackboneConfig) is system.config_type
+    assert getattr(system.model_type, "config_type", DeepLabResNetConfig) is system.config_type
 
 
 def test_one_loader_for_all_models(backbone, backbone_file):
@@ -135,7 +136,7 @@ LAMBDA = {"class_name": "__lambda__", "config": {"value": ["4wAAAAA=", None, Non
 def test_no_other_class_is_made(change, words, repacked, monkeypatch):
     monkeypatch.setitem(keras.saving.get_custom_objects(), "other>Foreign", Foreign)
     with pytest.raises(InputError) as failure:
-        load_backbone(repacked(change))
+        load_model(repacked(change), DeepLabResNet)
     assert words in str(failure.value) and "\n" not in str(failure.value)
 
 
@@ -190,7 +191,7 @@ def at_step(monkeypatch):
             raise InputError(str(error)) from error
         return model
 
-    monkeypatch.setattr("cmpc_tf2.checkpoints.load_kind", load)
+    monkeypatch.setattr("cmpc_tf2.training.checkpoints.load_model", load)
 
     def make(step: float):
         model = Weights(step)

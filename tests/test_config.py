@@ -8,9 +8,11 @@ import types
 
 import pytest
 
-from cmpc_tf2.config import BackboneConfig, ModelConfig, TrainConfig
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.fields import from_dict
+from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_tf2.training.config import TrainConfig
 from cmpc_video_tf2.config import VideoTrainConfig
 from small import SMALL
 
@@ -22,7 +24,7 @@ NO_COUNTS = ("32", 32.0, True, None, math.nan, [], {}, 0, -8, 10**9 + 1, 10**400
 def test_sizes_are_whole_numbers_within_bounds(field):
     for value in NO_COUNTS:
         with pytest.raises(InputError, match=f"^{field}: expected a (whole number|multiple of 8) from . to "):
-            ModelConfig(**{field: value})
+            CMPCConfig(**{field: value})
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,12 @@ def test_what_is_missing_or_no_object_is_named():
 
 
 def test_what_was_written_is_read_again():
-    for config in (TrainConfig("unc", "train", model=SMALL), VideoTrainConfig("a2d", "train"), SMALL, BackboneConfig()):
+    for config in (
+        TrainConfig("unc", "train", model=SMALL),
+        VideoTrainConfig("a2d", "train"),
+        SMALL,
+        DeepLabResNetConfig(),
+    ):
         assert from_dict(type(config), json.loads(json.dumps(config.to_dict()))) == config
 
 
@@ -92,7 +99,7 @@ def test_annotations_that_are_text_are_checked_too(monkeypatch):
     code = """
 from __future__ import annotations
 import dataclasses
-from cmpc_tf2.config import ReferringConfig
+from cmpc_tf2.models.config import ReferringConfig
 @dataclasses.dataclass(frozen=True)
 class Wide(ReferringConfig):
     image_size: int = 32

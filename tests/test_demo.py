@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from cmpc_tf2 import demo
 from cmpc_tf2.cli import main
+from cmpc_tf2.commands import demo
 
 
 @pytest.mark.slow

@@ -6,15 +6,17 @@ import re
 import numpy as np
 import pytest
 
-from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.cli import main
 from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
-from cmpc_tf2.data.image_ops import read_image
-from cmpc_tf2.data.text import Vocabulary
-from cmpc_tf2.errors import InputError
-from cmpc_tf2.evaluate import _mapping
-from cmpc_tf2.gallery import GalleryEntry, write_gallery
+from cmpc_tf2.data.image_files import read_image
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.inference.gallery import GalleryEntry, write_gallery
+from cmpc_tf2.model_files import load_for_inference
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.processes import map_in_order
+from cmpc_tf2.text.tokenizers import WordTokenizer
+from cmpc_tf2.text.vocabulary import Vocabulary
 from original import GOLDEN
 from refer_layout import POLYGON
 from small import SMALL, WORDS
@@ -97,8 +99,8 @@ def test_processes_change_no_number(small_model_file, split, tmp_path):
 
 def test_a_process_that_is_killed():
     message = "a worker process was killed, probably because memory ran out; run the same command with fewer --workers"
-    with pytest.raises(InputError, match=f"^{message}$"), _mapping(os._exit, 1) as mapped:
-        list(mapped([1, 2]))
+    with pytest.raises(InputError, match=f"^{message}$"):
+        list(map_in_order(os._exit, [1, 2], 1))
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -116,7 +118,7 @@ def test_another_size_of_picture(small_model, small_model_file, split, tmp_path)
     assert usual == same
     assert [r["union"] for r in larger["per_sample"]] != [r["union"] for r in usual["per_sample"]]
     assert larger["samples"] == usual["samples"]
-    with pytest.raises(InputError, match="image_size: expected a multiple of 8 from 8 to 4096, received 50"):
+    with pytest.raises(UsageError, match="--image-size: expected a multiple of 8 from 8 to 4096, received 50"):
         load_for_inference(small_model_file, image_size=50)
     resized = small_model.at_size(48)
     assert resized.vocabulary == small_model.vocabulary
@@ -140,10 +142,10 @@ def test_scores_follow_from_the_records(small_model_file, split, tmp_path, capsy
 
 def test_an_image_is_encoded_once(small_model, split, tmp_path):
     from cmpc_tf2.data.batches import list_batches
-    from cmpc_tf2.evaluate import evaluate as evaluate_paths
-    from cmpc_tf2.predictor import TwoStageModel
+    from cmpc_tf2.inference.evaluation import evaluate as evaluate_paths
+    from cmpc_tf2.inference.runner import ModelRunner
 
-    class Counting(TwoStageModel):
+    class Counting(ModelRunner):
         encoded = 0
 
         def encode(self, images):
@@ -159,6 +161,8 @@ class FixedLogits:
     """Stands for a model: always the same logits."""
 
     config = SMALL
+    preprocessing = Preprocessing(SMALL.image_size)
+    tokenizer_type = WordTokenizer
 
     def __init__(self, logits):
         self.logits = logits
@@ -166,8 +170,8 @@ class FixedLogits:
     def encode(self, images):
         return {"visual": images}
 
-    def decode(self, features, token_ids):
-        return np.repeat(self.logits[None], len(token_ids), axis=0)
+    def decode(self, features, text):
+        return np.repeat(self.logits[None], len(text["token_ids"]), axis=0)
 
 
 def write_split(tmp_path, mask):
@@ -180,7 +184,7 @@ def write_split(tmp_path, mask):
 
 def test_the_interpolated_rim_counts_unless_exact_masks_are_asked_for(tmp_path):
     """A 16 x 16 block of the 32 x 32 prediction, at twice the size: 32 x 32 exactly, and a rim of one pixel."""
-    from cmpc_tf2.evaluate import evaluate as evaluate_paths
+    from cmpc_tf2.inference.evaluation import evaluate as evaluate_paths
 
     logits = np.full((32, 32), -1.0, np.float32)
     logits[8:24, 8:24] = 1
@@ -194,7 +198,7 @@ def test_the_interpolated_rim_counts_unless_exact_masks_are_asked_for(tmp_path):
 
 
 def test_the_threshold_is_on_logits(tmp_path):
-    from cmpc_tf2.evaluate import evaluate as evaluate_paths
+    from cmpc_tf2.inference.evaluation import evaluate as evaluate_paths
 
     paths = write_split(tmp_path, np.ones((32, 32), bool))
     for logit, pixels in ((0.0, 0), (1e-10, 0), (2e-9, 1024)):
@@ -203,7 +207,7 @@ def test_the_threshold_is_on_logits(tmp_path):
 
 
 def test_empty_truth_and_empty_prediction(tmp_path):
-    from cmpc_tf2.evaluate import evaluate as evaluate_paths
+    from cmpc_tf2.inference.evaluation import evaluate as evaluate_paths
 
     paths = write_split(tmp_path, np.zeros((32, 32), bool))
     result = evaluate_paths(FixedLogits(np.full((32, 32), -1.0, np.float32)), paths)

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import cmpc_tf2
-from cmpc_tf2.config import WordType
-from cmpc_tf2.data.image_ops import restore_map
-from cmpc_tf2.models.cmpc import CMPC
-from cmpc_video_tf2.config import VideoModelConfig
+from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_tf2.preprocessing.resizing import restore_map
+from cmpc_tf2.text.word_types import WordType
+from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from cmpc_video_tf2.predictor import VideoPredictor
 from small import SMALL, WORDS
@@ -29,7 +29,7 @@ def golden_predictor(tiny_model, tiny_golden):
 @pytest.fixture(scope="module")
 def explanation(golden_predictor, tiny_golden):
     ids = [number for number in tiny_golden["0/words"] if number]
-    words = golden_predictor.vocabulary.words
+    words = golden_predictor.tokenizer.vocabulary.words
     # An unknown word by one that is not in the vocabulary.
     return golden_predictor.explain(" ".join("elsewhere" if number == 3 else words[number] for number in ids))
 
@@ -46,15 +46,15 @@ def test_heat_maps_are_those_of_the_originals_features(explanation, tiny_golden)
     """The mean over the levels of the cosine to what is marked, by hand from the golden's tensors."""
     weights = 1 / (1 + np.exp(-tiny_golden["0/pred"].reshape(8, 8)))
     for stage, name in (("entities", "mutan"), ("relations", "graph")):
-        likeness = []
+        similarity = []
         for level in ("c3", "c4", "c5"):
             cells = tiny_golden[f"0/{name}_{level}"].reshape(64, -1)
             mean = weights.reshape(64) @ cells
-            likeness.append(cells @ mean / np.linalg.norm(cells, axis=1) / np.linalg.norm(mean))
-        heat = restore_map(np.mean(likeness, axis=0).reshape(8, 8), 64, 64)
+            similarity.append(cells @ mean / np.linalg.norm(cells, axis=1) / np.linalg.norm(mean))
+        heat = restore_map(np.mean(similarity, axis=0).reshape(8, 8), 64, 64)
         expected = (heat - heat.min()) / (heat.max() - heat.min())
         np.testing.assert_allclose(explanation.heat_map(stage), expected, atol=1e-3)
-    assert list(explanation.likeness) == ["entities", "relations"]
+    assert list(explanation.similarity) == ["entities", "relations"]
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -71,7 +71,7 @@ def test_stages_have_the_pictures_shape(small_model, rng):
     explanation = predictor.explain("red " * 30)
     assert [word.word for word in explanation.words] == ["red"] * 20
     assert sum(explanation.words[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
-    for stage in explanation.likeness:
+    for stage in explanation.similarity:
         heat = explanation.heat_map(stage)
         assert heat.shape == (45, 70) and heat.dtype == np.float32
         assert heat.min() == 0 and heat.max() == 1
@@ -96,15 +96,15 @@ def test_a_model_without_parts_explains_what_it_has():
     predictor = cmpc_tf2.Predictor(CMPC(config, vocabulary=WORDS))
     predictor.set_image(np.zeros((32, 32, 3), np.uint8))
     explanation = predictor.explain("the man")
-    assert explanation.words == [] and list(explanation.likeness) == ["entities"]
+    assert explanation.words == [] and list(explanation.similarity) == ["entities"]
 
 
 def test_words_of_clips_may_be_actions(rng):
     keras.utils.set_random_seed(0)
-    model = CMPCVideo(VideoModelConfig(**SMALL.to_dict()), vocabulary=WORDS)
+    model = CMPCVideo(CMPCVideoConfig(**SMALL.to_dict()), vocabulary=WORDS)
     predictor = VideoPredictor(model)
     predictor.set_clip(rng.integers(0, 256, size=(16, 40, 60, 3), dtype=np.uint8))
     explanation = predictor.explain("the man")
     assert WordType.ACTION in explanation.words[0].probabilities
-    assert list(explanation.likeness) == [*model.stages]
+    assert list(explanation.similarity) == [*model.stages]
     assert explanation.heat_map("actions").shape == (40, 60)

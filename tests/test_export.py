@@ -8,14 +8,16 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cmpc_tf2 import checkpoints, export
+from cmpc_tf2 import model_files
 from cmpc_tf2.cli import main
-from cmpc_tf2.data.image_ops import read_image
-from cmpc_tf2.exported_model import ExportedModel
-from cmpc_tf2.graph_files import FORMATS, GraphFormat
-from cmpc_tf2.models.cmpc import CMPC
-from cmpc_tf2.predictor import Predictor
-from cmpc_video_tf2.config import VideoModelConfig
+from cmpc_tf2.data.image_files import read_image
+from cmpc_tf2.exporting import checks, writing
+from cmpc_tf2.exporting.exported_model import ExportedModel
+from cmpc_tf2.exporting.graph_files import FORMATS, GraphFormat
+from cmpc_tf2.exporting.model_card import write_card
+from cmpc_tf2.inference.predictor import Predictor
+from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from small import SMALL
 
@@ -119,9 +121,9 @@ def test_a_folder_is_not_replaced(exported, small_model_file, capsys):
 
 @pytest.mark.parametrize("difference, words", [(1.0, "its results differ by 1.0e+00"), (np.nan, "differ by nan")])
 def test_a_model_that_differs_is_not_written(difference, words, small_model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checkpoints, "load_kind", lambda *_: small_model)
-    monkeypatch.setattr(export, "compare", lambda model, folder: difference)
-    monkeypatch.setattr(export, "export", lambda model, folder: None)
+    monkeypatch.setattr(model_files, "load_model", lambda *_: small_model)
+    monkeypatch.setattr(writing, "compare_saved_model", lambda model, folder: difference)
+    monkeypatch.setattr(writing, "write_saved_model", lambda model, folder: None)
     assert main(["export", "--model", "small.keras", "--output", str(tmp_path / "exported")]) == 1
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
@@ -133,9 +135,9 @@ def test_a_result_that_is_not_a_number_differs(small_model, tmp_path, monkeypatc
     for broken in zeros:
         found = {**zeros, broken: np.array([0, np.nan, 0])}
         np.savez(tmp_path / "found.npz", **found)
-        monkeypatch.setattr(export, "_inputs_and_results", lambda model: ({}, zeros))
+        monkeypatch.setattr(checks, "_inputs_and_results", lambda model: ({}, zeros))
         monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, "", ""))
-        assert not export.compare(small_model, tmp_path) <= export.TOLERANCE
+        assert not checks.compare_saved_model(small_model, tmp_path) <= checks.TOLERANCE
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
@@ -163,14 +165,14 @@ def test_one_file_for_other_runtimes(kind, small_model, small_model_file, tmp_pa
 def test_a_clip_model_in_one_file(kind, tmp_path):
     pytest.importorskip(FORMATS[kind].needs[0])
     keras.utils.set_random_seed(0)
-    model = CMPCVideo(VideoModelConfig(**SMALL.to_dict()))
+    model = CMPCVideo(CMPCVideoConfig(**SMALL.to_dict()))
     path = tmp_path / f"clip.{kind}"
     FORMATS[kind].write(ExportedModel(model).signatures()["tensors"], path)
-    assert export.compare_file(model, path, FORMATS[kind]) <= 1e-4
+    assert checks.compare_file(model, path, FORMATS[kind]) <= 1e-4
 
 
 def test_a_file_that_differs_is_not_written(small_model, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(checkpoints, "load_kind", lambda *_: small_model)
+    monkeypatch.setattr(model_files, "load_model", lambda *_: small_model)
     wrong = GraphFormat(
         ".onnx", (), lambda signature, path: path.write_bytes(b"x"), lambda path, inputs: np.float32(np.nan)
     )
@@ -197,5 +199,5 @@ def test_a_file_that_differs_is_not_written(small_model, tmp_path, monkeypatch, 
 def test_without_a_vocabulary_there_are_tensors_alone(small_model_file):
     model = CMPC(SMALL)
     assert set(ExportedModel(model).signatures()) == {"tensors"}
-    text = export.card(model, small_model_file, "exported")
+    text = write_card(model, small_model_file, "exported")
     assert "not in the model file" in text and 'model.signatures["tensors"](image=pixels, token_ids=token_ids)' in text

@@ -10,19 +10,19 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import cmpc_tf2
-from cmpc_tf2.checkpoints import load_for_inference
 from cmpc_tf2.cli import main
-from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.graph_files import FORMATS
+from cmpc_tf2.exporting.graph_files import FORMATS
+from cmpc_tf2.model_files import load_for_inference
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.systems import SYSTEMS, systems_of
+from cmpc_tf2.training.config import TrainConfig
 from small import SMALL, SMALL_ANCESTOR
 from test_serving import ask, form
 
 SIZES = SMALL_ANCESTOR.to_dict()
-ANCESTORS = [name for name in systems_of("image") if name != "cmpc"]
+ANCESTORS = [name for name in systems_of("pictures") if name != "cmpc"]
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +49,9 @@ def draw_picture(folder: Path) -> Path:
 def test_training_goes_by_the_models_own_loss(name, runs):
     config = json.loads((runs[name] / "config.json").read_text())
     assert config["model_name"] == name and config["model"] == SIZES
-    assert TrainConfig(**config).schedule_steps == SYSTEMS[name].decay_steps
     columns = (runs[name] / "log.csv").read_text().splitlines()[0].split(",")
     losses = {column.removesuffix("_loss") for column in columns if column.endswith("_logits_loss")}
-    assert losses == set(SYSTEMS[name].model_type.loss_weights)
+    assert losses == set(SYSTEMS[name].load_recipe().loss_weights)
     assert main(["train", "--output-dir", str(runs[name]), "--resume"]) == 0
 
 
@@ -71,7 +70,7 @@ def test_evaluate_predict_and_serve_take_it(name, runs, squares, tmp_path, eager
     predictor = cmpc_tf2.Predictor(cmpc_tf2.load_model(file))
     predictor.set_image(np.asarray(Image.open(picture)))
     explanation = predictor.explain("man")
-    assert explanation.words == [] and explanation.likeness == {}  # It tells no types of words, and has no stages.
+    assert explanation.words == [] and explanation.similarity == {}  # It tells no types of words, and has no stages.
     app = create_app(Segmenter(predictor, predictor.set_image, Limits()), f"{name}.keras")
     (answer,) = ask(app, form("man", image=picture.read_bytes()))
     segment = answer.json()["segments"][0]
@@ -133,8 +132,8 @@ def test_mix_ups_are_named(runs, small_model_file, squares, tmp_path, capsys):
     sizes.write_text(json.dumps(SMALL.to_dict()))
     assert main(["train", *data, "--model-name", "rrn", "--sizes", str(sizes)]) == 1
     assert "sizes.json: word_parser_dim: unknown name; expected some of image_size, " in capsys.readouterr().err
-    with pytest.raises(InputError, match="expected ReferringConfig, received ModelConfig"):
+    with pytest.raises(InputError, match="expected DeepLabModelConfig, received CMPCConfig"):
         TrainConfig("unc", "train", model_name="rrn", model=SMALL)
-    names = ", ".join(systems_of("image"))
+    names = ", ".join(systems_of("pictures"))
     with pytest.raises(InputError, match=f"model_name: expected one of {names}, received 'fcn'"):
         TrainConfig("unc", "train", model_name="fcn")

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from cmpc_tf2.metrics import SegmentationScores, intersection_and_union
-from cmpc_tf2.task import IMAGES
+from cmpc_tf2.medium import PICTURES
+from cmpc_tf2.tasks.masks.metrics import SegmentationScores, intersection_and_union
 
 PREDICTION = np.array([[1, 1, 0, 0]] * 2 + [[0] * 4] * 2)
 TARGET = np.array([[0, 1, 1, 0]] * 2 + [[0] * 4] * 2)
@@ -14,7 +14,7 @@ def test_counts_by_hand():
 
 
 def test_scores_by_hand():
-    scores = SegmentationScores(IMAGES.thresholds)
+    scores = SegmentationScores(PICTURES.task.thresholds)
     scores.add(2, 6)
     scores.add(4, 4)
     scores.add(5, 10)
@@ -31,7 +31,7 @@ def test_scores_by_hand():
 
 
 def test_empty_truth_with_empty_prediction_is_right():
-    scores = SegmentationScores(IMAGES.thresholds)
+    scores = SegmentationScores(PICTURES.task.thresholds)
     scores.add(0, 0)
     assert scores.summary()["overall_iou"] == scores.summary()["mean_iou"] == 1
     scores.add(1, 4)
@@ -40,4 +40,4 @@ def test_empty_truth_with_empty_prediction_is_right():
 
 
 def test_no_samples():
-    assert SegmentationScores(IMAGES.thresholds).summary()["overall_iou"] is None
+    assert SegmentationScores(PICTURES.task.thresholds).summary()["overall_iou"] is None

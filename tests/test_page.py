@@ -13,13 +13,15 @@ import pytest
 from PIL import Image
 
 import cmpc_tf2
-from cmpc_tf2.predictor import Explanation, Prediction, WordReading
+from cmpc_tf2.inference.explanation import Explanation, WordReading
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.serving import page as pages
 from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
-from cmpc_video_tf2.config import VideoModelConfig
+from cmpc_tf2.tasks.masks.prediction import Prediction
+from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.data.clips import VideoFile
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
-from cmpc_video_tf2.page import MOST_FRAMES, VIDEOS, read_clip
+from cmpc_video_tf2.page import MOST_FRAMES, VIDEO_INPUT, read_clip
 from cmpc_video_tf2.predictor import VideoPredictor
 from conftest import PATIENCE
 from small import SMALL, WORDS
@@ -45,12 +47,12 @@ def browser():
         browser.close()
 
 
-def launched(segmenter, medium):
+def launched(segmenter, page_input):
     """Shows a page; returns it and its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    page = pages.build_page(segmenter, medium, "small.keras", has_dcrf=True)
+    page = pages.build_page(segmenter, page_input, "small.keras", has_dcrf=True)
     pages.launch(page, segmenter.limits, "127.0.0.1", port, wait=False)
     return page, f"http://127.0.0.1:{port}"
 
@@ -58,7 +60,7 @@ def launched(segmenter, medium):
 @pytest.fixture(scope="module")
 def address(small_model):
     predictor = cmpc_tf2.Predictor(small_model)
-    page, address = launched(Segmenter(predictor, predictor.set_image, Limits()), pages.PICTURES)
+    page, address = launched(Segmenter(predictor, predictor.set_image, Limits()), pages.PICTURE_INPUT)
     yield address
     page.close()
 
@@ -83,22 +85,24 @@ def picture(tmp_path, rng):
 
 
 def test_stages_that_a_new_model_names_are_shown_by_that_name():
-    prediction = Prediction(np.zeros((8, 8), np.float32), (8, 8))
+    prediction = Prediction(np.zeros((8, 8), np.float32), (8, 8), Preprocessing(8))
     explanation = Explanation(prediction, [], {"entities": np.eye(4), "gaze": np.eye(4)})
     assert list(pages._stages(explanation)) == ["entities perceived", "gaze", "final"]
 
 
-def functions_of(small_model, medium) -> dict:
+def functions_of(small_model, page_input) -> dict:
     """What the page of a picture model calls, by name."""
     predictor = cmpc_tf2.Predictor(small_model)
-    page = pages.build_page(Segmenter(predictor, predictor.set_image, Limits()), medium, "small.keras", False)
+    page = pages.build_page(Segmenter(predictor, predictor.set_image, Limits()), page_input, "small.keras", False)
     return {function.name: function.fn for function in page.fns.values()}
 
 
 def test_a_click_reads_the_upload_once_and_keeps_little(small_model, picture):
     reads = []
-    medium = dataclasses.replace(pages.PICTURES, read=lambda *asked: reads.append(asked) or pages.PICTURES.read(*asked))
-    functions = functions_of(small_model, medium)
+    page_input = dataclasses.replace(
+        pages.PICTURE_INPUT, read=lambda *asked: reads.append(asked) or pages.PICTURE_INPUT.read(*asked)
+    )
+    functions = functions_of(small_model, page_input)
     answer, overlay, masks, _, _ = functions["segment"](str(picture), 0.5, "the man\nred circle", 0.5, False)
     assert len(reads) == 1
     again, _ = functions["draw_again"](answer, 0.5, False)
@@ -109,7 +113,7 @@ def test_a_click_reads_the_upload_once_and_keeps_little(small_model, picture):
 
 
 def test_an_upload_that_is_gone_is_said(small_model, picture):
-    functions = functions_of(small_model, pages.PICTURES)
+    functions = functions_of(small_model, pages.PICTURE_INPUT)
     answer, *_ = functions["segment"](str(picture), 0.5, "the man", 0.5, False)
     picture.unlink()
     with pytest.raises(gr.Error, match="no longer here"):
@@ -213,9 +217,9 @@ def test_no_path_of_a_client_is_opened(tab, address, picture):
 
 
 def test_a_video_and_sentences_give_masks_and_reasons(browser, tmp_path, rng):
-    model = CMPCVideo(VideoModelConfig(**SMALL.to_dict()), vocabulary=WORDS)
+    model = CMPCVideo(CMPCVideoConfig(**SMALL.to_dict()), vocabulary=WORDS)
     predictor = VideoPredictor(model)
-    page, address = launched(Segmenter(predictor, predictor.set_clip, Limits()), VIDEOS)
+    page, address = launched(Segmenter(predictor, predictor.set_clip, Limits()), VIDEO_INPUT)
     try:
         tab = browser.new_page()
         tab.goto(address)
@@ -274,7 +278,7 @@ def test_videos_that_cannot_be_used_are_named(tmp_path, monkeypatch):
 
 
 def test_words_cannot_change_the_page():
-    prediction = Prediction(np.zeros((4, 4), np.float32), (4, 4))
+    prediction = Prediction(np.zeros((4, 4), np.float32), (4, 4), Preprocessing(4))
     word = WordReading("<img src=x>", False, dict.fromkeys(SMALL.word_types, 0.25))
     described = pages.describe_words([Explanation(prediction, [word], {})])
     assert "<img" not in described and "&lt;img src=x&gt;" in described and "unknown word" in described

@@ -4,14 +4,15 @@ from PIL import Image
 
 import cmpc_tf2
 from cmpc_tf2.cli import main
-from cmpc_tf2.crf import refine_mask
-from cmpc_tf2.data.image_ops import read_image, subtract_mean
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.commands.predict import warn_of_lost_words
+from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.models.cmpc import CMPC
-from cmpc_tf2.predict import warn_of_lost_words
+from cmpc_tf2.inference.densecrf import refine_mask
+from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_tf2.text.tokenizers import WordTokenizer
+from cmpc_tf2.text.vocabulary import Vocabulary
 from pictures import DAMAGED_METADATA, HEIGHT, WIDTH
-from small import SMALL, WORDS
+from small import SMALL, WORDS, subtract_mean
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,8 @@ def test_any_size(size, predictor, rng):
 def test_the_picture_is_encoded_once(small_model, rng, monkeypatch):
     predictor = cmpc_tf2.Predictor(small_model)
     calls = []
-    encode = predictor._model.encode
-    monkeypatch.setattr(predictor._model, "encode", lambda images: calls.append(1) or encode(images))
+    encode = predictor._runner.encode
+    monkeypatch.setattr(predictor._runner, "encode", lambda images: calls.append(1) or encode(images))
     predictor.set_image(rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8))
     first = predictor.predict("man").probabilities
     predictor.predict("red circle")
@@ -178,7 +179,7 @@ def test_lost_words_are_reported(arguments, capsys):
 
 def test_a_model_with_fewer_words_loses_more_of_them(caplog):
     for max_words, lost in ((8, 0), (5, 1)):
-        warn_of_lost_words("red " * 8, Vocabulary(WORDS), "m.keras", max_words)
+        warn_of_lost_words("red " * 8, WordTokenizer(WORDS, max_words), "m.keras")
         assert caplog.text.count("only the first 5 of its 8 words count") == lost
 
 

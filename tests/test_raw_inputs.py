@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cmpc_tf2.data.image_ops import fit_image, read_image, restore_map
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.raw_inputs import decode_picture, fit_picture, restore_values, tokenize, word_table
+from cmpc_tf2.exporting.raw_inputs import decode_picture, fit_picture, restore_values, tokenize, word_table
+from cmpc_tf2.preprocessing.resizing import fit_image, restore_map
+from cmpc_tf2.text.vocabulary import Vocabulary
 from original import GOLDEN
 from small import WORDS
 

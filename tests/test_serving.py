@@ -18,11 +18,11 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import cmpc_tf2
-from cmpc_tf2 import serve
 from cmpc_tf2.cli import main
-from cmpc_tf2.serving import api
+from cmpc_tf2.commands import serve
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter, read_picture
+from cmpc_tf2.tasks.masks import http
 from conftest import PATIENCE
 from pictures import DAMAGED_METADATA, HEIGHT, NOISE, WIDTH, avif_with_damaged_pixels, file_of, several
 
@@ -191,8 +191,8 @@ def test_whatever_predict_takes_is_taken(app):
 
 def test_a_picture_is_encoded_once(predictor, app, monkeypatch):
     calls = []
-    encode = predictor._model.encode
-    monkeypatch.setattr(predictor._model, "encode", lambda pixels: calls.append(1) or encode(pixels))
+    encode = predictor._runner.encode
+    monkeypatch.setattr(predictor._runner, "encode", lambda pixels: calls.append(1) or encode(pixels))
     ask(app, form("man"), form("red circle"), form("man", image=picture(1)), form("blue"))
     assert len(calls) == 2
 
@@ -216,8 +216,8 @@ def test_one_map_at_a_time_takes_memory(app):
 
 def test_the_place_is_given_back_when_the_answer_is_built(segmenter, app, monkeypatch):
     admitted = []
-    encode = api._run_lengths
-    monkeypatch.setattr(api, "_run_lengths", lambda mask: admitted.append(segmenter.admitted) or encode(mask))
+    encode = http._run_lengths
+    monkeypatch.setattr(http, "_run_lengths", lambda mask: admitted.append(segmenter.admitted) or encode(mask))
     ask(app, form("the man", "red circle"))
     assert admitted == [1, 1] and segmenter.admitted == 0
 

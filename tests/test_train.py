@@ -15,23 +15,17 @@ import pytest
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cmpc_tf2 import train
-from cmpc_tf2.checkpoints import (
-    OptimizerState,
-    find_checkpoints,
-    load_model,
-    load_training,
-    save_model,
-    save_training,
-)
+from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
 from cmpc_tf2.cli import main
-from cmpc_tf2.config import TrainConfig
+from cmpc_tf2.commands import train
+from cmpc_tf2.commands.train import read_config
 from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.models.backbone import DeepLabResNet
-from cmpc_tf2.models.cmpc import CMPC
-from cmpc_tf2.run_log import RunLog, read_log
-from cmpc_tf2.task import ImageTask
-from cmpc_tf2.train import read_config
+from cmpc_tf2.medium import Pictures
+from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load_training, save_training
+from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.run_log import RunLog, read_log
 from killing import run_killed
 from small import SMALL, WORDS
 
@@ -73,7 +67,7 @@ def test_a_run_learns_and_leaves_its_files(arguments, tmp_path, capsys):
     assert model.vocabulary == WORDS and not model.compiled
 
     assert main(["train", "--output-dir", str(run), *arguments]) == 1
-    assert "holds a run already; --resume goes on with it" in capsys.readouterr().err
+    assert "holds a run already; --resume resumes it" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -159,7 +153,7 @@ def weights_of(file: Path, path: str) -> np.ndarray:
 
 @pytest.mark.usefixtures("eagerly")
 def test_a_loss_that_is_not_a_number_names_its_samples(arguments, squares, tmp_path, monkeypatch, capsys):
-    from cmpc_tf2 import losses
+    from cmpc_tf2.recipes import losses
 
     call = losses.SummedCrossEntropy.call
     # 0 / 0 where the mask covers the corner: none of the squares does, so poison every sample.
@@ -207,7 +201,7 @@ def test_wrong_arguments(change, status, words, arguments, tmp_path, capsys):
 
 def test_epochs_of_too_many_steps():
     with pytest.raises(UsageError, match="--epochs: 1e\\+06 would be 6000000000 steps; expected at most 2147483647"):
-        train._steps_of(1e6, 6000, 1)
+        train.steps_of(1e6, 6000, 1)
 
 
 @pytest.fixture
@@ -217,7 +211,7 @@ def no_model(monkeypatch):
     def build(*_, **__):
         raise AssertionError("too late")
 
-    monkeypatch.setattr(train, "train", build)
+    monkeypatch.setattr("cmpc_tf2.training.run.train", build)
 
 
 @pytest.mark.parametrize(
@@ -289,16 +283,16 @@ def test_a_damaged_configuration_is_named(change, words, no_model, tmp_path, cap
     assert error.startswith(f"error: {path}: {words}")
 
 
-def test_a_task_has_settings_of_its_own(squares):
+def test_a_medium_has_settings_of_its_own(squares):
     @dataclasses.dataclass(frozen=True)
     class OwnConfig(TrainConfig):
         heads: int = 5
 
-    class OwnTask(ImageTask):
+    class OwnMedium(Pictures):
         train_config = OwnConfig
 
-    options = argparse.Namespace(task=OwnTask(), dataset="unc", split="train", heads=7, epochs=1.0)
-    config, _ = train._config_of(options)
+    options = argparse.Namespace(medium=OwnMedium(), dataset="unc", split="train", heads=7, epochs=1.0)
+    config = train.make_config(options, None)
     assert type(config) is OwnConfig and config.heads == 7
 
 
@@ -346,12 +340,12 @@ def test_checkpoints_of_another_run_are_not_gone_on_with(arguments, tmp_path, ca
         (run / "config.json").write_text(json.dumps({**config, **other}))
         assert main(["train", "--output-dir", str(run), "--resume"]) == 1
         error = capsys.readouterr().err
-        assert "checkpoints: holds a CMPC model with ModelConfig(" in error and "put back the file" in error
+        assert "checkpoints: holds a CMPC model with CMPCConfig(" in error and "put back the file" in error
 
 
 def test_a_resume_without_a_run(tmp_path, capsys):
     assert main(["train", "--output-dir", str(tmp_path / "run"), "--resume"]) == 1
-    assert "config.json: no such file; there is no run to go on with" in capsys.readouterr().err
+    assert "config.json: no such file; there is no run to resume" in capsys.readouterr().err
 
 
 def test_batches_of_another_vocabulary_are_refused_before_a_run_starts(arguments, squares, tmp_path, capsys):
@@ -369,7 +363,7 @@ def test_a_broken_validation_loses_no_step(arguments, tmp_path, monkeypatch, cap
         raise InputError("val_0.npz: broken")
 
     run = tmp_path / "run"
-    monkeypatch.setattr(train, "validate", broken)
+    monkeypatch.setattr("cmpc_tf2.training.run.validate", broken)
     more = ["--steps", "2", "--checkpoint-every", "2", "--validation-split", "val"]
     assert main(["train", "--output-dir", str(run), *arguments, *more]) == 1
     assert "val_0.npz: broken" in capsys.readouterr().err

@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmpc_tf2.checkpoints import load_model
-from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.data.batches import list_batches
 from cmpc_tf2.data.pipeline import training_dataset
-from cmpc_tf2.data.text import Vocabulary
-from cmpc_tf2.losses import SummedCrossEntropy
-from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
+from cmpc_tf2.model_files import load_model
 from cmpc_tf2.precision import computing_in
-from cmpc_tf2.run_log import read_log
-from cmpc_tf2.trainer import Trainer
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes.losses import SummedCrossEntropy
+from cmpc_tf2.recipes.masking import MaskedCopies
+from cmpc_tf2.text.vocabulary import Vocabulary
+from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.run_log import read_log
+from cmpc_tf2.training.trainer import Trainer
 from conftest import PATIENCE
 from small import SMALL, WORDS
 
@@ -47,12 +49,12 @@ def paths(squares):
     return list_batches(squares, "unc", "train")
 
 
-def run(model_file: Path, paths, count=5, batch_size=4, vocabulary=None, **settings) -> tuple[Trainer, dict]:
+def run(model_file: Path, paths, count=5, batch_size=4, augmentation=None, **settings) -> tuple[Trainer, dict]:
     settings = config(batch_size=batch_size, **settings)
     with computing_in(settings.precision):
         trainer = Trainer(load_model(model_file), settings)
     return trainer, steps(
-        trainer, training_dataset(paths, batch_size, image_size=32, masked_vocabulary=vocabulary), count
+        trainer, training_dataset(paths, batch_size, Preprocessing(32), augmentation=augmentation), count
     )
 
 
@@ -115,18 +117,18 @@ def test_xla_takes_the_same_steps(whole, small_model_file, paths):
 
 
 def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
-    vocabulary = Vocabulary(WORDS)
-    inputs, target = next(iter(training_dataset(paths, 4, image_size=32, masked_vocabulary=vocabulary)))
+    masked_copies = MaskedCopies(Vocabulary(WORDS))
+    inputs, target = next(iter(training_dataset(paths, 4, Preprocessing(32), augmentation=masked_copies)))
     model = load_model(small_model_file)
     clean = model({"image": inputs["image"], "token_ids": inputs["token_ids"]})
     masked = model({"image": inputs["masked_image"], "token_ids": inputs["masked_token_ids"]})
     entropy = SummedCrossEntropy()
     expected = sum(
         weight * (entropy(target, clean[name]) + entropy(tf.sigmoid(clean[name]), masked[name])) / 2
-        for name, weight in LOSS_WEIGHTS.items()
+        for name, weight in tf1.CMPC.loss_weights.items()
     )
     trainer = Trainer(model, config(batch_size=4, recipe="maskris"))
-    expected += trainer.decay()
+    expected += trainer.recipe.penalty(trainer.trainable_variables)
     gradients, loss = trainer.gradients((inputs, target))
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
     assert float(trainer.get_metrics_result()["masked_loss"]) > 0
@@ -136,9 +138,9 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
     with tf.GradientTape() as tape:
         seen = model({name: inputs[name] for name in ("image", "token_ids")}, training=True)
         masked = model({name: inputs[f"masked_{name}"] for name in ("image", "token_ids")}, training=True)
-        loss = trainer.decay() + sum(
+        loss = trainer.recipe.penalty(trainer.trainable_variables) + sum(
             weight * (entropy(target, seen[name]) + entropy(fixed[name], masked[name])) / 2
-            for name, weight in LOSS_WEIGHTS.items()
+            for name, weight in tf1.CMPC.loss_weights.items()
         )
     for found, expected in zip(gradients, tape.gradient(loss, trainer.trainable_variables), strict=True):
         expected = tf.convert_to_tensor(expected)
@@ -161,7 +163,7 @@ def test_the_callers_model_stays_as_it_is(finetune, small_model):
     assert [path for path in before[0] if path in set(trained)] == trained  # In the order of the model.
     assert any(path.startswith("res3") for path in trained) == finetune
     assert not any(path.startswith(("conv1", "res2", "bn")) for path in trained)
-    slots = [v.path for v in trainer.adam.variables if v.path.endswith("_momentum")]
+    slots = [v.path for v in trainer.base_optimizer.variables if v.path.endswith("_momentum")]
     assert slots == [f"adam/{path.replace('/', '_')}_momentum" for path in trained]
 
 

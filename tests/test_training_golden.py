@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmpc_tf2.checkpoints import OptimizerState, load_model
-from cmpc_tf2.config import MUTAN_HEADS, TrainConfig
 from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
 from cmpc_tf2.conversion.tf1 import convert
-from cmpc_tf2.data.image_ops import subtract_mean
-from cmpc_tf2.losses import SummedCrossEntropy, is_decayed, weight_decay
-from cmpc_tf2.models.cmpc import LOSS_WEIGHTS
-from cmpc_tf2.optimization import BiasDoublingAdam, is_doubled, polynomial_schedule, trained_variables
-from cmpc_tf2.trainer import Trainer
+from cmpc_tf2.model_files import load_model
+from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes.losses import SummedCrossEntropy, is_decayed, weight_decay
+from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, is_doubled, polynomial_schedule
+from cmpc_tf2.training.checkpoints import OptimizerState
+from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.trainer import Trainer
 from convert_tf1_ckpt import main
 from original import write_checkpoint
+from small import subtract_mean
 
 STEPS = 8
 # A bias that a softmax cancels: its gradient is rounding noise, there and here.
@@ -34,7 +35,7 @@ def model(tiny_prefix, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(model):
-    return trained_variables(model)
+    return tf1.CMPC.trained_variables(model, False)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def by_tf1_name(model, values_by_path: dict) -> dict[str, np.ndarray]:
     for pair in cmpc_pairs(model.config):
         if pair.keras in values_by_path:
             value = keras.ops.convert_to_numpy(values_by_path[pair.keras])
-            values[pair.tf1] = value if pair.head is None else np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
+            values[pair.tf1] = value if pair.block is None else np.split(value, pair.block[1], axis=-1)[pair.block[0]]
     return values
 
 
@@ -64,7 +65,7 @@ def decay_of(variables) -> tf.Tensor:
 @pytest.fixture(scope="module")
 def run(model, trained, batches):
     """Trains; returns gradients of the first step, a row of losses per step, and the trained weights."""
-    optimizer = BiasDoublingAdam(polynomial_schedule())
+    optimizer = BiasDoublingAdam(polynomial_schedule(0.00025, 800_000))
     loss = SummedCrossEntropy()
     optimizer.build(trained)
 
@@ -72,8 +73,8 @@ def run(model, trained, batches):
     def step(inputs, mask):
         with tf.GradientTape() as tape:
             out = model(inputs, training=True)
-            parts = {name: loss(mask, out[name]) for name in LOSS_WEIGHTS}
-            weighted = sum(LOSS_WEIGHTS[name] * part for name, part in parts.items())
+            parts = {name: loss(mask, out[name]) for name in tf1.CMPC.loss_weights}
+            weighted = sum(tf1.CMPC.loss_weights[name] * part for name, part in parts.items())
             l2 = decay_of(trained)
             total = weighted + l2
         gradients = tape.gradient(total, trained)
@@ -163,8 +164,8 @@ def test_a_run_goes_on_from_a_training_checkpoint(tiny_prefix, tiny_values, tiny
     trained = {v.path: v for v in trainer.trainable_variables}
     for slot, name in (("momentum", "/Adam"), ("velocity", "/Adam_1"), (None, "")):
         of_slot = {path: state[f"adam/{path.replace('/', '_')}_{slot}"] if slot else v for path, v in trained.items()}
-        for tf1, value in by_tf1_name(model, of_slot).items():
-            values[f"text_objseg/{tf1}{name}" if slot else tf1] = value.reshape(tiny_values[tf1].shape)
+        for variable, value in by_tf1_name(model, of_slot).items():
+            values[f"text_objseg/{variable}{name}" if slot else variable] = value.reshape(tiny_values[variable].shape)
     write_checkpoint(tmp_path / "unc_iter_4.tfmodel", values)
 
     options = ["--output", str(tmp_path / "4.keras"), "--optimizer", str(tmp_path / "4.npz")]
@@ -215,7 +216,7 @@ def test_doubling_is_of_gradients_before_adam():
 
 def test_a_finetuned_backbone_moves_its_kernels_and_never_its_batch_norms(small_model_file, rng):
     model = load_model(small_model_file)
-    variables = trained_variables(model, finetune_backbone=True)
+    variables = tf1.CMPC.trained_variables(model, True)
     side = model.config.image_size
     backbone = model.image_encoder.get_layer("backbone")
     before = {v.path: keras.ops.convert_to_numpy(v) for v in backbone.variables}

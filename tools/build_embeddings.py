@@ -24,10 +24,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace):
-    from cmpc_tf2.data.embeddings import build_embeddings, load_embeddings, save_embeddings
-    from cmpc_tf2.data.text import Vocabulary
     from cmpc_tf2.errors import UsageError
     from cmpc_tf2.files import require_writable
+    from cmpc_tf2.text.embeddings import build_embeddings, load_embeddings, save_embeddings
+    from cmpc_tf2.text.vocabulary import Vocabulary
 
     if arguments.output.suffix != ".npy":
         raise UsageError(f"{arguments.output}: expected a name that ends in .npy")

@@ -11,12 +11,13 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from cmpc_tf2.cli import add_convert_options, dispatch  # noqa: E402
+from cmpc_tf2.cli import dispatch  # noqa: E402
+from cmpc_tf2.commands.convert import add_options  # noqa: E402
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_convert_options(parser)
+    add_options(parser)
     return parser
 
 

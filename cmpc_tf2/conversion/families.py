@@ -5,13 +5,14 @@ import importlib
 import re
 from collections.abc import Callable, Collection
 
-from cmpc_tf2.config import BackboneConfig, ReferringConfig
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.conversion.tf1_names import Pair
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.systems import SYSTEMS
+from cmpc_tf2.models.config import DeepLabModelConfig
+from cmpc_tf2.systems import SYSTEMS, System
 
-Config = ReferringConfig | BackboneConfig
+Config = DeepLabModelConfig | DeepLabResNetConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,6 @@ class Family:
 
     Attributes:
         name: What reports call it.
-        model_type: The class of its models.
         pairs: Lists the variables of a configuration.
         infer_config: Reads the sizes of a model off the shapes of its variables, a dict by name.
         sign: Pattern of a variable's name by which a checkpoint is known.
@@ -30,10 +30,10 @@ class Family:
         step: Name of the variable that counts training steps, if there is one.
         unused_variables: What the original restores although it does not use it: arrays of a configuration, by name.
         stores_image_size: Whether the shapes of its variables depend on the size of its pictures.
+        system: Whose checkpoints these are; `load_families` enters it.
     """
 
     name: str
-    model_type: type
     pairs: Callable[[Config], list[Pair]]
     infer_config: Callable[[dict[str, tuple]], Config]
     sign: str
@@ -42,6 +42,12 @@ class Family:
     step: str | None = None
     unused_variables: Callable[[Config], dict] = lambda config: {}
     stores_image_size: bool = True
+    system: System | None = None
+
+    @property
+    def model_type(self) -> type:
+        """The class of its models."""
+        return self.system.model_type
 
     def fits(self, names: Collection[str]) -> bool:
         """Whether a checkpoint with variables of these names is one of this family."""
@@ -51,9 +57,12 @@ class Family:
 
 def load_families() -> dict[str, Family]:
     """The families of all systems by name. If several fit a checkpoint, the first is taken."""
-    modules = [module for system in SYSTEMS.values() for module in system.conversion]
-    families = [importlib.import_module(module).FAMILY for module in modules]
-    return {family.name: family for family in families}
+    families = {}
+    for system in SYSTEMS.values():
+        for module in system.conversion:
+            family = importlib.import_module(module).FAMILY
+            families[family.name] = dataclasses.replace(family, system=system)
+    return families
 
 
 def find_family(checkpoint: TF1Checkpoint) -> Family:

@@ -16,16 +16,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.checkpoints import OptimizerState, load_kind, require_model_path, save_model
-from cmpc_tf2.config import MUTAN_HEADS
 from cmpc_tf2.conversion.families import Family, find_family, load_families
 from cmpc_tf2.conversion.tf1_names import BETA_1_POWER, BETA_2_POWER, Pair, slot_names
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint, first_line
-from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import require_writable
-from cmpc_tf2.models.backbone import DeepLabResNet
-from cmpc_tf2.optimization import BETA_1, BETA_2, ITERATION, slot_paths
+from cmpc_tf2.model_files import load_model, require_model_path, save_model
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.recipes.optimizers import BETA_1, BETA_2, ITERATION, slot_paths
+from cmpc_tf2.text.vocabulary import Vocabulary
+from cmpc_tf2.training.checkpoints import OptimizerState
 
 
 def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimizer_file: str | None = None) -> dict:
@@ -83,7 +83,7 @@ def _new_model(family: Family, checkpoint: TF1Checkpoint, vocabulary_file: str |
     config = family.infer_config(checkpoint.shapes)
     options = {}
     if vocabulary_file:
-        if family.model_type is DeepLabResNet:
+        if not issubclass(family.model_type, ReferringModel):
             raise InputError("--vocabulary: a bare backbone has no vocabulary")
         options["vocabulary"] = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
     return family.model_type(config, name=family.name, **options)
@@ -210,13 +210,13 @@ def _by_weight(pairs: list[Pair]) -> dict[str, list[Pair]]:
 
 
 def tf1_shape(pair: Pair, keras_shape: tuple) -> tuple:
-    """The shape that a Keras weight, or one head's block of it, has in TensorFlow 1.
+    """The shape that a Keras weight, or one block of it, has in TensorFlow 1.
 
     There every layer is a convolution; here the 1x1 ones are dense, without the two leading ones.
     """
     shape = tuple(keras_shape)
-    if pair.head is not None:
-        shape = (*shape[:-1], shape[-1] // MUTAN_HEADS)
+    if pair.block is not None:
+        shape = (*shape[:-1], shape[-1] // pair.block[1])
     is_convolution = pair.tf1.endswith("/DW") or pair.tf1.endswith("conv_lstm_cell/kernel")
     return (1, 1, *shape) if is_convolution and len(shape) == 2 else shape
 
@@ -225,7 +225,7 @@ def convert_back(model_file: str, prefix: str) -> int:
     """Writes the weights of a `.keras` file as a TensorFlow 1 checkpoint that the original's evaluation restores.
 
     Args:
-        model_file: A model of any kind, or a bare backbone (written by CMPC's names).
+        model_file: Any model, or a bare backbone (written by CMPC's names).
         prefix: Where to write `<prefix>.index` and `<prefix>.data-00000-of-00001`.
 
     Returns:
@@ -240,7 +240,7 @@ def convert_back(model_file: str, prefix: str) -> int:
     for suffix in (".index", ".data-00000-of-00001"):
         require_writable(f"{prefix}{suffix}", others=[model_file])
     families = load_families().values()
-    model = load_kind(model_file, *dict.fromkeys(family.model_type for family in families))
+    model = load_model(model_file, *dict.fromkeys(family.model_type for family in families))
     if getattr(model.config, "without", ()):
         raise InputError(f"{model_file}: the original has no model without {' and '.join(model.config.without)}")
     family = next(family for family in families if family.model_type is type(model))
@@ -248,8 +248,9 @@ def convert_back(model_file: str, prefix: str) -> int:
     variables = {variable.path: variable for variable in model.variables}
     for pair in family.pairs(model.config):
         value = keras.ops.convert_to_numpy(variables[pair.keras])
-        if pair.head is not None:
-            value = np.split(value, MUTAN_HEADS, axis=-1)[pair.head]
+        if pair.block is not None:
+            index, count = pair.block
+            value = np.split(value, count, axis=-1)[index]
         tensors[pair.tf1] = np.ascontiguousarray(value).reshape(tf1_shape(pair, variables[pair.keras].shape))
     _write_checkpoint(prefix, tensors)
     return len(tensors)

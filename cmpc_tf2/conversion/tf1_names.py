@@ -35,22 +35,22 @@ class Pair:
     Attributes:
         tf1: Name of the variable.
         keras: Path of the weight.
-        head: If the weight holds several variables side by side (the heads of MUTAN), the index of this one's block
-            of columns.
+        block: If the weight holds several variables side by side (the heads of MUTAN), the index of this one's block
+            of columns, and their number.
         factor: Name of another variable that this one is divided by (Caffe's running sums of batch norm).
     """
 
     tf1: str
     keras: str
-    head: int | None = None
+    block: tuple[int, int] | None = None
     factor: str | None = None
 
 
-def layer(tf1: str, keras: str, head: int | None = None) -> list[Pair]:
+def layer(tf1: str, keras: str, block: tuple[int, int] | None = None) -> list[Pair]:
     """The kernel and biases of a layer."""
     return [
-        Pair(f"{SCOPE}/{tf1}/DW", f"{keras}/kernel", head),
-        Pair(f"{SCOPE}/{tf1}/biases", f"{keras}/bias", head),
+        Pair(f"{SCOPE}/{tf1}/DW", f"{keras}/kernel", block),
+        Pair(f"{SCOPE}/{tf1}/biases", f"{keras}/bias", block),
     ]
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from cmpc_tf2.data.annotation_fields import FormError, checked, field
-from cmpc_tf2.data.image_ops import fit_image
-from cmpc_tf2.data.npz import DAMAGED, read_npz, save_stored
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_json
+from cmpc_tf2.npz import DAMAGED, read_npz, save_stored
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 
 _TOKEN_IDS = "text_batch"
 _IMAGE = "im_batch"
@@ -61,9 +61,9 @@ class Sample:
         """Shape of `fitted`."""
         return size, size, 3
 
-    def fitted(self, size: int) -> np.ndarray:
-        """What a model sees, before the mean is subtracted: uint8 RGB `(size, size, 3)`."""
-        return fit_image(self.image, size)
+    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
+        """What a model sees, before its values are normalised: uint8 RGB `(S, S, 3)`."""
+        return preprocessing.fit(self.image)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the file by key."""
@@ -145,14 +145,14 @@ def read_manifest(folder: Path) -> dict | None:
     return manifest
 
 
-def list_batches(root: str | os.PathLike, dataset: str, split: str, kind: type[Sample] = Sample) -> list[Path]:
+def list_batches(root: str | os.PathLike, dataset: str, split: str, sample_type: type[Sample] = Sample) -> list[Path]:
     """The files of a split in order.
 
     Args:
         root: Holds the datasets' folders.
         dataset: Name of the dataset.
         split: Name of the split.
-        kind: What they hold.
+        sample_type: What they hold.
 
     Raises:
         InputError: There are none, a number is missing, or there are not as many as the manifest says.
@@ -162,7 +162,7 @@ def list_batches(root: str | os.PathLike, dataset: str, split: str, kind: type[S
     numbers = sorted(int(m[1]) for p in folder.glob("*.npz") if (m := pattern.fullmatch(p.name)))
     if not numbers:
         raise InputError(
-            f"{folder}: no batches of {dataset} {split}; make them with `{kind.builder} -d {dataset} -t {split}`"
+            f"{folder}: no batches of {dataset} {split}; make them with `{sample_type.builder} -d {dataset} -t {split}`"
         )
     if numbers[-1] != len(numbers) - 1:
         missing = next(expected for expected, number in enumerate(numbers) if number != expected)
@@ -187,8 +187,8 @@ def write_batch(path: str | os.PathLike, sample: Sample, compress: bool = False)
         save_stored(path, sample.to_arrays())
 
 
-def read_batch(path: str | os.PathLike, kind: type[Sample] = Sample) -> Sample:
-    """Reads a sample of a kind, written by this project or by the original.
+def read_batch(path: str | os.PathLike, sample_type: type[Sample] = Sample) -> Sample:
+    """Reads a sample, written by this project or by the original.
 
     Raises:
         InputError: The file is missing, cut off, holds pickled objects, or is not such a batch.
@@ -196,23 +196,23 @@ def read_batch(path: str | os.PathLike, kind: type[Sample] = Sample) -> Sample:
     path = Path(path)
     try:
         arrays = read_npz(path.read_bytes())
-        missing = set(kind.keys) - set(arrays)
+        missing = set(sample_type.keys) - set(arrays)
         if missing:
-            raise InputError(f"not a batch of {kind.contents}: no {', '.join(sorted(missing))}")
-        return kind.from_arrays(arrays)
+            raise InputError(f"not a batch of {sample_type.contents}: no {', '.join(sorted(missing))}")
+        return sample_type.from_arrays(arrays)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such batch") from error
     except InputError as error:
         raise InputError(f"{path}: {error}; build the split again") from error
 
 
-def check_batches(paths: list[Path], kind: type[Sample] = Sample):
+def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
     """Looks at the table of contents of every file: a file that is cut off or foreign shows before hours of work.
 
     Raises:
         InputError: Naming the first bad file.
     """
-    expected = {f"{key}.npy" for key in kind.keys}
+    expected = {f"{key}.npy" for key in sample_type.keys}
     for path in paths:
         try:
             with zipfile.ZipFile(path) as archive:
@@ -221,17 +221,17 @@ def check_batches(paths: list[Path], kind: type[Sample] = Sample):
             raise InputError(f"{path}: not a readable .npz file: cut off or damaged; build the split again") from error
         if not expected <= names:
             missing = ", ".join(sorted(name.removesuffix(".npy") for name in expected - names))
-            raise InputError(f"{path}: not a batch of {kind.contents}: no {missing}")
+            raise InputError(f"{path}: not a batch of {sample_type.contents}: no {missing}")
 
 
-def group_by_pixels(samples: Iterable[tuple[int, Sample]]) -> Iterator[Iterator[tuple[int, Sample]]]:
+def group_by_pixels(samples: Iterable[tuple]) -> Iterator[Iterator[tuple]]:
     """Groups neighbouring samples of equal pixels, so that a picture is encoded once for all that is said of it.
 
     Args:
-        samples: Numbered samples, in order.
+        samples: Tuples of a number, a sample and whatever goes with it, in order.
 
     Yields:
-        An iterator over the numbered samples of one picture, to be used up before the next group.
+        An iterator over the tuples of one picture, to be used up before the next group.
     """
     last, group_number = None, 0
 

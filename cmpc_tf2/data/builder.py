@@ -6,7 +6,6 @@ journal in that folder says how far the build is, so that the same command goes 
 of data: `ImageBuild`, and `VideoBuild` in `cmpc_video_tf2`.
 """
 
-import abc
 import contextlib
 import dataclasses
 import errno
@@ -15,20 +14,18 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
 
 import cmpc_tf2
-from cmpc_tf2.config import OUTPUT_STRIDE
 from cmpc_tf2.data.batches import (
     MANIFEST,
     Sample,
     list_batches,
     read_batch,
     read_manifest,
-    split_folder,
     write_batch,
 )
 from cmpc_tf2.data.build_journal import BuildJournal
+from cmpc_tf2.data.build_settings import Annotation, BuildSettings, Dropped
 from cmpc_tf2.data.publishing import (
     WHOLE,
     interrupted_merge,
@@ -40,117 +37,11 @@ from cmpc_tf2.data.publishing import (
     require_samples,
     settle,
 )
-from cmpc_tf2.data.text import MAX_WORDS
-from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.processes import process_pool
 
 logger = logging.getLogger(__name__)
-
-# The original's.
-IMAGE_SIZE = 320
-
-
-class Dropped(str):
-    """A reason why there is no sample that lies in the data set's own protocol: noted, but not an error."""
-
-
-class Described(Protocol):
-    """Something that was described: `name` is what to call it in messages, `expressions` what was said of it."""
-
-    name: str
-    expressions: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildPlan:
-    """What a split is made of.
-
-    Attributes:
-        sources: The files that decide which samples there are.
-        described: What was described, in the order in which its samples are numbered.
-        make_samples: Gives for each expression of such a thing its sample, or the reason why there is none. It is sent
-            to worker processes.
-    """
-
-    sources: list[Path]
-    described: list[Described]
-    make_samples: Callable[[Described], Iterator[tuple[str, Sample | str]]]
-
-
-@dataclasses.dataclass(frozen=True)
-class BuildSettings(abc.ABC):
-    """What to build, from where, to where; paths default as the command's.
-
-    Attributes:
-        dataset: Name or alias.
-        split: Name of a split. One whose name contains `train` gets square pictures and masks, the others keep the
-            original size.
-        data_root: Holds the vocabularies, and by default everything else.
-        image_root: Holds the picture files.
-        output_root: Where `<dataset>/<split>_batch/` is made.
-        vocabulary: Vocabulary file, if it is elsewhere.
-        overwrite: Replace a split or a shard that is already there, or an unfinished build of other sources.
-        workers: Processes. The result does not depend on their number.
-        shard: Which part of how many to build, counted from 1; `merge_shards` puts the parts together.
-        compress: Write compressed `.npz` files: smaller, slower, with the same contents.
-        image_size: Side of a train split's pictures and masks in pixels.
-    """
-
-    dataset: str
-    split: str
-    data_root: Path = Path("data")
-    image_root: Path | None = None
-    output_root: Path = Path(".")
-    vocabulary: Path | None = None
-    overwrite: bool = False
-    workers: int = 1
-    shard: tuple[int, int] = (1, 1)
-    compress: bool = False
-    image_size: int = IMAGE_SIZE
-
-    # What the files hold.
-    sample_type = Sample
-
-    def __post_init__(self):
-        part, parts = self.shard
-        if not 1 <= part <= parts:
-            raise UsageError(f"--shard: expected a part from 1/{max(parts, 1)} on, received {part}/{parts}")
-        if self.workers < 1:
-            raise UsageError(f"--workers: expected a whole number above 0, received {self.workers}")
-        if self.image_size < OUTPUT_STRIDE or self.image_size % OUTPUT_STRIDE:
-            raise UsageError(f"--image-size: expected a multiple of {OUTPUT_STRIDE}, received {self.image_size}")
-
-    @property
-    @abc.abstractmethod
-    def dataset_name(self) -> str:
-        """The data set's own name.
-
-        Raises:
-            UsageError: There is no such data set, or it has no such split.
-        """
-
-    @abc.abstractmethod
-    def plan(self) -> BuildPlan:
-        """Reads the annotations.
-
-        Raises:
-            InputError: They, or the vocabulary, cannot be used.
-        """
-
-    def recorded(self) -> dict:
-        """Settings that decide what the files hold, for the manifest."""
-        return {"train_size": self.image_size, "max_words": MAX_WORDS, "compress": self.compress}
-
-    @property
-    def train_size(self) -> int | None:
-        """Side of the pictures and masks; None if they keep their size."""
-        return self.image_size if "train" in self.split else None
-
-    @property
-    def target(self) -> Path:
-        """The split's folder."""
-        return split_folder(self.output_root, self.dataset_name, self.split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,14 +76,14 @@ def build_split(settings: BuildSettings) -> BuildResult:
     if is_settled(target):  # Otherwise it may be there because this very command was stopped at its end.
         require_absent(target, settings.overwrite)
     plan = settings.plan()
-    first, last = (len(plan.described) * number // parts for number in (part - 1, part))
+    first, last = (len(plan.annotations) * number // parts for number in (part - 1, part))
     build = {
         "dataset": settings.dataset_name,
         "split": settings.split,
         "version": cmpc_tf2.__version__,
         "settings": settings.recorded(),
         "sources": [{"file": path.as_posix(), "bytes": path.stat().st_size} for path in plan.sources],
-        "references": len(plan.described),
+        "references": len(plan.annotations),
     }
     head = {"build": build, "shard": [part, parts], "steps": last - first}
     with part_lock(target, settings.shard):
@@ -201,7 +92,7 @@ def build_split(settings: BuildSettings) -> BuildResult:
             require_absent(target, settings.overwrite)
             journal = _open_journal(settings, head)
             if not journal.is_complete:
-                _build_part(journal, plan.described[first:last], plan.make_samples, settings)
+                _build_part(journal, plan.annotations[first:last], plan.make_samples, settings)
             if settings.shard == WHOLE:
                 _publish_samples(journal, target)
     return BuildResult(journal.written, journal.skipped)
@@ -253,15 +144,15 @@ def check_split(settings: BuildSettings) -> int:
     return len(paths)
 
 
-def _build_part(journal: BuildJournal, described: list[Described], make_samples: Callable, settings: BuildSettings):
+def _build_part(journal: BuildJournal, annotations: list[Annotation], make_samples: Callable, settings: BuildSettings):
     scratch = journal.folder / f"tmp-{os.getpid()}"
     scratch.mkdir()
     worker = _Worker(make_samples, settings.compress, scratch)
     description = f"{settings.dataset_name} {settings.split}"
-    remaining = described[journal.done :]
+    remaining = annotations[journal.done :]
     try:
         with _map_in_order(worker, remaining, journal.done, settings.workers) as outcomes:
-            for files, skipped in progress(outcomes, len(described), description, done=journal.done):
+            for files, skipped in progress(outcomes, len(annotations), description, done=journal.done):
                 destinations = journal.files(journal.written, journal.written + len(files))
                 for path, destination in zip(files, destinations, strict=True):
                     os.replace(path, destination)
@@ -271,15 +162,15 @@ def _build_part(journal: BuildJournal, described: list[Described], make_samples:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(_disk_full(journal, described, settings)) from error
+        raise InputError(_disk_full(journal, annotations, settings)) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _disk_full(journal: BuildJournal, described: list[Described], settings: BuildSettings) -> str:
+def _disk_full(journal: BuildJournal, annotations: list[Annotation], settings: BuildSettings) -> str:
     sizes = [path.stat().st_size for path in journal.folder.glob("*.npz")]
     each = sum(sizes) / len(sizes) if sizes else 4 * settings.image_size**2
-    left = sum(len(thing.expressions) for thing in described[journal.done :])
+    left = sum(len(annotation.expressions) for annotation in annotations[journal.done :])
     missing = max(0, int(left * each) - shutil.disk_usage(journal.folder).free)
     return (
         f"{journal.folder}: the disk is full: about {missing} bytes are missing for the {left} samples left; "
@@ -288,9 +179,9 @@ def _disk_full(journal: BuildJournal, described: list[Described], settings: Buil
 
 
 @contextlib.contextmanager
-def _map_in_order(worker: "_Worker", described: list[Described], first: int, workers: int) -> Iterator[Iterator]:
-    """Runs the worker over all that is described, in processes if there are several; the results come in order."""
-    numbered = list(enumerate(described, start=first))
+def _map_in_order(worker: "_Worker", annotations: list[Annotation], first: int, workers: int) -> Iterator[Iterator]:
+    """Runs the worker over all annotations, in processes if there are several; the results come in order."""
+    numbered = list(enumerate(annotations, start=first))
     if workers == 1:
         yield map(worker, numbered)
         return
@@ -301,21 +192,21 @@ def _map_in_order(worker: "_Worker", described: list[Described], first: int, wor
 
 @dataclasses.dataclass(frozen=True)
 class _Worker:
-    """Makes the files of one described thing under temporary names."""
+    """Makes the files of one annotation under temporary names."""
 
     make_samples: Callable
     compress: bool
     scratch: Path
 
-    def __call__(self, numbered: tuple[int, Described]) -> tuple[list[Path], list[dict]]:
-        number, described = numbered
+    def __call__(self, numbered: tuple[int, Annotation]) -> tuple[list[Path], list[dict]]:
+        number, annotation = numbered
         files, skipped = [], []
-        for expression, outcome in self.make_samples(described):
+        for expression, outcome in self.make_samples(annotation):
             if isinstance(outcome, Sample):
                 path = self.scratch / f"{number}-{len(files)}.npz"
                 write_batch(path, outcome, compress=self.compress)
                 files.append(path)
             else:
-                entry = {"reference": described.name, "expression": expression, "reason": str(outcome)}
+                entry = {"reference": annotation.name, "expression": expression, "reason": str(outcome)}
                 skipped.append({**entry, "dropped": True} if isinstance(outcome, Dropped) else entry)
         return files, skipped

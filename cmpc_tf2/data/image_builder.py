@@ -9,12 +9,13 @@ import numpy as np
 
 from cmpc_tf2.data.annotations import Reference, read_references
 from cmpc_tf2.data.batches import Sample
-from cmpc_tf2.data.builder import BuildPlan, BuildSettings
+from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings
 from cmpc_tf2.data.datasets import find_dataset, find_sources
-from cmpc_tf2.data.image_ops import fit_image, fit_mask, read_image
+from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.data.shapes import write_shapes
-from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask
+from cmpc_tf2.text.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from cmpc_tf2.data.build_journal import BuildJournal
-from cmpc_tf2.data.builder import BuildResult, BuildSettings
+from cmpc_tf2.data.build_settings import BuildSettings
+from cmpc_tf2.data.builder import BuildResult
 from cmpc_tf2.data.publishing import (
     WHOLE,
     interrupted_merge,

@@ -1,7 +1,6 @@
 """`.npz` batches as a `tf.data` stream for training."""
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from cmpc_tf2.data.batches import Sample, read_batch
-from cmpc_tf2.data.image_ops import subtract_mean
-from cmpc_tf2.data.masking import mask_patches, mask_words
-from cmpc_tf2.data.text import MAX_WORDS, Vocabulary
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.text.tokenizers import Tokenizer
+from cmpc_tf2.text.vocabulary import MAX_WORDS
 
 # Fixed: tf.data's own choice grows with every pause of the consumer, by gigabytes.
 PREFETCHED_BATCHES = 4
@@ -21,16 +20,16 @@ PREFETCHED_BATCHES = 4
 def training_dataset(
     paths: list[Path],
     batch_size: int,
+    preprocessing: Preprocessing,
     seed: int = 0,
     start_step: int = 0,
     shuffle: bool = True,
-    cache: bool = False,
-    deterministic: bool = True,
     input_context: tf.distribute.InputContext | None = None,
-    image_size: int = 320,
     vocabulary_size: int | None = None,
-    masked_vocabulary: Vocabulary | None = None,
-    kind: type[Sample] = Sample,
+    tokenizer: Tokenizer | None = None,
+    augmentation: Callable | None = None,
+    sample_type: type[Sample] = Sample,
+    on_error: Callable[[InputError], None] | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of training batches.
 
@@ -40,29 +39,28 @@ def training_dataset(
     Args:
         paths: The split's files.
         batch_size: Samples per step, over all replicas.
+        preprocessing: That of the model; the pictures in the files have its size.
         seed: Of the permutations.
         start_step: Steps already taken, to go on where an earlier run stopped.
         shuffle: False keeps the files' order.
-        cache: Keep every sample in memory once it was read: 0.41 MB each.
-        deterministic: False lets batches overtake each other, which is faster when the disk is slow.
         input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: an element is then one
             device's share of a global batch.
-        image_size: Side of the images in the files.
         vocabulary_size: If given, token ids are checked to be below it.
-        masked_vocabulary: The vocabulary, to add a masked copy of every image and expression.
-        kind: What the files hold.
+        tokenizer: Encodes the stored sentences; None takes the stored token ids.
+        augmentation: Adds inputs to each sample, as `recipes.masking.MaskedCopies`; its random numbers follow from the
+            seed and the sample's place in the stream.
+        sample_type: What the files hold.
+        on_error: Called with the reason why a file cannot be used, before the stream fails.
 
     Returns:
-        A dataset of `({"image": float32 (b, S, S, 3) BGR minus mean, "token_ids": int32 (b, T)}, float32 mask
+        A dataset of `({"image": float32 (b, S, S, 3), normalised, "token_ids": int32 (b, T)}, float32 mask
         (b, S, S, 1))`, where b is the batch size, or a device's share of it; of video samples `clip`, `(b, 16, S, S,
-        3)`, in place of `image`. Masked copies stand beside them as `masked_image` and `masked_token_ids`; they follow
-        from the seed and the sample's place in the stream.
+        3)`, in place of `image`.
 
     Raises:
         InputError: There are no files, or the batch size does not divide among the workers.
         tf.errors.InvalidArgumentError: While iterating, with the name of a file that cannot be used.
     """
-    workers = input_context.num_input_pipelines if input_context else 1
     replicas = input_context.num_replicas_in_sync if input_context else 1
     if not paths:
         raise InputError("no files to train on")
@@ -71,51 +69,80 @@ def training_dataset(
     first = start_step * batch_size
     order = _order(len(paths), seed, first, shuffle).enumerate(first)
     if input_context:
-        order = order.shard(workers, input_context.input_pipeline_id)
+        order = order.shard(input_context.num_input_pipelines, input_context.input_pipeline_id)
     share = batch_size // replicas  # A worker takes as many elements per step as it has devices.
-    names = tf.constant([str(path) for path in paths])
-
-    def read_sample(path):
-        return _read_sample(path, image_size, vocabulary_size, kind)
-
-    if cache:
-        read_sample = reading_once(read_sample)
-    pixels = kind.input_name
-    shapes = {pixels: (share, *kind.input_shape(image_size)), "token_ids": (share, MAX_WORDS)}
-    types = {pixels: np.float32, "token_ids": np.int32}
-    if masked_vocabulary is not None:
-        shapes |= {f"masked_{name}": shape for name, shape in shapes.items()}
-        types |= {f"masked_{name}": dtype for name, dtype in types.items()}
-    mask_shape = (share, image_size, image_size, 1)
-
-    def read_samples(files, positions):
-        # Made floats here rather than in TensorFlow: every number is written once.
-        inputs = {name: np.empty(shape, types[name]) for name, shape in shapes.items()}
-        masks = np.empty(mask_shape, np.float32)
-        for row, (file, position) in enumerate(zip(files, positions, strict=True)):
-            sample = read_sample(file.decode())
-            seen = subtract_mean(sample.fitted(image_size), out=inputs[pixels][row])
-            inputs["token_ids"][row] = sample.token_ids
-            masks[row, ..., 0] = sample.mask
-            if masked_vocabulary is not None:
-                rng = np.random.default_rng([seed, position])
-                inputs[f"masked_{pixels}"][row] = mask_patches(seen, rng)
-                inputs["masked_token_ids"][row] = mask_words(sample.token_ids, masked_vocabulary, rng)
-        return *inputs.values(), masks
-
-    def read(positions, indices):
-        *arrays, mask = tf.numpy_function(
-            read_samples, [tf.gather(names, indices), positions], [*types.values(), np.float32], stateful=False
-        )
-        for array, shape in zip([*arrays, mask], [*shapes.values(), mask_shape], strict=True):
-            array.set_shape(shape)
-        return dict(zip(shapes, arrays, strict=True)), mask
-
-    batches = order.batch(share, drop_remainder=True)
-    dataset = batches.map(read, num_parallel_calls=tf.data.AUTOTUNE, deterministic=deterministic)
+    reader = _BatchReader(preprocessing, vocabulary_size, tokenizer, augmentation, sample_type, seed, share, on_error)
+    read = reader.as_graph_function([str(path) for path in paths])
+    dataset = order.batch(share, drop_remainder=True).map(read, num_parallel_calls=tf.data.AUTOTUNE)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options).prefetch(PREFETCHED_BATCHES)
+
+
+class _BatchReader:
+    """Reads the files of a batch into arrays; arguments as `training_dataset`.
+
+    Attributes:
+        shapes: Of the arrays by name: the inputs, then `mask`.
+        types: NumPy types by name.
+    """
+
+    def __init__(self, preprocessing, vocabulary_size, tokenizer, augmentation, sample_type, seed, count, on_error):
+        self._preprocessing, self._tokenizer, self._augmentation = preprocessing, tokenizer, augmentation
+        self._vocabulary_size, self._sample_type = vocabulary_size, sample_type
+        self._seed, self._pixels, self._on_error = seed, sample_type.input_name, on_error
+        text = {"token_ids": np.zeros(MAX_WORDS, np.int32)} if tokenizer is None else tokenizer.encode("a")
+        self.shapes = {self._pixels: (count, *sample_type.input_shape(preprocessing.size))}
+        self.types = {self._pixels: np.float32}
+        for name, value in text.items():
+            self.shapes[name], self.types[name] = (count, *value.shape), value.dtype
+        if augmentation is not None:
+            for added, name in augmentation.names(list(self.shapes)).items():
+                self.shapes[added], self.types[added] = self.shapes[name], self.types[name]
+        self.shapes["mask"] = (count, preprocessing.size, preprocessing.size, 1)
+        self.types["mask"] = np.float32
+
+    def as_graph_function(self, paths: list[str]) -> Callable:
+        """Positions in the stream and indices of files to inputs and mask, for `tf.data.Dataset.map`."""
+        names = tf.constant(paths)
+
+        def read(positions, indices):
+            files = tf.gather(names, indices)
+            arrays = tf.numpy_function(self, [files, positions], list(self.types.values()), stateful=False)
+            for array, shape in zip(arrays, self.shapes.values(), strict=True):
+                array.set_shape(shape)
+            inputs = dict(zip(self.shapes, arrays, strict=True))
+            mask = inputs.pop("mask")
+            return inputs, mask
+
+        return read
+
+    def __call__(self, files: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
+        """The arrays of a batch in the order of `shapes`."""
+        # Made floats here rather than in TensorFlow: every number is written once.
+        arrays = {name: np.empty(shape, self.types[name]) for name, shape in self.shapes.items()}
+        for row, (file, position) in enumerate(zip(files, positions, strict=True)):
+            sample = self._read(file.decode())
+            pixels = arrays[self._pixels][row]
+            self._preprocessing.normalize(sample.fitted(self._preprocessing), out=pixels)
+            stored = self._tokenizer is None
+            text = {"token_ids": sample.token_ids} if stored else self._tokenizer.encode(sample.expression)
+            inputs = {self._pixels: pixels, **text}
+            if self._augmentation is not None:
+                inputs |= self._augmentation(inputs, np.random.default_rng([self._seed, position]))
+            del inputs[self._pixels]  # It is in its place already.
+            for name, value in inputs.items():
+                arrays[name][row] = value
+            arrays["mask"][row, ..., 0] = sample.mask
+        return list(arrays.values())
+
+    def _read(self, path: str) -> Sample:
+        try:
+            return read_train_sample(path, self._preprocessing.size, self._vocabulary_size, self._sample_type)
+        except InputError as error:
+            if self._on_error is not None:
+                self._on_error(error)
+            raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
 
 
 def samples_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int]:
@@ -136,38 +163,15 @@ def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Datas
     return epochs.flat_map(epoch).skip(consumed % count)
 
 
-def reading_once(read: Callable[[str], Sample]) -> Callable[[str], Sample]:
-    """Makes a reader keep what it read.
-
-    Unlike with `functools.cache`, a thread that asks for a file that another one reads waits for that one.
-    """
-    samples, locks = {}, {}
-
-    def read_once(path: str) -> Sample:
-        with locks.setdefault(path, threading.Lock()):
-            if path not in samples:
-                samples[path] = read(path)
-            return samples[path]
-
-    return read_once
-
-
-def _read_sample(path: str, image_size: int, vocabulary_size: int | None, kind: type[Sample]) -> Sample:
-    try:
-        return read_train_sample(path, image_size, vocabulary_size, kind)
-    except InputError as error:
-        raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
-
-
 def read_train_sample(
-    path: str | os.PathLike, image_size: int, vocabulary_size: int | None = None, kind: type[Sample] = Sample
+    path: str | os.PathLike, image_size: int, vocabulary_size: int | None = None, sample_type: type[Sample] = Sample
 ) -> Sample:
     """Reads a file of a train split.
 
     Raises:
         InputError: It cannot be read, or does not fit a model of these sizes.
     """
-    sample = read_batch(path, kind)
+    sample = read_batch(path, sample_type)
     if sample.image.shape[:2] != (image_size, image_size) or sample.token_ids.shape != (MAX_WORDS,):
         found = f"{sample.image.shape}, {sample.token_ids.shape}"
         raise InputError(f"{path}: not of a train split of {image_size} x {image_size}: {found}")

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from cmpc_tf2.data.annotations import rasterize
-from cmpc_tf2.data.text import PAD, UNKNOWN
 from cmpc_tf2.files import write_bytes, write_text
+from cmpc_tf2.text.vocabulary import PAD, UNKNOWN
 
 logger = logging.getLogger(__name__)
 

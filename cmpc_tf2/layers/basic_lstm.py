@@ -1,9 +1,11 @@
 """The word LSTM of the original."""
 
+from collections.abc import Callable
+
 import keras
 from keras import ops
 
-from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.registration import PACKAGE
 
 FORGET_BIAS = 1.0
 
@@ -13,6 +15,28 @@ def lstm_cell(gates, c):
     i, j, f, o = ops.split(gates, 4, axis=-1)
     c = c * ops.sigmoid(f + FORGET_BIAS) + ops.sigmoid(i) * ops.tanh(j)
     return c, ops.sigmoid(o) * ops.tanh(c)
+
+
+def read_sentence(input_gates: Callable, state_kernel, is_word, zeros) -> list:
+    """Runs `lstm_cell` over the words of left-padded sentences; at a pad the state is carried on.
+
+    Args:
+        input_gates: Gives for a step the input's share of the gates, `(B, ..., 4 * units)`.
+        state_kernel: `(units, 4 * units)`, makes the state's share.
+        is_word: bool `(B, T)`, False at padded positions.
+        zeros: The first state, `(B, ..., units)`.
+
+    Returns:
+        h after each of the T steps.
+    """
+    c = h = zeros
+    outputs = []
+    for step in range(is_word.shape[1]):
+        new_c, new_h = lstm_cell(input_gates(step) + ops.matmul(h, state_kernel), c)
+        is_here = ops.reshape(is_word[:, step], (-1, *[1] * (len(zeros.shape) - 1)))
+        c, h = ops.where(is_here, new_c, c), ops.where(is_here, new_h, h)
+        outputs.append(h)
+    return outputs
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -57,18 +81,8 @@ class BasicLSTM(keras.layers.Layer):
         # The input's share of all steps is one product; only the state's share has to be sequential.
         from_input = ops.matmul(x, self.kernel[: self.input_width]) + self.bias
         state_kernel = self.kernel[self.input_width :]
-        h = ops.zeros_like(from_input[:, 0, : self.units])
-        c = ops.zeros_like(h)
-        outputs = []
-        for step in range(x.shape[1]):
-
-            def read(gates=from_input[:, step], word_here=is_word[:, step, None], c=c, h=h):
-                new_c, new_h = lstm_cell(gates + ops.matmul(h, state_kernel), c)
-                return ops.where(word_here, new_c, c), ops.where(word_here, new_h, h)
-
-            # Where no sentence of the batch has a word yet, the product, bound by reading the kernel, is not computed.
-            c, h = ops.cond(ops.any(is_word[:, step]), read, lambda c=c, h=h: (c, h))
-            outputs.append(h)
+        zeros = ops.zeros_like(from_input[:, 0, : self.units])
+        outputs = read_sentence(lambda step: from_input[:, step], state_kernel, is_word, zeros)
         return ops.where(is_word[:, :, None], ops.stack(outputs, axis=1), 0.0)
 
     def get_config(self):

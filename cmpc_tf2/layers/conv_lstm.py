@@ -3,9 +3,9 @@
 import keras
 from keras import ops
 
-from cmpc_tf2.config import PACKAGE
 from cmpc_tf2.layers.fusion import fusible
 from cmpc_tf2.layers.normalization import GlobalLayerNormalization
+from cmpc_tf2.registration import PACKAGE
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

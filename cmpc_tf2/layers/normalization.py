@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from cmpc_tf2.config import PACKAGE
 from cmpc_tf2.layers.fusion import fusible
+from cmpc_tf2.registration import PACKAGE
 
 
 def l2_normalize(x, axis=-1):
@@ -19,13 +19,9 @@ def l2_normalize(x, axis=-1):
     Returns:
         A tensor of the shape and dtype of `x`, computed in float32; all-zero slices stay zero.
     """
-    return ops.cast(ops.cast(x, "float32") * inverse_norm(x, axis), x.dtype)
-
-
-def inverse_norm(x, axis=-1):
-    """The factor of `l2_normalize`, float32, with ones in place of `axis`."""
-    squared_norm = ops.sum(ops.square(ops.cast(x, "float32")), axis=axis, keepdims=True)
-    return ops.rsqrt(ops.maximum(squared_norm, 1e-12))
+    exact = ops.cast(x, "float32")
+    squared_norm = ops.sum(ops.square(exact), axis=axis, keepdims=True)
+    return ops.cast(exact * ops.rsqrt(ops.maximum(squared_norm, 1e-12)), x.dtype)
 
 
 def softmax(x, axis=-1):
@@ -80,29 +76,3 @@ class GlobalLayerNormalization(keras.layers.Layer):
         mean, variance = ops.moments(exact, axes=axes, keepdims=True)
         scale = ops.rsqrt(variance + self.EPSILON) * self.gamma
         return scale, self.beta - mean * scale
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class MixtureNormalization(GlobalLayerNormalization):
-    """`GlobalLayerNormalization` of `weights @ sources`, without passing over that product.
-
-    With weights that sum to 1, subtracting the mean, scaling and adding beta can be done to the few sources instead of
-    to the many mixtures; mean and variance follow from small matrices.
-
-    Call arguments:
-        weights: `(B, N, T)`, every row sums to 1.
-        sources: `(B, T, C)`.
-
-    Returns:
-        `(B, N, C)`.
-    """
-
-    def call(self, weights, sources):
-        left, right = ops.cast(weights, "float32"), ops.cast(sources, "float32")
-        count = left.shape[1] * right.shape[2]
-        shares = ops.sum(left, axis=1)[:, :, None]  # (B, T, 1)
-        right = right - ops.sum(shares * right, axis=(1, 2), keepdims=True) / count
-        squares = ops.einsum("bnt,bns->bts", left, left) * ops.einsum("btc,bsc->bts", right, right)
-        variance = ops.sum(squares, axis=(1, 2), keepdims=True) / count
-        right = right * (ops.rsqrt(variance + self.EPSILON) * self.gamma) + self.beta
-        return ops.matmul(weights, ops.cast(right, sources.dtype))

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.registration import PACKAGE
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from cmpc_tf2.config import PACKAGE
+from cmpc_tf2.registration import PACKAGE
 
 
 def legacy_bilinear_matrix(source: int, target: int) -> np.ndarray:

@@ -1,112 +1,157 @@
-"""What the models of pictures and of clips have in common."""
+"""The interface of all models: an encoder of pixels, and a decoder of expressions."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import ClassVar
 
 import keras
 from keras import ops
 
-from cmpc_tf2.config import LEVELS, ReferringConfig
-from cmpc_tf2.models.backbone import DeepLabResNet, fold_batch_norm
-from cmpc_tf2.models.saving import KerasFileModel
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.layers.keras_file_model import KerasFileModel
+from cmpc_tf2.models.config import ReferringConfig
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.text.tokenizers import TOKENIZERS, Tokenizer, WordTokenizer
+from cmpc_tf2.text.vocabulary import Vocabulary
 
 
 class ReferringModel(KerasFileModel):
-    """A functional model in two halves: an encoder of what is looked at, and a decoder of expressions about it.
+    """A functional model in two halves: an encoder of a picture or clip, and a decoder of expressions about it.
 
-    A subclass says what the halves are made of.
+    Whatever does not depend on words belongs into the encoder: it runs once for all expressions about a picture. A
+    subclass builds the two halves.
 
     Args:
         config: Sizes; a `config_type` or its `to_dict()`.
         vocabulary: The words by token id, saved with the model; None if unknown.
+        preprocessing: `Preprocessing.to_dict()`, as a model file holds it; None for that of the original.
+        tokenizer: Name of a tokenizer, as a model file holds it; None for that of the original.
 
     Raises:
-        TypeError: They are the sizes of another kind of model.
+        TypeError: `config` is of another model.
+        ValueError: There is no such tokenizer.
 
     Attributes:
         config: Sizes.
-        vocabulary: The words by token id, saved with the model; None if unknown.
+        vocabulary: The words by token id; None if unknown.
+        preprocessing: How pictures become what the encoder takes.
         image_encoder: What is done once for all expressions about a picture.
-        expression_decoder: The rest; it takes the encoder's outputs and `token_ids`.
+        expression_decoder: The rest; it takes the encoder's outputs and the tokenizer's.
     """
 
     # What to call such a model in messages.
     title: str
     config_type: ClassVar[type] = ReferringConfig
-    # The outputs that training looks at, and how much each counts. A coarse one is held to a mask of its own size.
-    loss_weights: ClassVar[dict[str, float]] = {"mask_logits": 1.0}
-    # Stages of the reasoning, in order, and the layers of the decoder whose outputs they are: `<name>_<level>`.
-    stages: ClassVar[dict[str, str]] = {}
-    # Of a configuration: the backbone's taps, by level, to the encoder's outputs; and those with `token_ids` to the
-    # outputs of the model.
-    build_visual_projection: ClassVar[Callable[..., keras.Model]]
-    build_expression_decoder: ClassVar[Callable[..., keras.Model]]
+    tokenizer_name: ClassVar[str] = WordTokenizer.name
+    # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it.
+    stages: ClassVar[dict[str, tuple[str, ...]]] = {}
 
-    def __init__(self, config=None, vocabulary: list[str] | None = None, **kwargs):
+    def __init__(
+        self,
+        config=None,
+        vocabulary: list[str] | None = None,
+        preprocessing: dict | None = None,
+        tokenizer: str | None = None,
+        **kwargs,
+    ):
         if not isinstance(config, ReferringConfig):
             config = self.config_type(**(config or {}))
         if type(config) is not self.config_type:
             expected, received = self.config_type.__name__, type(config).__name__
             raise TypeError(f"{self.title}: expected sizes of type {expected}, received {received}")
-        backbone = DeepLabResNet(config.backbone, name="backbone")
-        encoder = self.build_encoder(config, backbone, self.build_visual_projection(config))
+        tokenizer = tokenizer or self.tokenizer_name
+        if tokenizer not in TOKENIZERS:
+            raise ValueError(f"tokenizer: expected one of {', '.join(TOKENIZERS)}, received {tokenizer!r:.40}")
+        encoder = self.build_image_encoder(config)
         decoder = self.build_expression_decoder(config)
         pixels = encoder.input
-        token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
-        outputs = decoder({**encoder(pixels), "token_ids": token_ids})
-        super().__init__(inputs={pixels.name: pixels, "token_ids": token_ids}, outputs=outputs, **kwargs)
+        text = {
+            name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+            for name, tensor in decoder.input.items()
+            if name not in encoder.output
+        }
+        outputs = decoder({**encoder(pixels), **text})
+        super().__init__(inputs={pixels.name: pixels, **text}, outputs=outputs, **kwargs)
         self.config = config
         self.vocabulary = None if vocabulary is None else list(vocabulary)
+        self.preprocessing = Preprocessing(config.image_size, **(preprocessing or {}))
+        self.tokenizer_type = TOKENIZERS[tokenizer]
         self.image_encoder = encoder
         self.expression_decoder = decoder
 
+    @classmethod
+    def build_image_encoder(cls, config) -> keras.Model:
+        """A picture or clip to the features that the decoder takes, each with batch size first."""
+        raise NotImplementedError
+
     @staticmethod
-    def build_encoder(config, backbone: keras.Model, projection: keras.Model) -> keras.Model:
-        """Pictures to what a projection makes of those taps of the backbone that it asks for."""
-        image = keras.Input((config.image_size, config.image_size, 3), name="image")
-        taps = backbone(image)
-        return keras.Model(image, projection({level: taps[level] for level in projection.input}), name="image_encoder")
+    def build_expression_decoder(config) -> keras.Model:
+        """The encoder's outputs and the tokenizer's to the outputs of the model.
+
+        One picture may stand beside many sentences: features of batch size 1 are broadcast.
+        """
+        raise NotImplementedError
 
     def inference_encoder(self) -> keras.Model:
-        """The encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
-        backbone = fold_batch_norm(self.image_encoder.get_layer("backbone"), self.config.image_size)
-        return self.build_encoder(self.config, backbone, self.inference_projection())
+        """The encoder in a faster form: same outputs to rounding; a copy, not to be trained."""
+        return self.image_encoder
 
-    def inference_projection(self) -> keras.Model:
-        """What comes behind the backbone in `inference_encoder`: taps to the encoder's outputs."""
-        return self.image_encoder.get_layer("visual_projection")
+    @property
+    def input_name(self) -> str:
+        """The input that pixels go to: `image` or `clip`."""
+        return self.image_encoder.input.name
+
+    def make_tokenizer(self, vocabulary: Vocabulary | list[str] | None = None) -> Tokenizer:
+        """The tokenizer of this model.
+
+        Args:
+            vocabulary: The words by token id; None for those that were saved with the model.
+
+        Raises:
+            InputError: There are none, or there are more or fewer than the model has.
+        """
+        words = self.vocabulary if vocabulary is None else vocabulary
+        if words is None:
+            raise InputError("the model holds no vocabulary; give the one it was trained with (--vocabulary FILE)")
+        if len(words) != self.config.vocabulary_size:
+            raise InputError(
+                f"the vocabulary has {len(words)} words, but the model has {self.config.vocabulary_size}; "
+                "give the one it was trained with"
+            )
+        return self.tokenizer_type(words, self.config.max_words)
 
     def explaining_decoder(self) -> keras.Model:
-        """The decoder with a look inside, where the model has what is asked for.
+        """The decoder with intermediate results, where the model has them.
 
         Returns:
             A model of the decoder's inputs that gives `mask_logits`, `word_types`, `(B, T, K)`, in the order of
-            `config.word_types`, and for each stage and level `<stage>/<level>`, `(B, h, w, C)`.
+            `config.word_types`, and for each stage `<stage>/<layer>`, `(B, h, w, C)`.
         """
         decoder = self.expression_decoder
         layers = {layer.name: layer for layer in decoder.layers}
         wanted = {"word_types": "word_parser"}
-        wanted |= {f"{stage}/{level}": f"{name}_{level}" for stage, name in self.stages.items() for level in LEVELS}
+        wanted |= {f"{stage}/{name}": name for stage, names in self.stages.items() for name in names}
         found = {output: layers[name].output for output, name in wanted.items() if name in layers}
         return keras.Model(decoder.input, {"mask_logits": decoder.output["mask_logits"], **found})
 
     def at_size(self, image_size: int) -> "ReferringModel":
         """The same weights for pictures of another size.
 
-        The ConvLSTM's peepholes have one weight per cell; they are resized bilinearly. Everything else does not depend
-        on the size.
+        Weights with one value per cell (the ConvLSTM's peepholes) are resized bilinearly. Everything else does not
+        depend on the size.
 
         Differs from TF1: a checkpoint is bound to its size there. Scores at another size are not the published ones.
 
         Args:
-            image_size: Side of the pictures in pixels, a multiple of 8.
+            image_size: Side of the pictures in pixels.
 
         Returns:
             A new model.
+
+        Raises:
+            FieldError: The model cannot have this size.
         """
         config = dataclasses.replace(self.config, image_size=image_size)
-        model = type(self)(config, vocabulary=self.vocabulary, name=self.name)
+        model = type(self)(**{**self.get_config(), "config": config})
         for target, source in zip(model.variables, self.variables, strict=True):
             value = ops.convert_to_tensor(source)
             if target.shape != source.shape:
@@ -115,4 +160,10 @@ class ReferringModel(KerasFileModel):
         return model
 
     def get_config(self):
-        return {"config": self.config.to_dict(), "vocabulary": self.vocabulary, "name": self.name}
+        return {
+            "config": self.config.to_dict(),
+            "vocabulary": self.vocabulary,
+            "preprocessing": self.preprocessing.to_dict(),
+            "tokenizer": self.tokenizer_type.name,
+            "name": self.name,
+        }

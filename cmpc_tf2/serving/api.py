@@ -1,12 +1,9 @@
 """HTTP: `POST /v1/segment`, `/healthz`, `/metrics`, and pages that describe them."""
 
 import asyncio
-import base64
-import io
 import time
 from typing import Annotated, Literal
 
-import numpy as np
 import prometheus_client
 import swagger_ui_bundle
 from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
@@ -16,46 +13,13 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
 import cmpc_tf2
-from cmpc_tf2.predictor import Explanation
 from cmpc_tf2.serving.segmenter import RequestError, Segmenter, read_picture
+from cmpc_tf2.tasks.masks.http import Segments, make_segment
 
 # How often a waiting request looks whether its client is still there, in seconds.
-LOOK_EVERY = 0.25
+DISCONNECT_CHECK_SECONDS = 0.25
 # Of a request, beside the picture.
 FORM_BYTES = 100_000
-
-
-class Word(BaseModel):
-    """A word that counts, and how probably it is of each type."""
-
-    word: str
-    known: bool
-    types: dict[str, float]
-
-
-class RunLengths(BaseModel):
-    """A mask in COCO's compressed run-length encoding, as pycocotools reads it."""
-
-    size: tuple[int, int]
-    counts: str
-
-
-class Segment(BaseModel):
-    """What is marked for an expression."""
-
-    expression: str
-    mask: RunLengths | str
-    area: int
-    score: float
-    words: list[Word]
-
-
-class Segments(BaseModel):
-    """The answer to a request."""
-
-    height: int
-    width: int
-    segments: list[Segment]
 
 
 class Refusal(BaseModel):
@@ -94,16 +58,23 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
             # Large uploads lie on the disk until it is their turn.
             pixels = read_picture(image.file.read(), segmenter.limits)
             explanations = zip(expressions, segmenter.explain(pixels, expressions), strict=True)
-            segments = [_segment(text, explanation, mask_format, threshold) for text, explanation in explanations]
+            segments = [make_segment(text, explanation, mask_format, threshold) for text, explanation in explanations]
             return Segments(height=pixels.shape[0], width=pixels.shape[1], segments=segments)
 
         future = segmenter.submit(work, expressions)
         waiting = asyncio.wrap_future(future)
-        while not (await asyncio.wait([waiting], timeout=LOOK_EVERY))[0]:
+        while not (await asyncio.wait([waiting], timeout=DISCONNECT_CHECK_SECONDS))[0]:
             if await request.is_disconnected():
                 waiting.cancel()
                 return Response(status_code=499)
         return waiting.result()
+
+    _add_information(app, measure, model_name)
+    return app
+
+
+def _add_information(app: FastAPI, measure: "Measurements", model_name: str):
+    """Adds what is asked for without a picture."""
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
@@ -126,8 +97,6 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
             swagger_css_url="/swagger/swagger-ui.css",
             swagger_favicon_url="/swagger/favicon-32x32.png",
         )
-
-    return app
 
 
 class Measurements:
@@ -219,36 +188,3 @@ class Gate:
 def _refusal(error: RequestError) -> JSONResponse:
     headers = {"Retry-After": "5"} if error.status == 429 else None
     return JSONResponse({"detail": str(error)}, error.status, headers)
-
-
-def _segment(expression: str, explanation: Explanation, mask_format: str, threshold: float) -> Segment:
-    mask, total = np.empty(explanation.prediction.size, bool), 0.0
-    for rows, probabilities in explanation.prediction.bands():
-        mask[rows] = probabilities >= threshold
-        total += probabilities[mask[rows]].sum(dtype=np.float64)
-    area = int(mask.sum())
-    words = [
-        Word(
-            word=reading.word,
-            known=reading.is_known,
-            types={word_type.value: share for word_type, share in reading.probabilities.items()},
-        )
-        for reading in explanation.words
-    ]
-    encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
-    return Segment(expression=expression, mask=encoded, area=area, score=total / max(area, 1), words=words)
-
-
-def _run_lengths(mask: np.ndarray) -> RunLengths:
-    from pycocotools import mask as coco
-
-    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
-    return RunLengths(size=tuple(encoded["size"]), counts=encoded["counts"].decode("ascii"))
-
-
-def _png(mask: np.ndarray) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(mask).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode("ascii")

@@ -3,17 +3,18 @@
 import dataclasses
 import html
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import gradio as gr
 import numpy as np
 
-from cmpc_tf2.config import WordType
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.overlays import color_of, draw_masks
-from cmpc_tf2.predictor import Explanation, Prediction
+from cmpc_tf2.inference.explanation import Explanation
 from cmpc_tf2.serving.segmenter import Limits, Segmenter, read_picture
+from cmpc_tf2.tasks.masks.drawing import color_of, draw_masks
+from cmpc_tf2.tasks.masks.prediction import Prediction
+from cmpc_tf2.text.word_types import WordType
 
 WORD_COLORS = {
     WordType.ENTITY: "#0072b2",
@@ -39,36 +40,36 @@ STYLE = """
 """
 
 
-def read_by_us(component: gr.components.Component) -> gr.components.Component:
-    """Keeps Gradio from decoding what is uploaded: a component gives the file's path, unread."""
+def without_decoding(component: gr.components.Component) -> gr.components.Component:
+    """Keeps Gradio from decoding uploads: the component gives the file's path, unread."""
     component.preprocess = lambda payload: payload and payload.path
     return component
 
 
 @dataclasses.dataclass(frozen=True)
-class Medium:
-    """What a page takes.
+class PageInput:
+    """What visitors of a page give.
 
     Attributes:
         name: What it is called.
-        upload: Makes the component that takes it; `read_by_us`.
+        upload: Makes the component that takes it; `without_decoding`.
         read: Path, moment and limits to the pixels that the predictor looks at.
-        still: From these the picture that is marked, uint8 RGB `(h, w, 3)`.
+        shown: From these the picture that is marked, uint8 RGB `(h, w, 3)`.
         has_moments: Ask for a moment, from 0 (the beginning) to 1 (the end).
     """
 
     name: str
     upload: Callable[..., gr.components.Component]
     read: Callable[[Path, float, Limits], np.ndarray]
-    still: Callable[[np.ndarray], np.ndarray]
+    shown: Callable[[np.ndarray], np.ndarray]
     has_moments: bool
 
 
-PICTURES = Medium(
+PICTURE_INPUT = PageInput(
     name="picture",
-    upload=lambda **options: read_by_us(gr.Image(sources=["upload", "clipboard"], **options)),
+    upload=lambda **options: without_decoding(gr.Image(sources=["upload", "clipboard"], **options)),
     read=lambda path, moment, limits: read_picture(path.read_bytes(), limits),
-    still=lambda pixels: pixels,
+    shown=lambda pixels: pixels,
     has_moments=False,
 )
 
@@ -90,59 +91,82 @@ class Answer:
     predictions: list[Prediction]
 
 
-def build_page(segmenter: Segmenter, medium: Medium, model_name: str, has_dcrf: bool) -> gr.Blocks:
-    """The page.
+class PageActions:
+    """Answers to what visitors of the page do.
 
     Args:
-        segmenter: Answers.
-        medium: What it is about.
-        model_name: Shown in the head.
-        has_dcrf: Offer DenseCRF.
+        segmenter: Does the work.
+        page_input: What visitors give.
     """
-    limits = segmenter.limits
 
-    def read(path: str, moment: float) -> np.ndarray:
-        return medium.read(Path(path), moment, limits)
+    def __init__(self, segmenter: Segmenter, page_input: PageInput):
+        self._segmenter = segmenter
+        self._page_input = page_input
 
-    def look(path: str | None, moment: float):
-        """Encodes what was uploaded while the sentence is being written."""
+    def encode(self, path: str | None, moment: float):
+        """Encodes an upload while the sentence is being written."""
         if path:
-            _said(lambda: segmenter.submit(lambda: segmenter.encode(read(path, moment))).result())
+            self._submit(lambda: self._segmenter.encode(self._read(path, moment)))
 
-    def segment(path: str | None, moment: float, text: str, threshold: float, dcrf: bool):
+    def segment(self, path: str | None, moment: float, text: str, threshold: float, dcrf: bool):
+        """The answer, the picture with the masks, the masks, the words and the stages of the reasoning."""
         expressions = [line.strip() for line in text.splitlines() if line.strip()]
         if not path:
-            raise _error(f"Choose a {medium.name} first.")
+            raise _error(f"Choose a {self._page_input.name} first.")
         if not expressions:
             raise _error("Write what to mark, for example: the man in white.")
 
         def work():
-            pixels = read(path, moment)
-            explanations = list(segmenter.explain(pixels, expressions))
-            picture = medium.still(pixels)
+            pixels = self._read(path, moment)
+            explanations = list(self._segmenter.explain(pixels, expressions))
+            picture = self._page_input.shown(pixels)
             answer = Answer(path, moment, expressions, [explanation.prediction for explanation in explanations])
             drawn = draw_answer(picture, answer, threshold, dcrf)
             return answer, *drawn, describe_words(explanations), heat_maps(picture, expressions, explanations)
 
-        return _said(lambda: segmenter.submit(work, expressions).result())
+        return self._submit(work, expressions)
 
-    def draw_again(answer: Answer | None, threshold: float, dcrf: bool):
+    def draw_again(self, answer: Answer | None, threshold: float, dcrf: bool):
         """Masks for another threshold; the model is not asked again."""
         if answer is None:
             return None, None
 
         def work():
-            return draw_answer(medium.still(read(answer.path, answer.moment)), answer, threshold, dcrf)
+            picture = self._page_input.shown(self._read(answer.path, answer.moment))
+            return draw_answer(picture, answer, threshold, dcrf)
 
-        return _said(lambda: segmenter.submit(work).result())
+        return self._submit(work)
 
+    def _read(self, path: str, moment: float) -> np.ndarray:
+        return self._page_input.read(Path(path), moment, self._segmenter.limits)
+
+    def _submit(self, work: Callable, expressions: Sequence[str] = ()):
+        """The result of a piece of work; its errors are shown on the page."""
+        try:
+            return self._segmenter.submit(work, expressions).result()
+        except InputError as error:
+            raise _error(str(error)) from error
+        except FileNotFoundError as error:
+            raise _error("What was uploaded is no longer here; choose it again.") from error
+
+
+def build_page(segmenter: Segmenter, page_input: PageInput, model_name: str, has_dcrf: bool) -> gr.Blocks:
+    """The page.
+
+    Args:
+        segmenter: Answers.
+        page_input: What visitors give.
+        model_name: Shown in the head.
+        has_dcrf: Offer DenseCRF.
+    """
+    limits, actions = segmenter.limits, PageActions(segmenter, page_input)
     with gr.Blocks(title="CMPC", delete_cache=(KEPT, KEPT), analytics_enabled=False) as page:
         gr.Markdown(f"# Mark what a sentence means\nCMPC, model `{html.escape(model_name)}`")
         answer = gr.State(time_to_live=KEPT)
         with gr.Row():
             with gr.Column():
-                path = medium.upload(label=medium.name.capitalize(), height=320, elem_id="upload")
-                moment = gr.Slider(0, 1, 0.5, label="Moment", visible=medium.has_moments, elem_id="moment")
+                path = page_input.upload(label=page_input.name.capitalize(), height=320, elem_id="upload")
+                moment = gr.Slider(0, 1, 0.5, label="Moment", visible=page_input.has_moments, elem_id="moment")
                 text = gr.Textbox(
                     label="Sentences, one in a line",
                     placeholder="the man in white holding a frisbee",
@@ -157,31 +181,20 @@ def build_page(segmenter: Segmenter, medium: Medium, model_name: str, has_dcrf: 
             with gr.Column():
                 overlay = gr.Image(label="Marked", format="png", elem_id="overlay", buttons=["download", "fullscreen"])
                 words = gr.HTML(elem_id="words")
-        stages = gr.Gallery(
-            label="Reasoning: how alike each place is, at each stage, to what is marked in the end",
-            columns=3,
-            fit_columns=False,
-            object_fit="contain",
-            height="auto",
-            elem_id="stages",
-        )
-        masks = gr.Gallery(
-            label="Masks",
-            format="png",
-            columns=3,
-            fit_columns=False,
-            object_fit="contain",
-            height="auto",
-            buttons=["download", "fullscreen"],
-            elem_id="masks",
-        )
-        path.upload(look, [path, moment], None, show_progress="hidden")
-        moment.release(look, [path, moment], None, show_progress="hidden")
+        stages = _gallery("Reasoning: how similar each place is, at each stage, to what is marked in the end", "stages")
+        masks = _gallery("Masks", "masks", format="png", buttons=["download", "fullscreen"])
+        path.upload(actions.encode, [path, moment], None, show_progress="hidden")
+        moment.release(actions.encode, [path, moment], None, show_progress="hidden")
         asked = [path, moment, text, threshold, dcrf]
-        button.click(segment, asked, [answer, overlay, masks, words, stages], show_progress_on=overlay)
+        button.click(actions.segment, asked, [answer, overlay, masks, words, stages], show_progress_on=overlay)
         for control in (threshold.release, dcrf.change):
-            control(draw_again, [answer, threshold, dcrf], [overlay, masks], show_progress_on=overlay)
+            control(actions.draw_again, [answer, threshold, dcrf], [overlay, masks], show_progress_on=overlay)
     return page.queue(max_size=limits.waiting, default_concurrency_limit=1, api_open=False)
+
+
+def _gallery(label: str, name: str, **options) -> gr.Gallery:
+    shape = {"columns": 3, "fit_columns": False, "object_fit": "contain", "height": "auto"}
+    return gr.Gallery(label=label, elem_id=name, **shape, **options)
 
 
 def launch(page: gr.Blocks, limits: Limits, host: str, port: int, wait: bool = True):
@@ -257,7 +270,7 @@ def heat_maps(
     grey = cv2.cvtColor(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
     maps = []
     for expression, explanation in zip(expressions, explanations, strict=True):
-        prediction = Prediction(explanation.prediction.fitted_probabilities, (height, width))
+        prediction = dataclasses.replace(explanation.prediction, size=(height, width))
         stages = _stages(dataclasses.replace(explanation, prediction=prediction))
         maps += [(_heat(grey, heat), f"{stage}: {expression}") for stage, heat in stages.items()]
     return maps
@@ -265,7 +278,7 @@ def heat_maps(
 
 def _stages(explanation: Explanation) -> dict[str, np.ndarray]:
     titles = {"entities": "entities perceived", "relations": "after relations", "actions": "after actions"}
-    found = {titles.get(stage, stage): explanation.heat_map(stage) for stage in explanation.likeness}
+    found = {titles.get(stage, stage): explanation.heat_map(stage) for stage in explanation.similarity}
     return {**found, "final": explanation.prediction.probabilities}
 
 
@@ -275,16 +288,6 @@ def _heat(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
     colors = colormaps["inferno"](heat)[..., :3]
     return (0.35 * grey[..., None] + 0.65 * 255 * colors).astype(np.uint8)
-
-
-def _said(work: Callable):
-    """The result of a piece of work; what cannot be done is said on the page."""
-    try:
-        return work()
-    except InputError as error:
-        raise _error(str(error)) from error
-    except FileNotFoundError as error:
-        raise _error("What was uploaded is no longer here; choose it again.") from error
 
 
 def _error(message: str) -> gr.Error:

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 
 from cmpc_tf2.data.image_decoding import TooManyPixelsError, decode_image
-from cmpc_tf2.data.text import tokenize
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.predictor import Encoded, Explanation, ExpressionPredictor
+from cmpc_tf2.inference.explanation import Explanation
+from cmpc_tf2.inference.predictor import Encoded, ExpressionPredictor
 
 Result = TypeVar("Result")
 
@@ -62,14 +62,14 @@ class Segmenter:
 
     Args:
         predictor: Of pictures or clips.
-        look: How it is given pixels: its `set_image` or `set_clip`.
+        set_pixels: Its `set_image` or `set_clip`.
         limits: What clients may ask for.
     """
 
-    def __init__(self, predictor: ExpressionPredictor, look: Callable[[np.ndarray], None], limits: Limits):
+    def __init__(self, predictor: ExpressionPredictor, set_pixels: Callable[[np.ndarray], None], limits: Limits):
         self.limits = limits
         self._predictor = predictor
-        self._look = look
+        self._set_pixels = set_pixels
         self._encodings: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._lock = threading.Lock()
@@ -117,7 +117,7 @@ class Segmenter:
         """Explains expressions, one at a time; to be called by work that was submitted.
 
         Args:
-            pixels: As `look` takes them.
+            pixels: As `set_pixels` takes them.
             expressions: Those that were submitted.
 
         Raises:
@@ -141,7 +141,7 @@ class Segmenter:
         if key in self._encodings:
             self._predictor.encoded = self._encodings[key]
         else:
-            self._look(pixels)
+            self._set_pixels(pixels)
             self._encodings[key] = self._predictor.encoded
         self._encodings.move_to_end(key)
         while len(self._encodings) > self.limits.encodings:
@@ -157,17 +157,17 @@ class Segmenter:
             if not expression.isprintable():
                 raise RequestError(422, f"expression {expression!r}: holds characters that cannot be shown")
             try:
-                tokens = tokenize(expression)
+                tokens = self._predictor.tokenizer.split(expression)
             except InputError as error:
                 raise RequestError(422, str(error)) from error
             if not tokens:
                 raise RequestError(422, f"expression {expression!r}: has no words")
-            if not any(token in self._predictor.vocabulary.ids for token in tokens):
+            if not any(map(self._predictor.tokenizer.is_known, tokens)):
                 raise RequestError(422, f"expression {expression!r}: the model knows none of its words")
 
 
 def read_picture(content: bytes, limits: Limits) -> np.ndarray:
-    """Decodes an uploaded picture, upright, after a look at its size.
+    """Decodes an uploaded picture, upright, after its size was checked.
 
     Returns:
         uint8 RGB `(h, w, 3)`.

@@ -1,0 +1,1 @@
+"""Annotated videos to batches, and clips out of videos."""

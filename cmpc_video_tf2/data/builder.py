@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from cmpc_tf2.data.annotation_fields import FormError, checked
-from cmpc_tf2.data.builder import BuildPlan, BuildSettings, Dropped
+from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings, Dropped
 from cmpc_tf2.data.datasets import find_dataset
-from cmpc_tf2.data.image_ops import fit_image, fit_mask
-from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_json
+from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask
+from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ
 from cmpc_video_tf2.data.annotations import (
     NotInFrameError,

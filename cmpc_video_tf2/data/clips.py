@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.image_ops import read_image
+from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.errors import InputError
 from cmpc_video_tf2.config import CLIP_FRAMES
 

@@ -20,8 +20,8 @@ import numpy as np
 
 from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.shapes import COLORS, KINDS, Shape, paint
-from cmpc_tf2.data.text import PAD, UNKNOWN
 from cmpc_tf2.files import replacing, write_bytes, write_text
+from cmpc_tf2.text.vocabulary import PAD, UNKNOWN
 from cmpc_video_tf2.config import CLIP_FRAMES
 from cmpc_video_tf2.data.datasets import MOVING_SHAPES, A2DFiles
 

@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from cmpc_tf2.data.batches import Sample, require_array
-from cmpc_tf2.data.image_ops import fit_image
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_video_tf2.config import CLIP_FRAMES, FRAMES_READ
 
 _FRAMES = "frames"
@@ -44,9 +44,9 @@ class VideoSample(Sample):
     def input_shape(size: int) -> tuple[int, ...]:
         return CLIP_FRAMES, size, size, 3
 
-    def fitted(self, size: int) -> np.ndarray:
-        """What a model sees, before the mean is subtracted: uint8 RGB `(16, size, size, 3)`; what is not read is 0."""
-        return fit_clip(self.pixels, size)
+    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
+        """What a model sees, before its values are normalised: uint8 RGB `(16, S, S, 3)`; what is not read is 0."""
+        return fit_clip(self.pixels, preprocessing)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {**super().to_arrays(), _FRAMES: self.frames, _FRAME_ID: np.array(self.frame_id)}
@@ -62,17 +62,17 @@ class VideoSample(Sample):
         return {**checked, "frames": frames, "frame_id": int(frame_id)}
 
 
-def fit_clip(frames: np.ndarray, size: int) -> np.ndarray:
+def fit_clip(frames: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
     """A clip as the model sees it, each frame fitted as a picture is.
 
     Args:
         frames: The five frames that are read, uint8 `(5, h, w, 3)`.
-        size: Side of the square.
+        preprocessing: That of the model.
 
     Returns:
-        uint8 `(16, size, size, 3)`; 0 where the model does not look.
+        uint8 `(16, S, S, 3)`; 0 in the frames that the model does not read.
     """
-    clip = np.zeros((CLIP_FRAMES, size, size, 3), np.uint8)
+    clip = np.zeros((CLIP_FRAMES, preprocessing.size, preprocessing.size, 3), np.uint8)
     for index, frame in zip(FRAMES_READ, frames, strict=True):
-        clip[index] = fit_image(frame, size)
+        clip[index] = preprocessing.fit(frame)
     return clip

@@ -1,0 +1,1 @@
+"""CMPC-V: what it adds to the parts of CMPC."""

@@ -5,28 +5,29 @@ from typing import ClassVar
 import keras
 from keras import layers, ops
 
-from cmpc_tf2.config import LEVELS, MUTAN_HEADS, WordType
-from cmpc_tf2.models.cmpc import LOSS_WEIGHTS, segment
-from cmpc_tf2.models.expression import parse_expression
-from cmpc_tf2.models.level_fusion import LevelFusion
-from cmpc_tf2.models.mutan import MutanFusion
-from cmpc_tf2.models.referring_model import ReferringModel
-from cmpc_tf2.models.relation_graph import RelationGraph
-from cmpc_tf2.models.visual_projection import build_visual_projection, fold_laterals
-from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ, VideoModelConfig
+from cmpc_tf2.layers.level_fusion import LevelFusion
+from cmpc_tf2.models.cmpc.config import MUTAN_HEADS
+from cmpc_tf2.models.cmpc.expression import parse_expression
+from cmpc_tf2.models.cmpc.model import layers_by_level, segment
+from cmpc_tf2.models.cmpc.mutan import MutanFusion
+from cmpc_tf2.models.cmpc.relation_graph import RelationGraph
+from cmpc_tf2.models.cmpc.visual_projection import build_visual_projection
+from cmpc_tf2.models.deeplab_model import DeepLabModel
+from cmpc_tf2.text.word_types import WordType
+from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ, CMPCVideoConfig
 from cmpc_video_tf2.models.package import PACKAGE
 from cmpc_video_tf2.models.temporal_graph import TemporalContext, TemporalGraph
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class CMPCVideo(ReferringModel):
+class CMPCVideo(DeepLabModel):
     """Cross-Modal Progressive Comprehension for video (CMPC-V, with the R2D backbone): a clip and an expression in, a
     mask of the annotated frame out.
 
     As `CMPC`, a clip encoder followed by an expression decoder: several expressions about one clip share its encoding.
 
     Args:
-        config: Sizes; a `VideoModelConfig` or its `to_dict()`.
+        config: Sizes; a `CMPCVideoConfig` or its `to_dict()`.
         vocabulary: The words by token id, saved with the model; None if unknown.
 
     Call arguments (a dict):
@@ -43,44 +44,44 @@ class CMPCVideo(ReferringModel):
     """
 
     title = "a CMPC-V (video) model"
-    config_type = VideoModelConfig
-    loss_weights: ClassVar = LOSS_WEIGHTS
-    stages: ClassVar = {"entities": "annotated", "relations": "relation_graph", "actions": "temporal_context"}
+    config_type = CMPCVideoConfig
+    stages: ClassVar = {
+        "entities": layers_by_level("annotated"),
+        "relations": layers_by_level("relation_graph"),
+        "actions": layers_by_level("temporal_context"),
+    }
 
     @staticmethod
-    def build_visual_projection(config: VideoModelConfig) -> keras.Model:
+    def build_visual_projection(config: CMPCVideoConfig) -> keras.Model:
         return build_visual_projection(config, with_laterals=True)
 
-    def inference_projection(self) -> keras.Model:
-        return fold_laterals(super().inference_projection(), self.config)
-
     @staticmethod
-    def build_encoder(config: VideoModelConfig, backbone: keras.Model, projection: keras.Model) -> keras.Model:
+    def connect_encoder(config: CMPCVideoConfig, backbone: keras.Model, projection: keras.Model) -> keras.Model:
         """Clips to `visual_c3`, ...: `(B, F, h, w, heads, C)`, and `lateral_c3`, ... of the annotated frame."""
         clip = keras.Input((CLIP_FRAMES, config.image_size, config.image_size, 3), name="clip")
         frames = len(FRAMES_READ)
         read = ops.stack([clip[:, index] for index in FRAMES_READ], axis=1)
         features = projection(backbone(ops.reshape(read, (-1, *clip.shape[2:]))))
         outputs = {}
-        for level in LEVELS:
+        for level in config.backbone.levels:
             visual, lateral = features[f"visual_{level}"], features[f"lateral_{level}"]
             outputs[f"visual_{level}"] = ops.reshape(visual, (-1, frames, *visual.shape[1:]))
             outputs[f"lateral_{level}"] = ops.reshape(lateral, (-1, frames, *lateral.shape[1:]))[:, ANNOTATED]
         return keras.Model(clip, outputs, name="image_encoder")
 
     @staticmethod
-    def build_expression_decoder(config: VideoModelConfig) -> keras.Model:
-        """What `build_encoder` gives, and `token_ids` -> the mask logits of `CMPCVideo`.
+    def build_expression_decoder(config: CMPCVideoConfig) -> keras.Model:
+        """What `connect_encoder` gives, and `token_ids` -> the mask logits of `CMPCVideo`.
 
         The features may have batch size 1 beside any number of expressions: they are broadcast.
         """
-        size, channels = config.grid_size, config.feature_dim
+        size, channels, levels = config.grid_size, config.feature_dim, config.backbone.levels
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         visual = {
             level: keras.Input((len(FRAMES_READ), size, size, MUTAN_HEADS, channels), name=f"visual_{level}")
-            for level in LEVELS
+            for level in levels
         }
-        lateral = {level: keras.Input((size, size, channels), name=f"lateral_{level}") for level in LEVELS}
+        lateral = {level: keras.Input((size, size, channels), name=f"lateral_{level}") for level in levels}
 
         expression = parse_expression(token_ids, config)
         entity_attribute = expression.pool("entity_attribute_feature", WordType.ENTITY, WordType.ATTRIBUTE)
@@ -89,7 +90,7 @@ class CMPCVideo(ReferringModel):
         relation_probs = expression.probability(WordType.RELATION)
 
         features = {}
-        for level in LEVELS:
+        for level in levels:
             entities = MutanFusion(name=f"mutan_{level}")(visual[level], entity_attribute)
             nodes = TemporalGraph(name=f"temporal_graph_{level}")(entities, action)
             annotated = layers.Identity(name=f"annotated_{level}")(entities[:, ANNOTATED])
@@ -99,8 +100,8 @@ class CMPCVideo(ReferringModel):
             maps = [lateral[level], related, context]
             features[level] = LevelFusion(config.fusion_dim, name=f"fusion_{level}")(maps, necessary)
 
-        inputs = {f"visual_{level}": visual[level] for level in LEVELS}
-        inputs |= {f"lateral_{level}": lateral[level] for level in LEVELS}
+        inputs = {f"visual_{level}": visual[level] for level in levels}
+        inputs |= {f"lateral_{level}": lateral[level] for level in levels}
         return keras.Model(
             {**inputs, "token_ids": token_ids}, segment(features, necessary, config), name="expression_decoder"
         )

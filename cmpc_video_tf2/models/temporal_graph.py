@@ -5,8 +5,9 @@ import math
 import keras
 from keras import layers, ops
 
+from cmpc_tf2.layers.affinity import projected_affinity
 from cmpc_tf2.layers.normalization import l2_normalize, softmax
-from cmpc_tf2.models.relation_graph import GraphConvolution
+from cmpc_tf2.models.cmpc.relation_graph import GraphConvolution
 from cmpc_video_tf2.models.package import PACKAGE
 
 
@@ -48,14 +49,11 @@ class TemporalGraph(keras.layers.Layer):
     def call(self, cells, action):
         _, frames, height, width, channels = cells.shape
         cells = ops.reshape(cells, (-1, frames, height * width, channels))
-        looked_for = self.action_projection(action)
-        # (m W + b) a^T = m (W a^T) + b a^T
-        key = ops.matmul(looked_for, ops.transpose(self.cell_projection.kernel))  # (B, C)
-        offset = ops.matmul(looked_for, self.cell_projection.bias[:, None])  # (B, 1)
-        scores = (ops.einsum("bfnc,bc->bfn", cells, key) + offset[:, None]) / math.sqrt(channels)
+        query = self.action_projection(action)[:, None, None]  # (B, 1, 1, C)
+        scores = projected_affinity(cells, self.cell_projection, query)[..., 0] / math.sqrt(channels)
         nodes = ops.einsum("bfn,bfnc->bfc", softmax(scores), cells)
         affinity = ops.einsum("bfc,bgc->bfg", self.query(nodes), self.key(nodes)) / math.sqrt(channels)
-        return self.convolution(nodes, softmax(affinity), nodes)
+        return self.convolution(nodes, ops.matmul(softmax(affinity), nodes))
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -84,9 +82,6 @@ class TemporalContext(keras.layers.Layer):
     def call(self, cells, nodes):
         _, height, width, channels = cells.shape
         flat = ops.reshape(cells, (-1, height * width, channels))
-        projected = self.node_projection(nodes)
-        keys = ops.matmul(projected, ops.transpose(self.cell_projection.kernel))  # (B, F, C)
-        offsets = ops.matmul(projected, self.cell_projection.bias)[:, None]  # (B, 1, F)
-        affinity = ops.einsum("bnc,bfc->bnf", flat, keys) + offsets
+        affinity = projected_affinity(flat, self.cell_projection, self.node_projection(nodes))
         context = ops.einsum("bnf,bfc->bnc", softmax(affinity / math.sqrt(channels)), nodes)
         return l2_normalize(ops.reshape(context, (-1, height, width, channels)))

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.naive_graph import NaiveGraph
-from cmpc_tf2.checkpoints import load_model
-from cmpc_tf2.config import TrainConfig
-from cmpc_tf2.trainer import Trainer
+from cmpc_tf2.model_files import load_model
+from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.trainer import Trainer
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -14,8 +14,8 @@ from cmpc_tf2.data.batches import (
     read_manifest,
     write_batch,
 )
-from cmpc_tf2.data.npz import save_stored
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.npz import save_stored
 
 KEYS = {"text_batch", "im_batch", "mask_batch", "sent_batch"}
 

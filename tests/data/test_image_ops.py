@@ -6,19 +6,11 @@ from PIL import Image
 from skimage.transform import resize
 from skimage.util import img_as_float
 
-from cmpc_tf2.data import image_ops
-from cmpc_tf2.data.image_ops import (
-    fit_image,
-    fit_mask,
-    read_image,
-    require_image_name,
-    restore_map,
-    restore_mask,
-    restored_bands,
-    subtract_mean,
-    write_image,
-)
+from cmpc_tf2.data.image_files import read_image, require_image_name, write_image
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.preprocessing import resizing
+from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask, restore_map, restore_mask, restored_bands
+from small import subtract_mean
 
 
 def pad_with_scikit_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -78,7 +70,7 @@ def test_restoring_equals_scikit_image(height, width, rng):
 def test_maps_are_restored_in_bands(rng, monkeypatch):
     values = rng.random((64, 64))
     whole = restore_map(values, 45, 70)
-    monkeypatch.setattr(image_ops, "BAND_PIXELS", 200)
+    monkeypatch.setattr(resizing, "BAND_PIXELS", 200)
     bands = {rows.start: band for rows, band in restored_bands(values, 45, 70)}
     assert list(bands) == list(range(0, 45, 2)) and len(bands[44]) == 1
     np.testing.assert_array_equal(np.concatenate(list(bands.values())), whole)

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 
 from cmpc_tf2.data.batches import list_batches
-from cmpc_tf2.data.masking import mask_patches, mask_words
 from cmpc_tf2.data.pipeline import training_dataset
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.recipes.masking import MaskedCopies, mask_patches, mask_words
+from cmpc_tf2.text.vocabulary import Vocabulary
 from small import WORDS
 
 
@@ -38,8 +39,8 @@ def test_masked_copies_follow_from_the_place_in_the_stream(squares):
     paths = list_batches(squares, "unc", "train")
 
     def batches(start, count):
-        masked = {"image_size": 32, "masked_vocabulary": Vocabulary(WORDS)}
-        stream = training_dataset(paths, 2, seed=3, start_step=start, **masked)
+        masked_copies = MaskedCopies(Vocabulary(WORDS))
+        stream = training_dataset(paths, 2, Preprocessing(32), seed=3, start_step=start, augmentation=masked_copies)
         return [inputs for inputs, _ in stream.take(count)]
 
     whole, later = batches(0, 6), batches(4, 2)

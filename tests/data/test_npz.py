@@ -7,8 +7,8 @@ import zlib
 import numpy as np
 import pytest
 
-from cmpc_tf2.data.npz import read_npy, read_npz
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.npz import read_npy, read_npz
 
 
 def npy(header: bytes, content: bytes = b"", version: int = 1) -> bytes:

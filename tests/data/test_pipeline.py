@@ -1,21 +1,19 @@
 import collections
-import concurrent.futures
-import contextlib
 import itertools
-import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmpc_tf2.data import pipeline
 from cmpc_tf2.data.batches import Sample, write_batch
-from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.data.pipeline import training_dataset
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from small import subtract_mean
 
 COUNT = 10
 SIDE = 16
+PREPROCESSING = Preprocessing(SIDE)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def numbers(dataset, steps: int) -> list[list[int]]:
 
 
 def test_contents(paths, samples):
-    dataset = training_dataset(paths, 4, image_size=SIDE)
+    dataset = training_dataset(paths, 4, preprocessing=PREPROCESSING)
     inputs, mask = next(iter(dataset))
     assert inputs["image"].dtype == tf.float32 and inputs["image"].shape == (4, SIDE, SIDE, 3)
     assert inputs["token_ids"].dtype == tf.int32 and inputs["token_ids"].shape == (4, 20)
@@ -58,36 +56,40 @@ def test_contents(paths, samples):
 
 
 def test_every_epoch_is_another_permutation_of_all_files(paths):
-    epochs = np.reshape(numbers(training_dataset(paths, 5, image_size=SIDE), 6), (3, COUNT)).tolist()
+    epochs = np.reshape(numbers(training_dataset(paths, 5, preprocessing=PREPROCESSING), 6), (3, COUNT)).tolist()
     assert all(sorted(epoch) == list(range(COUNT)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2] != list(range(COUNT))
 
 
 def test_batches_go_over_the_end_of_an_epoch(paths):
-    stream = numbers(training_dataset(paths, 4, image_size=SIDE), 10)
+    stream = numbers(training_dataset(paths, 4, preprocessing=PREPROCESSING), 10)
     assert collections.Counter(itertools.chain.from_iterable(stream)) == dict.fromkeys(range(COUNT), 4)
 
 
 def test_the_order_follows_from_the_seed(paths):
-    one, same, other = (numbers(training_dataset(paths, 4, seed=s, image_size=SIDE), 8) for s in (1, 1, 2))
+    one, same, other = (numbers(training_dataset(paths, 4, seed=s, preprocessing=PREPROCESSING), 8) for s in (1, 1, 2))
     assert one == same != other
-    in_order = training_dataset(paths, 4, shuffle=False, image_size=SIDE)
+    in_order = training_dataset(paths, 4, shuffle=False, preprocessing=PREPROCESSING)
     assert numbers(in_order, 3) == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 1]]
 
 
 @pytest.mark.parametrize("start", [1, 2, 5, 7, 23])
 def test_it_goes_on_where_it_stopped(start, paths):
-    whole = numbers(training_dataset(paths, 4, seed=3, image_size=SIDE), 30)
-    assert numbers(training_dataset(paths, 4, seed=3, start_step=start, image_size=SIDE), 5) == whole[start : start + 5]
+    whole = numbers(training_dataset(paths, 4, seed=3, preprocessing=PREPROCESSING), 30)
+    assert (
+        numbers(training_dataset(paths, 4, seed=3, start_step=start, preprocessing=PREPROCESSING), 5)
+        == whole[start : start + 5]
+    )
 
 
 @pytest.mark.parametrize("devices", [1, 2])
 def test_workers_share_every_global_batch(devices, paths):
     """Two workers, each with some devices; a worker takes an element for each of them."""
-    whole = numbers(training_dataset(paths, 4, image_size=SIDE), 8)
+    whole = numbers(training_dataset(paths, 4, preprocessing=PREPROCESSING), 8)
     contexts = [tf.distribute.InputContext(2, worker, 2 * devices) for worker in range(2)]
     elements = [
-        numbers(training_dataset(paths, 4, image_size=SIDE, input_context=context), 8 * devices) for context in contexts
+        numbers(training_dataset(paths, 4, preprocessing=PREPROCESSING, input_context=context), 8 * devices)
+        for context in contexts
     ]
     assert all(len(element) == 2 // devices for share in elements for element in share)
     for step, batch in enumerate(whole):
@@ -98,35 +100,10 @@ def test_workers_share_every_global_batch(devices, paths):
 def test_under_a_distribution_strategy(paths):
     strategy = tf.distribute.get_strategy()
     distributed = strategy.distribute_datasets_from_function(
-        lambda context: training_dataset(paths, 4, image_size=SIDE, input_context=context)
+        lambda context: training_dataset(paths, 4, preprocessing=PREPROCESSING, input_context=context)
     )
     inputs, _ = next(iter(distributed))
     assert inputs["image"].shape == (4, SIDE, SIDE, 3)
-
-
-def test_cached_samples_are_read_once(paths, monkeypatch):
-    """Although several batches are read at a time."""
-    counts, read = collections.Counter(), pipeline.read_train_sample
-    monkeypatch.setattr(pipeline, "read_train_sample", lambda path, *args: counts.update([path]) or read(path, *args))
-    stream = numbers(training_dataset(paths, COUNT, cache=True, image_size=SIDE), 20)
-    assert all(sorted(batch) == list(range(COUNT)) for batch in stream)
-    assert counts == dict.fromkeys(map(str, paths), 1)
-
-
-def test_of_several_threads_one_reads_a_file():
-    both_read, calls = threading.Barrier(2), []
-
-    def read(path):
-        calls.append(path)
-        with contextlib.suppress(threading.BrokenBarrierError):
-            both_read.wait(timeout=0.2)  # Passes at once if another thread reads too.
-        return object()
-
-    read_once = pipeline.reading_once(read)
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(read_once, ["a", "a"])
-    assert calls == ["a"] and first is second
-    assert read_once("b") is not first and calls == ["a", "b"]
 
 
 @pytest.mark.parametrize("content, words", [(b"not an npz", "not a readable .npz file"), (None, "no such batch")])
@@ -135,18 +112,20 @@ def test_a_bad_file_names_itself(content, words, paths, tmp_path):
     if content:
         bad.write_bytes(content)
     with pytest.raises(tf.errors.InvalidArgumentError) as failure:
-        numbers(training_dataset([*paths, bad], 11, image_size=SIDE), 1)
+        numbers(training_dataset([*paths, bad], 11, preprocessing=PREPROCESSING), 1)
     assert f"{bad}: {words}" in str(failure.value)
 
 
 def test_files_of_another_size_are_named(paths):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"unc_train_\d.npz: not of a train split of 320 x 320"):
-        numbers(training_dataset(paths, 2), 1)
+        numbers(training_dataset(paths, 2, Preprocessing(320)), 1)
 
 
 def test_wrong_arguments():
     with pytest.raises(InputError, match="no files"):
-        training_dataset([], 1)
+        training_dataset([], 1, PREPROCESSING)
     for batch_size, workers in ((0, 1), (3, 2)):
         with pytest.raises(InputError, match=f"a multiple of the {workers} devices"):
-            training_dataset(["a"], batch_size, input_context=tf.distribute.InputContext(workers, 0, workers))
+            training_dataset(
+                ["a"], batch_size, PREPROCESSING, input_context=tf.distribute.InputContext(workers, 0, workers)
+            )

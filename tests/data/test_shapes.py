@@ -19,7 +19,7 @@ from cmpc_tf2.data.shapes import (
     vocabulary,
     write_shapes,
 )
-from cmpc_tf2.data.text import Vocabulary, tokenize
+from cmpc_tf2.text.vocabulary import Vocabulary, tokenize
 
 SPLITS = ("train", "val", "testA", "testB")
 RELATION_WORDS = ("left", "right", "above", "below")

@@ -4,8 +4,8 @@ import json
 import numpy as np
 import pytest
 
-from cmpc_tf2.data.text import Vocabulary, tokenize
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.text.vocabulary import Vocabulary, tokenize
 from original import GOLDEN
 
 VOCABULARY = Vocabulary(["<pad>", "<unk>", "man", ",", "left", "man"])

@@ -16,11 +16,11 @@ from pycocotools import mask as coco_mask
 from cmpc_tf2.data.annotations import read_references
 from cmpc_tf2.data.batches import Sample, check_batches, read_batch
 from cmpc_tf2.data.datasets import find_dataset, find_sources
-from cmpc_tf2.data.embeddings import build_embeddings, load_embeddings
 from cmpc_tf2.data.segmentations import rasterize
-from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_json
+from cmpc_tf2.text.embeddings import build_embeddings, load_embeddings
+from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.data.annotations import (
     jhmdb_length,
     read_a2d_mask,

@@ -39,26 +39,27 @@ def keras_config(folder: Path) -> Target:
 
 
 def _model_file(folder: Path) -> Path:
-    from cmpc_tf2.checkpoints import save_model
-    from cmpc_tf2.config import BackboneConfig
-    from cmpc_tf2.models.backbone import DeepLabResNet
+    from cmpc_tf2.backbones.config import DeepLabResNetConfig
+    from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
+    from cmpc_tf2.model_files import save_model
 
     path = folder / "model.keras"
-    save_model(DeepLabResNet(BackboneConfig(**SIZES), name="backbone"), path)
+    save_model(DeepLabResNet(DeepLabResNetConfig(**SIZES), name="backbone"), path)
     return path
 
 
 def _load_model(folder: Path, data: bytes):
-    from cmpc_tf2.checkpoints import load_backbone
+    from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
+    from cmpc_tf2.model_files import load_model
 
     path = folder / "read.keras"
     path.write_bytes(data)
-    load_backbone(path)
+    load_model(path, DeepLabResNet)
 
 
 def optimizer_npz(folder: Path) -> Target:
     """The state of an optimizer."""
-    from cmpc_tf2.checkpoints import OptimizerState
+    from cmpc_tf2.training.checkpoints import OptimizerState
 
     path = folder / "optimizer.npz"
     values = {"adam/iteration": np.int64(3), "adam/kernel_momentum": np.ones((2, 3), np.float32)}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cmpc_tf2.data.image_ops import read_image
+from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.serving.segmenter import Limits, RequestError, read_picture
 from fuzz.targets import Target

@@ -3,9 +3,10 @@
 import json
 from pathlib import Path
 
-from cmpc_tf2.config import ModelConfig, TrainConfig
-from cmpc_tf2.run_log import read_log
-from cmpc_tf2.train import read_config, read_sizes
+from cmpc_tf2.commands.train import read_config, read_sizes
+from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.run_log import read_log
 from fuzz.targets import Target
 from small import SMALL
 
@@ -26,7 +27,7 @@ def sizes(folder: Path) -> Target:
 
     def read(data: bytes):
         (folder / "sizes.json").write_bytes(data)
-        read_sizes(ModelConfig, str(folder / "sizes.json"), vocabulary=None)
+        read_sizes(CMPCConfig, str(folder / "sizes.json"), vocabulary=None)
 
     return Target([json.dumps(SMALL.to_dict()).encode(), b'{"image_size": 160, "backbone": {"width": 8}}'], read)
 

@@ -2,44 +2,24 @@ import keras
 import numpy as np
 from keras import ops
 
-from cmpc_tf2.layers.fusion import fusible, fusing
-
-
-@fusible
-def add(x, y):
-    return x + y
-
-
-def test_marked_functions_go_through_the_compiler_within_the_block_alone():
-    compiled = []
-
-    def compile_it(function):
-        compiled.append(function.__name__)
-        return lambda *tensors: function(*tensors) * 10
-
-    assert add(1, 2) == 3
-    with fusing(compile_it):
-        assert add(1, 2) == 30
-    assert add(1, 2) == 3 and compiled == ["add"]
-
 
 def test_compiled_inference_gives_the_models_logits(small_model, rng):
     """What is compiled in one pass computes the same."""
-    from cmpc_tf2.data.image_ops import subtract_mean
-    from cmpc_tf2.predictor import TwoStageModel
+    from cmpc_tf2.inference.runner import ModelRunner
+    from small import subtract_mean
 
     size, config = small_model.config.image_size, small_model.config
     images = rng.integers(0, 256, (3, size, size, 3), dtype=np.uint8)
     token_ids = rng.integers(1, config.vocabulary_size, (3, config.max_words)).astype(np.int32)
-    model = TwoStageModel(small_model)
+    model = ModelRunner(small_model)
     inputs = {"image": subtract_mean(images), "token_ids": token_ids}
     expected = small_model({name: ops.convert_to_tensor(value) for name, value in inputs.items()})
-    found = model.decode(model.encode(images), token_ids)
+    found = model.decode(model.encode(images), {"token_ids": token_ids})
     np.testing.assert_allclose(found, np.asarray(expected["mask_logits"])[..., 0], rtol=0, atol=1e-5)
 
 
 def test_what_moves_masks_most_is_exact_in_every_precision():
-    from cmpc_tf2.models.cmpc import CMPC
+    from cmpc_tf2.models.cmpc.model import CMPC
     from cmpc_tf2.precision import computing_in
     from small import SMALL
 

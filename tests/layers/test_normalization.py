@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from cmpc_tf2.layers.normalization import GlobalLayerNormalization, MixtureNormalization, l2_normalize
+from cmpc_tf2.layers.normalization import GlobalLayerNormalization, l2_normalize
 
 
 def test_l2_normalize_gives_unit_norm(rng):
@@ -40,19 +40,3 @@ def test_layer_norm_epsilon_is_far_below_small_variances(scale, rng):
 def test_layer_norm_of_a_constant_is_its_offset():
     layer = GlobalLayerNormalization()
     np.testing.assert_array_equal(layer(np.ones((1, 3, 2), "float32")), np.zeros((1, 3, 2)))
-
-
-@pytest.mark.parametrize("offset", [0, 30])
-def test_layer_norm_of_a_mixture_is_that_of_the_product(offset, rng):
-    weights = rng.random((2, 7, 3)).astype("float32")
-    weights /= weights.sum(axis=2, keepdims=True)
-    sources = (offset + rng.normal(size=(2, 3, 5))).astype("float32")
-    mixture, plain = MixtureNormalization(), GlobalLayerNormalization()
-    for layer in (mixture, plain):
-        layer.build((None, None, 5))
-    for name in ("gamma", "beta"):
-        value = rng.normal(size=5)
-        getattr(mixture, name).assign(value)
-        getattr(plain, name).assign(value)
-    tolerance = 1e-5 if offset == 0 else 1e-4
-    np.testing.assert_allclose(mixture(weights, sources), plain(weights @ sources), atol=tolerance)

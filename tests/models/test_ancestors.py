@@ -8,27 +8,28 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_kind
+from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
 from cmpc_tf2.cli import main as command
-from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.conversion.families import load_families
 from cmpc_tf2.conversion.tf1 import convert, convert_back
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
-from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.evaluate import SCORE_THRESHOLD
-from cmpc_tf2.losses import is_decayed
-from cmpc_tf2.metrics import intersection_and_union
-from cmpc_tf2.models.lstm_baseline import LSTMBaseline
-from cmpc_tf2.models.rmi import RMI
-from cmpc_tf2.models.rrn import RRN
-from cmpc_tf2.optimization import is_doubled
+from cmpc_tf2.model_files import load_model
+from cmpc_tf2.models.lstm_baseline.model import LSTMBaseline
+from cmpc_tf2.models.rmi.model import RMI
+from cmpc_tf2.models.rrn.model import RRN
 from cmpc_tf2.precision import computing_in
+from cmpc_tf2.recipes.losses import is_decayed
+from cmpc_tf2.recipes.optimizers import is_doubled
 from cmpc_tf2.systems import SYSTEMS
-from cmpc_tf2.trainer import Trainer
+from cmpc_tf2.tasks.masks.metrics import intersection_and_union
+from cmpc_tf2.tasks.masks.protocol import SCORE_THRESHOLD
+from cmpc_tf2.training.checkpoints import OptimizerState
+from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.trainer import Trainer
 from convert_tf1_ckpt import main
 from original import GOLDEN, checkpoint_values, write_checkpoint
-from small import SMALL, SMALL_ANCESTOR
+from small import SMALL, SMALL_ANCESTOR, subtract_mean
 
 KINDS = {"rrn": RRN, "rmi": RMI, "lstm": LSTMBaseline}
 NAMES = {"rrn": "RRN", "rmi": "RMI", "lstm": "LSTM baseline"}
@@ -50,7 +51,7 @@ class Converted:
         self.model = self.load()
 
     def load(self):
-        model = load_kind(self.file, KINDS[self.kind])
+        model = load_model(self.file, KINDS[self.kind])
         # RMI and the baseline have no weights that tell the size of the pictures.
         return model if model.config.image_size == 64 else model.at_size(64)
 
@@ -140,7 +141,10 @@ def test_six_steps(converted, parity):
     for step in range(STEPS):
         mask = converted.golden[f"{step % 3}/mask"][None, ..., None]
         inputs = {name: tf.constant(value) for name, value in converted.inputs(step % 3).items()}
-        rate, decay = float(trainer.adam.learning_rate), float(trainer.decay())
+        rate, decay = (
+            float(trainer.base_optimizer.learning_rate),
+            float(trainer.recipe.penalty(trainer.trainable_variables)),
+        )
         trainer.reset_metrics()
         total = float(trainer.train_step((inputs, tf.constant(mask, tf.float32)))["loss"])
         losses = np.array([total - decay, decay, total]) / expected[step, :3]
@@ -186,7 +190,7 @@ def test_back_and_forth_gives_equal_outputs(converted, tmp_path):
     prefix, again = str(tmp_path / "back.tfmodel"), tmp_path / "again.keras"
     convert_back(str(converted.file), prefix)
     convert(prefix, str(again))
-    other = load_kind(again, KINDS[converted.kind]).at_size(64)
+    other = load_model(again, KINDS[converted.kind]).at_size(64)
     inputs = converted.inputs(0)
     np.testing.assert_array_equal(other(inputs)["mask_logits"], converted.model(inputs)["mask_logits"])
 
@@ -208,11 +212,15 @@ def test_which_weights_are_decayed_and_doubled(converted):
 
 def test_schedules_are_the_originals():
     """Their trajectories are too short to tell 800,000 steps from 750,000."""
-    assert {kind: SYSTEMS[kind].decay_steps for kind in KINDS} == {"rrn": 800_000, "rmi": 750_000, "lstm": 750_000}
+    assert {kind: SYSTEMS[kind].load_recipe().decay_steps for kind in KINDS} == {
+        "rrn": 800_000,
+        "rmi": 750_000,
+        "lstm": 750_000,
+    }
 
 
 def test_sizes_of_another_model_are_refused():
-    with pytest.raises(TypeError, match="an RRN model: expected sizes of type ReferringConfig, received ModelConfig"):
+    with pytest.raises(TypeError, match="an RRN model: expected sizes of type DeepLabModelConfig, received CMPCConfig"):
         RRN(SMALL)
 
 
@@ -237,11 +245,11 @@ def test_the_state_of_adam_goes_on(converted, tmp_path):
     prefix, model, state = (str(tmp_path / name) for name in ("trained", "trained.keras", "adam.npz"))
     write_checkpoint(prefix, values)
     assert main(["--checkpoint", prefix, "--output", model, "--optimizer", state]) == 0
-    trainer = Trainer(load_kind(model, KINDS[converted.kind]), TrainConfig("unc", "train"))
-    OptimizerState.from_file(state).restore(trainer.adam)
+    trainer = Trainer(load_model(model, KINDS[converted.kind]), TrainConfig("unc", "train"))
+    OptimizerState.from_file(state).restore(trainer.base_optimizer)
     slot = "text_objseg/text_objseg/embedding/Adam"
     index = next(i for i, v in enumerate(trainer.trainable_variables) if v.path == "text_encoder/embedding")
-    for name, slots in ((slot, trainer.adam._momentums), (f"{slot}_1", trainer.adam._velocities)):
+    for name, slots in ((slot, trainer.base_optimizer._momentums), (f"{slot}_1", trainer.base_optimizer._velocities)):
         assert np.unique(values[name]) == len(name)
         np.testing.assert_array_equal(slots[index], values[name])
 
@@ -276,7 +284,10 @@ def test_their_bare_backbone(converted, tmp_path):
     write_checkpoint(str(tmp_path / "bare"), bare)
     report = convert(str(tmp_path / "bare"), str(tmp_path / "bare.keras"))
     assert report["model"] == ("backbone" if converted.kind == "rrn" else "deeplab")
-    found, expected = load_backbone(tmp_path / "bare.keras"), converted.model.image_encoder.get_layer("backbone")
+    found, expected = (
+        load_model(tmp_path / "bare.keras", DeepLabResNet),
+        converted.model.image_encoder.get_layer("backbone"),
+    )
     assert found.config == converted.model.config.backbone
     for ours, theirs in zip(found.variables, expected.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -286,4 +297,4 @@ def test_another_model_is_named(converted):
     for kind in KINDS.values():
         if kind is not KINDS[converted.kind]:
             with pytest.raises(InputError, match=f"expected {kind.title}, found"):
-                load_kind(converted.file, kind)
+                load_model(converted.file, kind)

@@ -2,14 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from cmpc_tf2.config import BackboneConfig
-from cmpc_tf2.models.backbone import DeepLabResNet, bottleneck_names, fold_batch_norm
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
+from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet, bottleneck_names, fold_batch_norm
 
 
 @pytest.fixture(scope="module")
 def backbone():
     keras.utils.set_random_seed(3)
-    model = DeepLabResNet(BackboneConfig(width=4, depths=(1, 2, 2, 1)), name="backbone")
+    model = DeepLabResNet(DeepLabResNetConfig(width=4, depths=(1, 2, 2, 1)), name="backbone")
     rng = np.random.default_rng(0)
     for variable in model.weights:
         if "variance" in variable.path:

@@ -6,12 +6,12 @@ import pytest
 from keras import ops
 from scipy.special import softmax
 
+from cmpc_tf2.layers.level_fusion import LevelFusion
 from cmpc_tf2.layers.normalization import l2_normalize
-from cmpc_tf2.models.cmpc import CMPC
-from cmpc_tf2.models.exchange import TextGuidedExchange
-from cmpc_tf2.models.level_fusion import LevelFusion
-from cmpc_tf2.models.relation_graph import RelationGraph
-from cmpc_tf2.models.text_encoder import TextEncoder
+from cmpc_tf2.models.cmpc.exchange import TextGuidedExchange
+from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_tf2.models.cmpc.relation_graph import RelationGraph
+from cmpc_tf2.text.text_encoder import TextEncoder
 
 
 def randomize(layer, rng):
@@ -44,7 +44,7 @@ def test_relation_graph_equals_the_plain_formula(graph_inputs, rng):
         affinity = (m @ projected["cell"] + bias["cell"]) @ (q @ projected["word"] + bias["word"]).T / np.sqrt(6)
         affinity *= relation[sample][is_word[sample]]
         adjacency = softmax(affinity, axis=1) @ softmax(affinity, axis=0).T  # (N, N)
-        expected = layer.convolution(m[None], adjacency[None].astype("float32"), m[None])
+        expected = layer.convolution(m[None], (adjacency @ m)[None].astype("float32"))
         np.testing.assert_allclose(found[sample].reshape(12, 6), expected[0], atol=1e-5)
 
 
@@ -124,14 +124,15 @@ def test_relation_graph_of_pads_alone_equals_two_words_without_features(graph_in
 
 def test_initial_weights_are_those_of_the_original():
     """Glorot uniform for kernels (for each head of MUTAN alone) and peepholes; biases and betas 0, gammas 1."""
-    from cmpc_tf2.config import BackboneConfig, ModelConfig
+    from cmpc_tf2.backbones.config import DeepLabResNetConfig
     from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
     from cmpc_tf2.conversion.tf1 import tf1_shape
+    from cmpc_tf2.models.cmpc.config import CMPCConfig
 
     keras.utils.set_random_seed(0)
-    config = ModelConfig(
+    config = CMPCConfig(
         image_size=64, vocabulary_size=40, embedding_dim=24, feature_dim=40, fusion_dim=30,
-        word_parser_dim=35, backbone=BackboneConfig(width=8, depths=(1, 1, 1, 1)),
+        word_parser_dim=35, backbone=DeepLabResNetConfig(width=8, depths=(1, 1, 1, 1)),
     )  # fmt: skip
     model = CMPC(config)
     variables = {v.path: v for v in model.variables}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 import build_embeddings
-from cmpc_tf2.data.embeddings import load_embeddings
-from cmpc_tf2.data.text import Vocabulary
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.text.embeddings import load_embeddings
+from cmpc_tf2.text.vocabulary import Vocabulary
 
 GLOVE = "the 1 2 3\nred 0.5 -1 2e-1\nat name@domain.com 7 7 7\nman -1 -2 -3\nnever 9 9 9\n"
 WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "zebra", "", "man", "red"]

@@ -7,15 +7,18 @@ import pytest
 import tensorflow as tf
 
 from cmpc_tf2 import cli
-from cmpc_tf2.checkpoints import OptimizerState, load_backbone, load_model
-from cmpc_tf2.config import ModelConfig, TrainConfig
+from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
 from cmpc_tf2.conversion import tf1
 from cmpc_tf2.conversion.names.backbone import backbone_pairs
 from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
 from cmpc_tf2.conversion.tf1 import convert, convert_back, tf1_shape
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.trainer import Trainer
+from cmpc_tf2.model_files import load_model
+from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_tf2.training.checkpoints import OptimizerState
+from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.trainer import Trainer
 from convert_tf1_ckpt import main
 from original import read_manifest, write_checkpoint, write_v1_checkpoint
 
@@ -53,8 +56,8 @@ def assert_refused(prefix, tmp_path, *expected):
 def test_names_are_the_originals():
     """Every variable of the released checkpoints' graph has a place."""
     manifest = read_manifest("image_full_eval")
-    assert sorted(pair.tf1 for pair in cmpc_pairs(ModelConfig())) == sorted(manifest)
-    assert len(backbone_pairs(ModelConfig().backbone)) == 520
+    assert sorted(pair.tf1 for pair in cmpc_pairs(CMPCConfig())) == sorted(manifest)
+    assert len(backbone_pairs(CMPCConfig().backbone)) == 520
 
 
 def test_training_checkpoint_is_reported_completely(tiny_prefix, tiny_values, tmp_path, capsys):
@@ -122,7 +125,7 @@ def test_backbone_both_ways(small_model, small_values, write, tmp_path):
     report = convert(write({**values, **classifier}), str(tmp_path / "b.keras"))
     assert report["model"] == "backbone"
     assert [entry["tf1"] for entry in report["ignored"]] == list(classifier)
-    backbone = load_backbone(tmp_path / "b.keras")
+    backbone = load_model(tmp_path / "b.keras", DeepLabResNet)
     assert backbone.config == small_model.config.backbone
     np.testing.assert_array_equal(backbone.get_layer("res2a_branch2b").kernel, values["res2a_branch2b/weights"])
     assert main(["--to-tf1", "--model", str(tmp_path / "b.keras"), "--output", str(tmp_path / "back")]) == 0
@@ -178,7 +181,7 @@ def test_a_backbone_of_format_v1(small_model, small_values, tmp_path):
     values = {name: small_values[name] for name in names}
     write_v1_checkpoint(tmp_path / "one.ckpt", values)
     assert convert(str(tmp_path / "one.ckpt"), str(tmp_path / "b.keras"))["model"] == "backbone"
-    weights = {variable.path: variable for variable in load_backbone(tmp_path / "b.keras").variables}
+    weights = {variable.path: variable for variable in load_model(tmp_path / "b.keras", DeepLabResNet).variables}
     for pair in backbone_pairs(small_model.config.backbone):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(weights[pair.keras]), values[pair.tf1])
     for shard in range(2):
@@ -349,15 +352,15 @@ def test_the_state_of_adam_of_a_finetuned_backbone(tiny_values, write, tmp_path,
     command = ["--checkpoint", write({**tiny_values, **slots}), "--output", str(model), "--optimizer", str(state)]
     assert main(command) == 0
     trainer = Trainer(load_model(model), TrainConfig("unc", "train", finetune_backbone=True))
-    OptimizerState.from_file(state).restore(trainer.adam)
+    OptimizerState.from_file(state).restore(trainer.base_optimizer)
     index = {variable.path: number for number, variable in enumerate(trainer.trainable_variables)}
     for name in kernels:
         number = index[name.replace("weights", "kernel")]
-        np.testing.assert_array_equal(trainer.adam._momentums[number], tiny_values[name])
-        np.testing.assert_array_equal(trainer.adam._velocities[number], 2 * tiny_values[name])
+        np.testing.assert_array_equal(trainer.base_optimizer._momentums[number], tiny_values[name])
+        np.testing.assert_array_equal(trainer.base_optimizer._velocities[number], 2 * tiny_values[name])
     trainer = Trainer(load_model(model), TrainConfig("unc", "train"))
     with pytest.raises(InputError, match="is --finetune-backbone as it was"):
-        OptimizerState.from_file(state).restore(trainer.adam)
+        OptimizerState.from_file(state).restore(trainer.base_optimizer)
 
 
 def test_the_state_of_adam_is_refused_where_it_is_not_whole(tiny_values, small_values, write, tmp_path, capsys):

@@ -6,7 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from cmpc_tf2.data.image_ops import write_image
+from cmpc_tf2.data.image_files import write_image
 from cmpc_video_tf2.data.datasets import A2DFiles
 
 WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "man", "cat", "jumping", "climbing"]

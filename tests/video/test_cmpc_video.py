@@ -6,18 +6,19 @@ import keras
 import numpy as np
 import pytest
 
-from cmpc_tf2.checkpoints import OptimizerState, load_for_inference, load_kind
-from cmpc_tf2.config import TrainConfig
 from cmpc_tf2.conversion.tf1 import convert_back
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
-from cmpc_tf2.data.image_ops import subtract_mean
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.trainer import Trainer
+from cmpc_tf2.model_files import load_for_inference, load_model
+from cmpc_tf2.training.checkpoints import OptimizerState
+from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.trainer import Trainer
 from cmpc_video_tf2.config import VideoTrainConfig
 from cmpc_video_tf2.conversion import video_pairs
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from convert_tf1_ckpt import main
 from original import FULL_SCORE_BIAS, checkpoint_values, read_manifest, write_checkpoint
+from small import subtract_mean
 
 OUTPUTS = {"mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
 SAMPLES = range(3)
@@ -36,7 +37,7 @@ def converted(video_prefix, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(converted):
-    return load_kind(converted[0], CMPCVideo)
+    return load_model(converted[0], CMPCVideo)
 
 
 @pytest.fixture(scope="module")
@@ -103,10 +104,10 @@ def test_the_report_accounts_for_every_variable(converted, video_values):
 
 
 def test_names_at_full_size_are_the_originals():
-    from cmpc_video_tf2.config import VideoModelConfig
+    from cmpc_video_tf2.config import CMPCVideoConfig
 
     weights = {name for name in read_manifest("video_full_train") if "Adam" not in name and "_power" not in name}
-    assert {pair.tf1 for pair in video_pairs(VideoModelConfig())} == weights - {"text_objseg/Variable_1"}
+    assert {pair.tf1 for pair in video_pairs(CMPCVideoConfig())} == weights - {"text_objseg/Variable_1"}
 
 
 def test_converting_back_gives_the_same_bytes(converted, video_values, tmp_path):
@@ -120,9 +121,9 @@ def test_converting_back_gives_the_same_bytes(converted, video_values, tmp_path)
 def test_the_state_of_adam_is_converted_too(video_prefix, tmp_path):
     options = ["--output", str(tmp_path / "video.keras"), "--optimizer", str(tmp_path / "adam.npz")]
     assert main(["--checkpoint", video_prefix, *options]) == 0
-    trainer = Trainer(load_kind(tmp_path / "video.keras", CMPCVideo), VideoTrainConfig("a2d", "train"))
+    trainer = Trainer(load_model(tmp_path / "video.keras", CMPCVideo), VideoTrainConfig("a2d", "train"))
     state = OptimizerState.from_file(tmp_path / "adam.npz")
-    state.restore(trainer.adam)
+    state.restore(trainer.base_optimizer)
     slots = [path for path in state.values if path.endswith("_momentum")]
     assert len(slots) == len(trainer.trainable_variables) and any("temporal_graph_c4_query" in path for path in slots)
 
@@ -150,11 +151,11 @@ def test_image_and_video_models_are_told_apart(converted, small_model_file):
     with pytest.raises(InputError, match=r"or an LSTM baseline model, found a CMPC-V \(video\) model, which goes with"):
         load_for_inference(converted[0])
     with pytest.raises(InputError, match=r"expected a CMPC-V \(video\) model, found a CMPC model, which goes with"):
-        load_kind(small_model_file, CMPCVideo)
+        load_model(small_model_file, CMPCVideo)
 
 
 def test_six_steps_follow_the_originals(converted, video_golden, parity):
-    model = load_kind(converted[0], CMPCVideo)
+    model = load_model(converted[0], CMPCVideo)
     trainer = Trainer(model, TrainConfig("a2d", "train"))
     totals = []
     for step in range(6):

@@ -8,7 +8,7 @@ import pytest
 
 from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.data.shapes import COLORS, KINDS
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.build_batches import main
 from cmpc_video_tf2.config import ANNOTATED, FRAMES_READ
 from cmpc_video_tf2.data import builder

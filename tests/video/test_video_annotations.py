@@ -6,9 +6,9 @@ import pytest
 import scipy.io
 
 from a2d_layout import write_h5
-from cmpc_tf2.data.image_ops import write_image
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.data.image_files import write_image
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.data.annotations import jhmdb_length, read_a2d_mask, read_jhmdb_mask, read_queries, read_split
 from cmpc_video_tf2.data.clips import FrameFolder, VideoFile, clip_numbers, clips_of, open_path, open_video
 from original import GOLDEN

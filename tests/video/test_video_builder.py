@@ -8,9 +8,11 @@ import scipy.io
 
 from a2d_layout import HEIGHT, WIDTH, make_a2d, write_h5
 from cmpc_tf2.data.batches import list_batches, read_batch, split_folder
-from cmpc_tf2.data.image_ops import fit_image, fit_mask, write_image
-from cmpc_tf2.data.text import Vocabulary
+from cmpc_tf2.data.image_files import write_image
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask
+from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.build_batches import main
 from cmpc_video_tf2.config import FRAMES_READ
 from cmpc_video_tf2.data.clips import clip_numbers
@@ -88,9 +90,9 @@ def test_all_frames_are_stored_as_the_original_does_and_read_alike(tmp_path):
     }  # fmt: skip
     long = read_batch(path, VideoSample)
     np.testing.assert_array_equal(long.pixels, short.pixels)
-    np.testing.assert_array_equal(long.fitted(16), short.fitted(16))
+    np.testing.assert_array_equal(long.fitted(Preprocessing(16)), short.fitted(Preprocessing(16)))
     np.testing.assert_array_equal(long.image, short.image)
-    assert not long.fitted(16)[1].any() and long.fitted(16)[4].any()
+    assert not long.fitted(Preprocessing(16))[1].any() and long.fitted(Preprocessing(16))[4].any()
 
 
 def test_clips_of_short_videos_repeat_their_ends(tmp_path):

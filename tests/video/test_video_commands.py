@@ -10,11 +10,12 @@ import pytest
 
 from a2d_layout import WORDS, make_a2d
 from cmpc_tf2.data.batches import list_batches, read_batch
-from cmpc_tf2.data.image_ops import read_image, write_image
+from cmpc_tf2.data.image_files import read_image, write_image
 from cmpc_tf2.errors import InputError
-from cmpc_video_tf2 import build_batches, predict
+from cmpc_video_tf2 import build_batches
 from cmpc_video_tf2.cli import main
-from cmpc_video_tf2.config import VideoModelConfig, VideoTrainConfig
+from cmpc_video_tf2.commands import predict
+from cmpc_video_tf2.config import CMPCVideoConfig, VideoTrainConfig
 from cmpc_video_tf2.data.clips import VideoFile
 from cmpc_video_tf2.data.samples import VideoSample
 from small import SMALL
@@ -53,8 +54,8 @@ def train_arguments(data, folder, *more) -> list[str]:
 
 def test_a_run_takes_the_schedule_of_the_video_model(model_file):
     config = json.loads((model_file.parent / "config.json").read_text())
-    assert VideoTrainConfig(**config).model == VideoModelConfig(**SIZES)
-    assert VideoTrainConfig(**config).schedule_steps == 400_000
+    assert VideoTrainConfig(**config).model == CMPCVideoConfig(**SIZES)
+    assert VideoTrainConfig(**config).make_recipe().decay_steps == 400_000
     assert len((model_file.parent / "log.csv").read_text().splitlines()) == 2
 
 
@@ -68,10 +69,10 @@ def test_a_resumed_run_ends_with_the_same_weights(data, tmp_path):
     assert main(train_arguments(data, tmp_path / "half", "--steps", "2", *options)) == 0
     shutil.copy(tmp_path / "whole" / "config.json", tmp_path / "half")
     assert main(["train", "--output-dir", str(tmp_path / "half"), "--resume"]) == 0
-    from cmpc_tf2.checkpoints import load_kind
+    from cmpc_tf2.model_files import load_model
     from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 
-    whole, resumed = (load_kind(tmp_path / name / "last.keras", CMPCVideo) for name in ("whole", "half"))
+    whole, resumed = (load_model(tmp_path / name / "last.keras", CMPCVideo) for name in ("whole", "half"))
     for one, other in zip(whole.variables, resumed.variables, strict=True):
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.path)
 
@@ -94,19 +95,20 @@ def test_evaluate_reports_average_precision(data, model_file, tmp_path, capsys):
 @pytest.mark.usefixtures("eagerly")
 def test_evaluate_scores_the_annotated_frame(data, model_file):
     """The evaluator's masks are those of the model on the whole clip."""
-    from cmpc_tf2.checkpoints import load_kind
-    from cmpc_tf2.data.image_ops import restore_mask, subtract_mean
-    from cmpc_tf2.evaluate import evaluate
-    from cmpc_tf2.predictor import TwoStageModel
+    from cmpc_tf2.inference.evaluation import evaluate
+    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.model_files import load_model
+    from cmpc_tf2.preprocessing.resizing import restore_mask
+    from cmpc_video_tf2.medium import CLIPS
     from cmpc_video_tf2.models.cmpc_video import CMPCVideo
-    from cmpc_video_tf2.task import VIDEOS
+    from small import subtract_mean
 
-    model = load_kind(model_file, CMPCVideo)
+    model = load_model(model_file, CMPCVideo)
     paths, found = list_batches(data, "a2d_sent_new", "test"), {}
-    evaluate(TwoStageModel(model), paths, task=VIDEOS, on_prediction=lambda n, _, mask, iou: found.update({n: mask}))
+    evaluate(ModelRunner(model), paths, medium=CLIPS, on_prediction=lambda n, _, mask, iou: found.update({n: mask}))
     for number, path in enumerate(paths):
         sample = read_batch(path, VideoSample)
-        inputs = {"clip": subtract_mean(sample.fitted(32))[None], "token_ids": sample.token_ids[None]}
+        inputs = {"clip": subtract_mean(sample.fitted(model.preprocessing))[None], "token_ids": sample.token_ids[None]}
         logits = np.asarray(model(inputs)["mask_logits"])[0, ..., 0]
         differing = (restore_mask(logits >= 1e-9, *sample.mask.shape) != found[number]).sum()
         assert differing <= 2  # A pixel at the threshold may fall to either side.
@@ -140,14 +142,14 @@ def test_predict_segments_every_nth_frame(kind, data, model_file, tmp_path, caps
 
 def test_predict_gives_the_masks_of_the_evaluator(data, model_file, tmp_path):
     """Frame 9, in the clip that the builder made and in the stream of the video."""
-    from cmpc_tf2.checkpoints import load_kind
+    from cmpc_tf2.model_files import load_model
     from cmpc_video_tf2.data.clips import clips_of, open_path
     from cmpc_video_tf2.models.cmpc_video import CMPCVideo
     from cmpc_video_tf2.predictor import VideoPredictor
 
     samples = [read_batch(path, VideoSample) for path in list_batches(data, "a2d_sent_new", "test")]
     (sample,) = [s for s in samples if s.frame_id == 9 and s.expression == "the cat"]
-    predictor = VideoPredictor(load_kind(model_file, CMPCVideo))
+    predictor = VideoPredictor(load_model(model_file, CMPCVideo))
     with pytest.raises(InputError, match="call set_image"):
         predictor.predict("the cat")
     video = open_path(data / "a2d_sentences" / "Release" / "frames" / "test")

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from cmpc_video_tf2 import demo
 from cmpc_video_tf2.cli import main
+from cmpc_video_tf2.commands import demo
 
 
 @pytest.mark.slow

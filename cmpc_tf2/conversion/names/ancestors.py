@@ -1,8 +1,9 @@
 """What RRN, RMI and the LSTM baseline have in common."""
 
-from cmpc_tf2.config import OUTPUT_STRIDE, BackboneConfig, ReferringConfig
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.conversion.names import deeplab
 from cmpc_tf2.conversion.tf1_names import PEEPHOLES, SCOPE, Pair, common_size, lstm, training_variables
+from cmpc_tf2.models.config import DeepLabModelConfig
 
 STEP = f"{SCOPE}/Variable"
 IGNORED = (*training_variables(STEP), *deeplab.IGNORED)
@@ -14,8 +15,8 @@ def word_pairs(scope: str) -> list[Pair]:
 
 
 def infer_config(
-    shapes: dict[str, tuple], backbone: BackboneConfig, visual: str, fusion: str, fusion_axis: int = 3
-) -> ReferringConfig:
+    shapes: dict[str, tuple], backbone: DeepLabResNetConfig, visual: str, fusion: str, fusion_axis: int = 3
+) -> DeepLabModelConfig:
     """Reads the sizes off the shapes. Without peepholes nothing tells the size of the pictures: 320 is taken.
 
     Args:
@@ -25,10 +26,10 @@ def infer_config(
         fusion: The layer whose kernel has `fusion_dim` along `fusion_axis`.
         fusion_axis: That axis.
     """
-    default = ReferringConfig()
+    default = DeepLabModelConfig()
     embedding = [f"{SCOPE}/embedding"]
-    return ReferringConfig(
-        image_size=common_size(shapes, PEEPHOLES, 0, default.grid_size) * OUTPUT_STRIDE,
+    return DeepLabModelConfig(
+        image_size=common_size(shapes, PEEPHOLES, 0, default.grid_size) * default.backbone.stride,
         vocabulary_size=common_size(shapes, embedding, 0, default.vocabulary_size),
         embedding_dim=common_size(shapes, embedding, 1, default.embedding_dim),
         feature_dim=common_size(shapes, [f"{SCOPE}/{visual}/biases"], 0, default.feature_dim),

@@ -2,13 +2,13 @@
 
 import re
 
-from cmpc_tf2.config import BackboneConfig
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
+from cmpc_tf2.backbones.deeplab_resnet import bottleneck_names, convolution_and_norm
 from cmpc_tf2.conversion.families import Family
 from cmpc_tf2.conversion.tf1_names import SCOPE, Pair
-from cmpc_tf2.models.backbone import DeepLabResNet, bottleneck_names, convolution_and_norm
 
 
-def backbone_pairs(config: BackboneConfig) -> list[Pair]:
+def backbone_pairs(config: DeepLabResNetConfig) -> list[Pair]:
     """The variables of a backbone."""
     suffixes = ["conv1"]
     for stage, depth in zip((2, 3, 4, 5), config.depths, strict=True):
@@ -23,9 +23,9 @@ def backbone_pairs(config: BackboneConfig) -> list[Pair]:
     return pairs
 
 
-def infer_config(shapes: dict[str, tuple]) -> BackboneConfig:
+def infer_config(shapes: dict[str, tuple]) -> DeepLabResNetConfig:
     """Reads the sizes off the names of the bottlenecks and the shape of the first kernel."""
-    default = BackboneConfig()
+    default = DeepLabResNetConfig()
     depths = []
     for stage, depth in zip((2, 3, 4, 5), default.depths, strict=True):
         blocks = {m[1] for name in shapes if (m := re.match(rf"res{stage}([a-z]\d*)_branch", name))}
@@ -33,12 +33,11 @@ def infer_config(shapes: dict[str, tuple]) -> BackboneConfig:
         counts = [int(b[1:]) + 1 if len(b) > 1 else ord(b) - ord("a") + 1 for b in blocks]
         depths.append(max(counts, default=depth))
     stem = shapes.get("conv1/weights", ())
-    return BackboneConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
+    return DeepLabResNetConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
 
 
 FAMILY = Family(
     name="backbone",
-    model_type=DeepLabResNet,
     pairs=backbone_pairs,
     infer_config=infer_config,
     sign=r"conv1/weights",

@@ -1,6 +1,6 @@
 """CMPC-I."""
 
-from cmpc_tf2.config import LEVELS, MUTAN_HEADS, OUTPUT_STRIDE, ModelConfig
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.conversion.families import Family
 from cmpc_tf2.conversion.names import backbone
 from cmpc_tf2.conversion.tf1_names import (
@@ -14,8 +14,9 @@ from cmpc_tf2.conversion.tf1_names import (
     norm,
     training_variables,
 )
-from cmpc_tf2.models.cmpc import CMPC
+from cmpc_tf2.models.cmpc.config import MUTAN_HEADS, CMPCConfig
 
+LEVELS = DeepLabResNetConfig.levels
 STEP = f"{SCOPE}/Variable_1"
 IGNORED = training_variables(STEP)
 
@@ -47,7 +48,7 @@ _PER_EXCHANGE = (
 )
 
 
-def cmpc_pairs(config: ModelConfig) -> list[Pair]:
+def cmpc_pairs(config: CMPCConfig) -> list[Pair]:
     """The 735 variables of CMPC-I (fewer with a smaller backbone)."""
     pairs = backbone.backbone_pairs(config.backbone)
     pairs += [Pair(f"{SCOPE}/Variable", "text_encoder/embedding"), *lstm("RNN", "text_encoder/lstm")]
@@ -59,7 +60,7 @@ def cmpc_pairs(config: ModelConfig) -> list[Pair]:
             pairs += norm(tf1.format(level=level), keras.format(level=level))
         for tf1, keras in _PER_LEVEL_HEAD:
             for head in range(MUTAN_HEADS):
-                pairs += layer(tf1.format(level=level, number=head + 1), keras.format(level=level), head)
+                pairs += layer(tf1.format(level=level, number=head + 1), keras.format(level=level), (head, MUTAN_HEADS))
         first, second = (other for other in LEVELS if other != level)
         for tag, round_number in ((level, 1), (f"{level}_2", 2)):
             exchange = f"exchange_{level}_round{round_number}"
@@ -69,14 +70,14 @@ def cmpc_pairs(config: ModelConfig) -> list[Pair]:
     return pairs + conv_lstm() + layer("score", "score")
 
 
-def infer_config(shapes: dict[str, tuple], config_type: type[ModelConfig] = ModelConfig) -> ModelConfig:
+def infer_config(shapes: dict[str, tuple], config_type: type[CMPCConfig] = CMPCConfig) -> CMPCConfig:
     """Reads the sizes off the shapes.
 
     Args:
         shapes: Shape per variable name.
         config_type: The class of the sizes.
     """
-    default = ModelConfig()
+    default = CMPCConfig()
 
     def size(names: list[str], axis: int, default: int) -> int:
         return common_size(shapes, [f"{SCOPE}/{name}" for name in names], axis, default)
@@ -84,7 +85,7 @@ def infer_config(shapes: dict[str, tuple], config_type: type[ModelConfig] = Mode
     feature_dim = size([f"{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim)
     lstm_inputs = size(["RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"], 0, 0)
     return config_type(
-        image_size=common_size(shapes, PEEPHOLES, 0, default.grid_size) * OUTPUT_STRIDE,
+        image_size=common_size(shapes, PEEPHOLES, 0, default.grid_size) * default.backbone.stride,
         vocabulary_size=size(["Variable"], 0, default.vocabulary_size),
         embedding_dim=size(["Variable"], 1, max(1, lstm_inputs - feature_dim)),
         feature_dim=feature_dim,
@@ -96,7 +97,6 @@ def infer_config(shapes: dict[str, tuple], config_type: type[ModelConfig] = Mode
 
 FAMILY = Family(
     name="cmpc",
-    model_type=CMPC,
     pairs=cmpc_pairs,
     infer_config=infer_config,
     sign=rf"{SCOPE}/(words_parse_[12]|vis_trans_c[345]_head\d)/DW",

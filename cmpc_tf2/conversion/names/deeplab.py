@@ -5,15 +5,16 @@ import re
 
 import numpy as np
 
-from cmpc_tf2.config import BackboneConfig, ReferringConfig
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
+from cmpc_tf2.backbones.deeplab_resnet import bottleneck_names, convolution_and_norm
 from cmpc_tf2.conversion.families import Family
 from cmpc_tf2.conversion.tf1_names import SCOPE, Pair
-from cmpc_tf2.models.backbone import DeepLabResNet, bottleneck_names, convolution_and_norm
+from cmpc_tf2.models.config import DeepLabModelConfig
 
 IGNORED = ((r"DeepLab/fc1_voc12/conv[0-3]/(DW|biases)", "DeepLab's own classifier, which feeds nothing"),)
 
 
-def deeplab_pairs(config: BackboneConfig) -> list[Pair]:
+def deeplab_pairs(config: DeepLabResNetConfig) -> list[Pair]:
     """The variables of a backbone."""
     pairs = _layer("group_1/conv1", "group_1/bn_conv1", "conv1")
     for stage, depth in zip((2, 3, 4, 5), config.depths, strict=True):
@@ -35,7 +36,7 @@ def _layer(convolution: str, norm: str, suffix: str) -> list[Pair]:
     ]
 
 
-def unused_variables(config: ReferringConfig) -> dict[str, np.ndarray]:
+def unused_variables(config: DeepLabModelConfig) -> dict[str, np.ndarray]:
     """What RMI and the baseline restore beside the weights: factors of 1, and a classifier of zeros."""
     found = {pair.factor: np.ones(1, np.float32) for pair in deeplab_pairs(config.backbone) if pair.factor}
     for number in range(4):
@@ -45,9 +46,9 @@ def unused_variables(config: ReferringConfig) -> dict[str, np.ndarray]:
     return found
 
 
-def infer_config(shapes: dict[str, tuple]) -> BackboneConfig:
+def infer_config(shapes: dict[str, tuple]) -> DeepLabResNetConfig:
     """Reads the sizes off the names of the bottlenecks and the shape of the first kernel."""
-    default = BackboneConfig()
+    default = DeepLabResNetConfig()
     units = collections.defaultdict(set)
     for name in shapes:
         if match := re.match(r"DeepLab/group_(\d)_(\d+)/", name):
@@ -56,12 +57,11 @@ def infer_config(shapes: dict[str, tuple]) -> BackboneConfig:
         max(units[stage], default=depth - 1) + 1 for stage, depth in zip((2, 3, 4, 5), default.depths, strict=True)
     ]
     stem = shapes.get("DeepLab/group_1/conv1/DW", ())
-    return BackboneConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
+    return DeepLabResNetConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
 
 
 FAMILY = Family(
     name="deeplab",
-    model_type=DeepLabResNet,
     pairs=deeplab_pairs,
     infer_config=infer_config,
     sign=r"DeepLab/group_1/conv1/DW",

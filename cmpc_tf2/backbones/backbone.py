@@ -1,0 +1,28 @@
+"""The interface of all backbones."""
+
+import abc
+
+import keras
+
+from cmpc_tf2.layers.keras_file_model import KerasFileModel
+
+
+class Backbone(KerasFileModel):
+    """A functional model from pictures, `(B, H, W, 3)`, to a dict of feature maps by level.
+
+    Attributes:
+        config: Sizes. Its `levels` names the maps from fine to coarse, `stride` divides the sides of a picture, and
+            `channels(level)` gives the width of a map.
+    """
+
+    @abc.abstractmethod
+    def inference_form(self, image_size: int | None = None) -> "Backbone":
+        """The same function, faster; a copy that is not to be trained.
+
+        Args:
+            image_size: Side of the pictures, if all are square and of one size.
+        """
+
+    @abc.abstractmethod
+    def finetuned_variables(self) -> list[keras.Variable]:
+        """The variables that fine-tuning trains; all others stay as they are in every training run."""

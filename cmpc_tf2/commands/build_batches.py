@@ -1,0 +1,75 @@
+"""The command that builds batches, for pictures and for clips."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from cmpc_tf2.commands.options import number
+from cmpc_tf2.fields import RANGES, WholeNumber
+from cmpc_tf2.medium import Medium
+
+
+def build_parser(medium: Medium, description: str) -> argparse.ArgumentParser:
+    """The options that both media have."""
+    parser = argparse.ArgumentParser(prog=medium.sample_type.builder, description=description)
+    parser.add_argument("-d", "--dataset", required=True, help=medium.dataset_names())
+    parser.add_argument("-t", "--split", required=True, help="train, val, test, ...")
+    parser.add_argument(
+        "--data-root", type=Path, default=Path("data"), help="vocabularies, annotations, images (default: data)"
+    )
+    parser.add_argument(
+        "--image-root", type=Path, help="image or video files (default: the dataset's folder in DATA_ROOT)"
+    )
+    parser.add_argument("--output-root", type=Path, default=Path("."), help="where DATASET/SPLIT_batch/ is made")
+    parser.add_argument("--vocabulary", type=Path, help="vocabulary file (default: the dataset's, in DATA_ROOT)")
+    parser.add_argument(
+        "--workers", type=number(WholeNumber(most=1024)), default=1, metavar="N", help="processes; they change no byte"
+    )
+    parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="build part I of N, then --merge")
+    parser.add_argument("--compress", action="store_true", help="compressed .npz: smaller and slower, same contents")
+    parser.add_argument(
+        "--image-size",
+        type=number(RANGES["image_size"]),
+        default=320,
+        help="side of train pictures in pixels; the original's is 320",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a split, or a shard, that is already there")
+    parser.add_argument("--skip-errors", action="store_true", help="exit with 0 even if samples had to be left out")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--merge", action="store_true", help="put the shards of a split together")
+    action.add_argument("--check", action="store_true", help="verify a built split against its manifest")
+    return parser
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    if not (match and 1 <= int(match[1]) <= int(match[2])):
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, received {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def run(arguments: argparse.Namespace, settings_type: type) -> int:
+    """Builds, merges or checks a split.
+
+    Args:
+        arguments: Of `build_parser`, and what the settings have beyond that.
+        settings_type: A class of `BuildSettings`.
+    """
+    from cmpc_tf2.data.builder import build_split, check_split
+    from cmpc_tf2.data.merging import merge_shards
+
+    options = dict(vars(arguments))
+    skip_errors, merge, check = (options.pop(name) for name in ("skip_errors", "merge", "check"))
+    settings = settings_type(**options)
+    if check:
+        print(f"{check_split(settings)} batches, all as the manifest says")
+        return 0
+    result = merge_shards(settings) if merge else build_split(settings)
+    skipped = len(result.skipped) - result.dropped
+    dropped = f", {result.dropped} left out by the data set's protocol" if result.dropped else ""
+    print(f"{result.written} batches written, {skipped} samples skipped{dropped}")
+    if skipped and not skip_errors:
+        print(f"error: {skipped} samples skipped; --skip-errors accepts that", file=sys.stderr)
+        return 1
+    return 0

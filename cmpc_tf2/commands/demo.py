@@ -1,0 +1,156 @@
+"""The whole way in one command, offline: data, training, scores, export, and to TensorFlow 1 and back.
+
+The data set is `shapes`, drawn here; the model is a small CMPC on 160 x 160 pixels, trained from scratch. Every step
+is a command that a user could type, and is shown.
+"""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from cmpc_tf2.commands.options import number
+from cmpc_tf2.data.batches import MANIFEST, split_folder
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.fields import RANGES
+from cmpc_tf2.files import require_folder, write_json
+from cmpc_tf2.inference.densecrf import load_densecrf
+
+logger = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[2]
+SPLITS = ("val", "testA", "testB")
+# Sizes of the small model: 0.7 M weights.
+SIZES = {
+    "image_size": 160,
+    "embedding_dim": 32,
+    "feature_dim": 64,
+    "fusion_dim": 64,
+    "word_parser_dim": 32,
+    "backbone": {"width": 8, "depths": [1, 1, 2, 1]},
+}
+# For a model that starts from nothing: more samples a step, a higher rate, and a backbone that learns.
+TRAINING = ("-bs", "8", "-lr", "0.002", "--finetune-backbone")
+STEPS, LONG_STEPS = 2000, 9000
+EXPRESSION = "the circle left of the square"
+
+
+def add_parser(commands):
+    """Adds the `demo` command."""
+    demo = commands.add_parser("demo", help="the whole way on drawn data, offline: 5 to 9 minutes on 2 cores")
+    demo.set_defaults(run=run)
+    demo.add_argument("--long", action="store_true", help="train longer: 15 to 25 minutes in all")
+    demo.add_argument("--seed", type=number(RANGES["seed"]), default=0, help="of the training run")
+    demo.add_argument("--output", type=Path, default=Path("demo_output"), metavar="DIR")
+
+
+def run(arguments: argparse.Namespace):
+    """The `demo` command."""
+    folder = arguments.output
+    if not (ROOT / "build_batches.py").is_file():
+        raise InputError("the demo uses build_batches.py: run it from a checkout of the repository")
+    require_folder(folder)
+    if (folder / "run").exists():
+        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
+    load_densecrf()
+    os.makedirs(folder, exist_ok=True)
+    steps = LONG_STEPS if arguments.long else STEPS
+
+    build_data(folder)
+    model = folder / "run" / "last.keras"
+    write_json(folder / "sizes.json", SIZES)
+    batches = ["-d", "shapes", "--batch-root", folder]
+    options = ["--sizes", folder / "sizes.json", "--vocabulary", folder / "data" / "vocabulary_shapes.txt", *TRAINING]
+    options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10, "--seed", arguments.seed]
+    call("-m", "cmpc_tf2", "train", *batches, "-t", "train", "--output-dir", folder / "run", *options)
+    draw_curve(folder / "run", folder / "training_curve.png")
+
+    for split in SPLITS:
+        evaluate(model, folder, split, "-c", "--overlays", folder / "overlays" / split)
+    files = ["--image", next((folder / "data" / "shapes" / "images").iterdir()), "--output", folder / "overlay.png"]
+    call("-m", "cmpc_tf2", "predict", "--model", model, *files, "--expression", EXPRESSION)
+    call("-m", "cmpc_tf2", "export", "--model", model, "--output", folder / "saved_model")
+
+    tf1 = folder / "shapes.tfmodel"
+    call("-m", "cmpc_tf2", "convert", "--to-tf1", "--model", model, "--output", tf1)
+    back = folder / "from_tf1.keras"
+    report = folder / "conversion.json"
+    call("-m", "cmpc_tf2", "convert", "--checkpoint", tf1, "--output", back, "--report", report)
+    if evaluate(back, folder, "val")["per_sample"] != [
+        {name: count for name, count in record.items() if not name.startswith("dcrf")}
+        for record in read_report(folder, model, "val")["per_sample"]
+    ]:
+        raise InputError(f"{back}: its scores differ from those of the model it was converted from")
+    print("The model that went to TensorFlow 1 and back gives the same mask for every sample of val.\n")
+    print(table(folder, model))
+    print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; SavedModel: {folder}/saved_model")
+
+
+def build_data(folder: Path):
+    """Draws `shapes` and builds its four splits; those that are there stay."""
+    roots = ["--data-root", folder / "data", "--output-root", folder]
+    for split in ("train", *SPLITS):
+        if (split_folder(folder, "shapes", split) / MANIFEST).exists():
+            continue
+        size = ["--image-size", SIZES["image_size"]] if split == "train" else []
+        call(ROOT / "build_batches.py", "-d", "shapes", "-t", split, *roots, "--workers", os.cpu_count(), *size)
+
+
+def evaluate(model: Path, folder: Path, split: str, *options) -> dict:
+    """Scores a model; returns the report."""
+    report = ["--report", folder / f"{model.stem}_{split}.json"]
+    os.makedirs(folder / "overlays", exist_ok=True)
+    batches = ["-d", "shapes", "-t", split, "--batch-root", folder]
+    call("-m", "cmpc_tf2", "evaluate", "--model", model, *batches, *report, *options)
+    return read_report(folder, model, split)
+
+
+def read_report(folder: Path, model: Path, split: str) -> dict:
+    return json.loads((folder / f"{model.stem}_{split}.json").read_bytes())
+
+
+def table(folder: Path, model: Path) -> str:
+    """Scores of all splits, without and with DenseCRF."""
+    lines = [f"{'':17}{'overall IoU':>22}{'mean IoU':>22}"]
+    lines.append(f"{'split':8}{'samples':>9}" + f"{'plain':>12}{'CRF':>10}" * 2)
+    for split in SPLITS:
+        report = read_report(folder, model, split)
+        scores = [report[kind][name] for name in ("overall_iou", "mean_iou") for kind in ("plain", "dcrf")]
+        numbers = "".join(f"{score:{width}.3f}" for score, width in zip(scores, (12, 10, 12, 10), strict=True))
+        lines.append(f"{split:8}{report['samples']:9}{numbers}")
+    return "\n".join(lines)
+
+
+def draw_curve(run_folder: Path, path: Path):
+    """Draws loss and overall IoU on the training batches over the steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from cmpc_tf2.training.run_log import read_log
+
+    entries = read_log(run_folder)
+    steps = [int(entry["step"]) for entry in entries]
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    for axis, name, title in zip(axes, ("loss", "overall_iou"), ("loss", "overall IoU"), strict=True):
+        axis.plot(steps, [float(entry[name]) for entry in entries], marker="o")
+        axis.set(xlabel="step", title=f"{title} on training batches")
+        axis.grid(alpha=0.3)
+    axes[1].set_ylim(0, 1)
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+
+
+def call(*command):
+    """Runs a command as a user would, and shows it."""
+    command = [str(part) for part in command]
+    shown = [os.path.relpath(part) if os.path.isabs(part) else part for part in command]
+    print("$ python", shlex.join(shown), flush=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if subprocess.run([sys.executable, *command], env=environment).returncode:
+        raise InputError("the command above failed")

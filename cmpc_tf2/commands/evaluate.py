@@ -1,0 +1,84 @@
+"""Scores a split."""
+
+import argparse
+import os
+from pathlib import Path
+
+from cmpc_tf2.commands.options import add_inference_options, add_model, number
+from cmpc_tf2.data.datasets import find_dataset
+from cmpc_tf2.fields import RANGES, WholeNumber
+from cmpc_tf2.files import require_folder, require_writable, write_json
+from cmpc_tf2.medium import Medium
+
+
+def add_parser(commands, medium: Medium):
+    """Adds the `evaluate` command."""
+    evaluate = commands.add_parser("evaluate", help="score a split")
+    evaluate.set_defaults(run=run, medium=medium)
+    add_model(evaluate)
+    evaluate.add_argument("-d", "--dataset", required=True, help=medium.dataset_names())
+    evaluate.add_argument("-t", "--split", required=True, help="val, testA, testB, ...")
+    evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
+    evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
+    evaluate.add_argument(
+        "-bs", "--batch-size", type=number(RANGES["batch_size"]), default=4, help="expressions decoded together"
+    )
+    evaluate.add_argument(
+        "--workers", type=number(WholeNumber(0, 1024)), default=1, help="with -c: processes that refine masks"
+    )
+    add_inference_options(evaluate)
+    evaluate.add_argument(
+        "--exact-masks",
+        action="store_true",
+        help="leave out the interpolated rim that the original counts; not comparable with published numbers",
+    )
+    evaluate.add_argument("--report", type=Path, metavar="FILE.json", help="write scores and per-sample records")
+    evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="draw every sample, and index.html")
+
+
+def run(arguments: argparse.Namespace):
+    """The `evaluate` command: everything cheap is checked before the model is loaded."""
+    from cmpc_tf2.data.batches import check_batches, list_batches
+    from cmpc_tf2.inference.densecrf import load_densecrf
+
+    medium, split = arguments.medium, arguments.split
+    dataset = find_dataset(arguments.dataset, split, medium.datasets)
+    if arguments.dcrf:
+        load_densecrf()
+    if arguments.report:
+        require_writable(arguments.report, others=[arguments.model])
+    if arguments.overlays:
+        require_folder(arguments.overlays)
+    paths = list_batches(arguments.batch_root, dataset.name, split, medium.sample_type)
+    check_batches(paths, medium.sample_type)
+
+    from cmpc_tf2.inference.evaluation import evaluate
+    from cmpc_tf2.inference.gallery import GalleryWriter
+    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.model_files import load_for_inference
+
+    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, medium.name)
+    gallery = None
+    if arguments.overlays:
+        os.makedirs(arguments.overlays, exist_ok=True)
+        gallery = GalleryWriter(arguments.overlays, medium.task)
+    result = evaluate(
+        ModelRunner(model),
+        paths,
+        dcrf=arguments.dcrf,
+        exact_masks=arguments.exact_masks,
+        batch_size=arguments.batch_size,
+        workers=arguments.workers,
+        on_prediction=gallery and gallery.add,
+        medium=medium,
+    )
+    protocol = "exact masks, without the interpolated rim" if arguments.exact_masks else "original, rim included"
+    print(f"{dataset.name} {split}: {result['samples']} samples, protocol: {protocol}")
+    print(medium.task.format_scores("Segmentation evaluation (without DenseCRF)", result["plain"]))
+    if arguments.dcrf:
+        print(medium.task.format_scores("Segmentation evaluation (with DenseCRF)", result["dcrf"]))
+    if arguments.report:
+        head = {"dataset": dataset.name, "split": split, "model": str(arguments.model), "protocol": protocol}
+        write_json(arguments.report, {**head, **result})
+    if gallery:
+        gallery.finish(f"{dataset.name} {split}")

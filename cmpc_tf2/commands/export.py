@@ -1,0 +1,66 @@
+"""Writes a model in a form that runs without this project, and checks that it does."""
+
+import argparse
+import importlib.util
+import logging
+from pathlib import Path
+
+from cmpc_tf2.commands.options import add_model
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.exporting.graph_files import EXPORT_FORMATS, FORMATS, GraphFormat
+from cmpc_tf2.files import require_new_folder, require_writable
+from cmpc_tf2.medium import Medium
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands, medium: Medium):
+    """Adds the `export` command."""
+    export = commands.add_parser("export", help="write a model that runs without this project")
+    export.set_defaults(run=run, medium=medium)
+    add_model(export)
+    export.add_argument("--output", type=Path, required=True, help="a new folder, or FILE.onnx, FILE.tflite")
+    export.add_argument(
+        "--format",
+        choices=EXPORT_FORMATS,
+        default="saved_model",
+        help="saved_model takes picture files and sentences; the others take tensors",
+    )
+
+
+def run(arguments: argparse.Namespace):
+    """The `export` command: everything cheap is checked before the model is loaded."""
+    target, format_name = arguments.output, arguments.format
+    graph_format = FORMATS.get(format_name)
+    if graph_format:
+        require_format(target, format_name, graph_format)
+        require_writable(target, others=[arguments.model])
+    else:
+        require_new_folder(target)
+
+    from cmpc_tf2.exporting.writing import export_file, export_saved_model
+    from cmpc_tf2.model_files import load_model
+
+    model = load_model(arguments.model, *arguments.medium.model_types.values())
+    if graph_format:
+        difference, written = export_file(model, target, format_name, graph_format), ""
+    else:
+        if model.vocabulary is None:
+            logger.warning("%s holds no vocabulary: exporting the signature `tensors` alone", arguments.model)
+        signatures, difference = export_saved_model(model, target, arguments.model)
+        written = f"{', '.join(signatures)}; "
+    print(f"{target}: {written}largest difference to {arguments.model}: {difference:.1e}")
+
+
+def require_format(target: Path, format_name: str, graph_format: GraphFormat):
+    """Checks a file's name, and that the packages of its format are installed.
+
+    Raises:
+        InputError: It has another suffix, or a package is missing.
+    """
+    if target.suffix != graph_format.suffix:
+        raise InputError(f"{target}: expected a name that ends in {graph_format.suffix}")
+    missing = [name for name in graph_format.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        packages = ", ".join(missing)
+        raise InputError(f"--format {format_name} needs {packages}: `pip install '.[{format_name}]'`")

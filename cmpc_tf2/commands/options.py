@@ -1,0 +1,64 @@
+"""Options that several commands have."""
+
+import argparse
+import contextlib
+import reprlib
+from collections.abc import Callable
+from pathlib import Path
+
+from cmpc_tf2.fields import RANGES, PositiveNumber, WholeNumber
+
+
+def number(allowed: WholeNumber | PositiveNumber) -> Callable[[str], int | float]:
+    """A `type` for argparse that makes a number of an option's text, and refuses those that are not allowed."""
+    convert = int if isinstance(allowed, WholeNumber) else float
+
+    def parse(text: str) -> int | float:
+        with contextlib.suppress(ValueError):
+            if (value := convert(text)) in allowed:
+                return value
+        raise argparse.ArgumentTypeError(f"expected {allowed}, received {reprlib.repr(text)}")
+
+    return parse
+
+
+def add_model(command: argparse.ArgumentParser):
+    """Adds the model file."""
+    command.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
+
+
+def add_vocabulary(command: argparse.ArgumentParser):
+    """Adds where a model's words are."""
+    command.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
+
+
+def add_expressions(command: argparse.ArgumentParser):
+    """Adds the expressions of a `predict` command."""
+    command.add_argument(
+        "--expression", action="append", required=True, metavar="TEXT", help="what to mark; may be given repeatedly"
+    )
+    add_vocabulary(command)
+
+
+def add_inference_options(command: argparse.ArgumentParser):
+    """Adds how a model is loaded for inference."""
+    command.add_argument(
+        "--image-size",
+        type=number(RANGES["image_size"]),
+        help="side of what the model sees, if not that of its training; not the original's",
+    )
+    command.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="bfloat16 is less exact, and faster where the processor has it",
+    )
+
+
+def add_serving_options(command: argparse.ArgumentParser):
+    """Adds the options of a `serve` command."""
+    add_model(command)
+    command.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one alone)")
+    command.add_argument("--port", type=number(WholeNumber(1, 65_535)), default=7860, help="(default: 7860)")
+    add_vocabulary(command)
+    add_inference_options(command)

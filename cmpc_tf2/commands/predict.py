@@ -1,0 +1,88 @@
+"""Segments one picture by one or more expressions."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model
+from cmpc_tf2.data.image_files import read_image, require_image_name, write_image
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import require_writable
+from cmpc_tf2.tasks.masks.drawing import draw_masks
+from cmpc_tf2.text.tokenizers import Tokenizer
+from cmpc_tf2.text.vocabulary import Vocabulary, tokenize
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands):
+    """Adds the `predict` command."""
+    predict = commands.add_parser("predict", help="segment one picture")
+    predict.set_defaults(run=run)
+    add_model(predict)
+    predict.add_argument("--image", type=Path, required=True, metavar="FILE", help="JPEG, PNG, ..., any size")
+    add_expressions(predict)
+    predict.add_argument("--output", type=Path, required=True, metavar="FILE.png", help="picture with masks drawn in")
+    predict.add_argument(
+        "--mask", type=Path, metavar="FILE.png", help="mask as 0 and 255; FILE_1.png, ... for several expressions"
+    )
+    add_inference_options(predict)
+
+
+def run(arguments: argparse.Namespace):
+    """The `predict` command: everything cheap is checked before the model is loaded."""
+    masks = mask_paths(arguments.mask, len(arguments.expression)) if arguments.mask else []
+    require_image_name(arguments.output)
+    for path in masks:
+        require_image_name(path, lossless=True)
+    inputs = [arguments.image, arguments.model]
+    require_writable(arguments.output, others=inputs)
+    for path in masks:
+        require_writable(path, others=[*inputs, arguments.output])
+    require_words(arguments.expression)
+    image = read_image(arguments.image, upright=True)
+    vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
+
+    from cmpc_tf2.inference.predictor import Predictor
+    from cmpc_tf2.model_files import load_for_inference
+
+    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size)
+    predictor = Predictor(model, vocabulary)
+    predictor.set_image(image)
+    for expression in arguments.expression:
+        warn_of_lost_words(expression, predictor.tokenizer, arguments.model)
+    predicted = [predictor.predict(expression).mask for expression in arguments.expression]
+
+    write_image(arguments.output, draw_masks(image, predicted, arguments.expression))
+    for path, mask in zip(masks, predicted, strict=bool(masks)):
+        write_image(path, mask)
+    for expression, mask in zip(arguments.expression, predicted, strict=True):
+        print(f"{expression}: {mask.mean():.2%} of the picture")
+    print(arguments.output)
+
+
+def require_words(expressions: list[str]):
+    """Checks that there is a word in every expression.
+
+    Raises:
+        InputError: There is none in one of them.
+    """
+    for expression in expressions:
+        if not tokenize(expression):
+            raise InputError(f"expression {expression!r}: has no words")
+
+
+def mask_paths(path: Path, count: int) -> list[Path]:
+    """One file per expression: `mask.png`, or `mask_1.png`, `mask_2.png`, ... if there are several."""
+    if count == 1:
+        return [path]
+    return [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(1, count + 1)]
+
+
+def warn_of_lost_words(expression: str, tokenizer: Tokenizer, model_file: Path):
+    """Warns where a model sees little of an expression: only unknown words, or the first words of many."""
+    read, given = tokenizer.tokens(expression), tokenizer.split(expression)
+    if not any(tokenizer.is_known(token) for token in given):
+        logger.warning("expression %r: %s knows none of its words", expression, model_file)
+    if len(read) < len(given):
+        logger.warning("expression %r: only the first %d of its %d words count", expression, len(read), len(given))

@@ -1,0 +1,237 @@
+"""Trains a model, or resumes a run."""
+
+import argparse
+import dataclasses
+import math
+from pathlib import Path
+
+from cmpc_tf2.commands.options import number
+from cmpc_tf2.data.datasets import find_dataset
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.fields import COUNT, RANGES, FieldError, PositiveNumber, from_dict
+from cmpc_tf2.files import read_json, require_folder
+from cmpc_tf2.medium import PICTURES, Medium
+from cmpc_tf2.models.config import ReferringConfig
+from cmpc_tf2.systems import systems_of
+from cmpc_tf2.training.config import CONFIG_NAME, TRAIN_CHOICES, TrainConfig
+
+# Attributes of the parsed arguments that are no fields of a run.
+_NOT_OF_THE_RUN = {"run", "medium", "output_dir", "resume"}
+
+
+def add_parser(commands, medium: Medium):
+    """Adds the `train` command. What is not given is left to the medium's `TrainConfig`."""
+    train = commands.add_parser(
+        "train", help="train a model; with --resume, resume a run", argument_default=argparse.SUPPRESS
+    )
+    train.set_defaults(run=run, medium=medium)
+    train.add_argument("--output-dir", type=Path, required=True, metavar="DIR", help="checkpoints, log, config.json")
+    train.add_argument("--resume", action="store_true", default=False, help="resume the run in DIR, by its config.json")
+    _add_data_and_model(train, medium)
+    _add_schedule(train, medium)
+    _add_computing(train)
+
+
+def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
+    train.add_argument("-d", "--dataset", help=medium.dataset_names())
+    train.add_argument("-t", "--split", help="train, trainval")
+    train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
+    train.add_argument("--model-name", choices=systems_of(medium.name), help="of a new model (default: the first)")
+    train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
+    train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
+    train.add_argument("--embeddings", type=Path, metavar="FILE.npy", help="start from these word vectors")
+    train.add_argument("--vocabulary", type=Path, metavar="FILE", help="the batches' vocabulary, stored in the model")
+    train.add_argument("--sizes", type=Path, metavar="FILE.json", help="sizes of the model, if not the usual")
+    train.add_argument(
+        "--optimizer",
+        dest="start_optimizer",
+        type=Path,
+        metavar="FILE.npz",
+        help="with --model: resume with this state of Adam, at its step",
+    )
+
+
+def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
+    default = {field.name: field.default for field in dataclasses.fields(medium.train_config)}
+    length = train.add_mutually_exclusive_group()
+    length.add_argument("--steps", type=number(COUNT), help=f"in all (default: {default['steps']})")
+    length.add_argument(
+        "--epochs", type=number(PositiveNumber(1_000_000)), help="in place of --steps: how often every sample is seen"
+    )
+    train.add_argument(
+        "-bs", "--batch-size", type=number(RANGES["batch_size"]), help="samples per step, over all devices (default: 1)"
+    )
+    train.add_argument(
+        "--accumulate", type=number(COUNT), metavar="PARTS", help="compute a batch in parts, to save memory"
+    )
+    train.add_argument(
+        "-lr",
+        "--learning-rate",
+        type=number(RANGES["learning_rate"]),
+        help="at step 0, for a batch of 1 (default: 0.00025)",
+    )
+    train.add_argument(
+        "--rate-scaling",
+        choices=TRAIN_CHOICES["rate_scaling"],
+        help="multiply the rate by the batch size, or its root (default: none)",
+    )
+    train.add_argument(
+        "--decay-steps", type=number(COUNT), help="until the rate is 0.00001 (default: as the model's original)"
+    )
+    train.add_argument(
+        "--finetune-backbone", action="store_true", help="train the kernels of res3 to res5 too (the original's -conv5)"
+    )
+    train.add_argument("--recipe", choices=TRAIN_CHOICES["recipe"], help="maskris adds masked second passes")
+
+
+def _add_computing(train: argparse.ArgumentParser):
+    train.add_argument(
+        "--precision",
+        choices=TRAIN_CHOICES["precision"],
+        help="of most layers; norms, softmaxes, what follows the levels, losses and weights stay float32",
+    )
+    train.add_argument("--jit-compile", action="store_true", help="compile the step with XLA")
+    train.add_argument(
+        "--strategy",
+        choices=TRAIN_CHOICES["strategy"],
+        help="all devices of this machine, or the machines in TF_CONFIG (default: none)",
+    )
+    train.add_argument("--validation-split", metavar="SPLIT", help="scored at every checkpoint; the best model is kept")
+    train.add_argument("--checkpoint-every", type=number(COUNT), metavar="STEPS", help="(default: 10000)")
+    train.add_argument("--seed", type=number(RANGES["seed"]), help="(default: 0)")
+
+
+def run(arguments: argparse.Namespace):
+    """The `train` command: everything cheap is checked before TensorFlow is loaded."""
+    from cmpc_tf2.text.vocabulary import Vocabulary
+
+    folder, medium = arguments.output_dir, arguments.medium
+    require_folder(folder)
+    config_path = folder / CONFIG_NAME
+    given = sorted(set(vars(arguments)) - _NOT_OF_THE_RUN)
+    vocabulary = None
+    if arguments.resume:
+        if given:
+            raise UsageError(f"--resume goes by {config_path}; leave out {', '.join(map(_option, given))}")
+        config = read_config(config_path, medium)
+    else:
+        if config_path.exists():
+            raise InputError(f"{folder}: holds a run already; --resume resumes it")
+        require_consistent(given)
+        vocabulary = Vocabulary.from_file(arguments.vocabulary) if "vocabulary" in given else None
+        config = make_config(arguments, None if vocabulary is None else len(vocabulary))
+    paths = _paths_of(medium, config, config.split)
+    if "epochs" in given:
+        config = dataclasses.replace(config, steps=steps_of(arguments.epochs, len(paths), config.batch_size))
+    validation_paths = _paths_of(medium, config, config.validation_split) if config.validation_split else []
+
+    from cmpc_tf2.training.run import train
+
+    entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume, medium=medium)
+    if entry is not None:
+        loss = f"loss {entry['loss']:.4g}" if entry else "all taken before"
+        print(f"{folder / 'last.keras'}: {config.steps} steps, {loss}")
+
+
+def _paths_of(medium: Medium, config: TrainConfig, split: str) -> list[Path]:
+    from cmpc_tf2.data.batches import check_batches, list_batches
+
+    dataset = find_dataset(config.dataset, split, medium.datasets)
+    paths = list_batches(config.batch_root, dataset.name, split, medium.sample_type)
+    check_batches(paths, medium.sample_type)
+    return paths
+
+
+def read_config(path: Path, medium: Medium = PICTURES) -> TrainConfig:
+    """Reads the `config.json` of a run.
+
+    Raises:
+        InputError: It is missing or of another form.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; there is no run to resume")
+    try:
+        return from_dict(medium.train_config, read_json(path))
+    except FieldError as error:
+        raise InputError(f"{path}: {error}; put back the file that the run was started with") from None
+
+
+def require_consistent(given: list[str]):
+    """Checks that the options that start a run go together.
+
+    Raises:
+        UsageError: They do not.
+    """
+    given = set(given)
+    if not {"dataset", "split"} <= given:
+        raise UsageError("-d and -t are needed to start a run")
+    if "start_model" in given and {"backbone", "embeddings", "vocabulary", "sizes"} & given:
+        raise UsageError("--model brings backbone, word vectors, vocabulary and sizes; give it alone")
+    if "start_optimizer" in given and "start_model" not in given:
+        raise UsageError("--optimizer goes with the --model that was converted beside it")
+    if "start_optimizer" in given and "epochs" in given:
+        raise UsageError("--optimizer resumes at its step: say with --steps where to end")
+
+
+def make_config(arguments: argparse.Namespace, vocabulary_size: int | None) -> TrainConfig:
+    """The run that the options describe.
+
+    Args:
+        arguments: The parsed options.
+        vocabulary_size: Words that a new model knows; None for as many as usual.
+
+    Raises:
+        InputError: The file of sizes cannot be used.
+        UsageError: An option has a value that it cannot have.
+    """
+    medium = arguments.medium
+    options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
+    systems = systems_of(medium.name)
+    system = systems[options.get("model_name", next(iter(systems)))]
+    model = read_sizes(system.config_type, options.get("sizes"), vocabulary_size)
+    fields = {field.name for field in dataclasses.fields(medium.train_config)}
+    options = {name: value for name, value in options.items() if name in fields}
+    try:
+        return medium.train_config(**{**options, "model": model})
+    except FieldError as error:
+        raise UsageError(f"{_option(error.field)}: {error.reason}") from None
+
+
+def _option(name: str) -> str:
+    """The option that sets a field."""
+    return {"start_model": "--model", "start_optimizer": "--optimizer"}.get(name, f"--{name.replace('_', '-')}")
+
+
+def steps_of(epochs: float, samples: int, batch_size: int) -> int:
+    """The steps that take each of some samples as often as asked.
+
+    Raises:
+        UsageError: They are too many.
+    """
+    steps = math.ceil(epochs * samples / batch_size)
+    if steps not in COUNT:
+        raise UsageError(f"--epochs: {epochs:g} would be {steps} steps; expected at most {COUNT.most}")
+    return steps
+
+
+def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_size: int | None) -> ReferringConfig:
+    """The sizes of a new model.
+
+    Args:
+        config_type: Its configuration's class.
+        path: A JSON file that says which are not the usual ones; None if all are.
+        vocabulary_size: Words that it knows; None for as many as usual.
+
+    Raises:
+        InputError: The file cannot be read, or has other names or values than sizes have.
+    """
+    from cmpc_tf2.text.vocabulary import MAX_WORDS
+
+    sizes = read_json(path) if path else {}
+    try:
+        model = from_dict(config_type, sizes)
+        if model.max_words != MAX_WORDS:
+            raise FieldError("max_words", f"expected {MAX_WORDS} as in the batches, received {model.max_words}")
+        return dataclasses.replace(model, vocabulary_size=vocabulary_size) if vocabulary_size else model
+    except FieldError as error:
+        raise InputError(f"{path or 'sizes of the model'}: {error}") from None

@@ -1,0 +1,117 @@
+"""What to build: the settings of a split, and the plan that a data set makes of them."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from cmpc_tf2.data.batches import Sample, split_folder
+from cmpc_tf2.errors import UsageError
+from cmpc_tf2.fields import RANGES
+from cmpc_tf2.text.vocabulary import MAX_WORDS
+
+# The original's.
+IMAGE_SIZE = 320
+
+
+class Dropped(str):
+    """A reason why there is no sample that lies in the data set's own protocol: noted, but not an error."""
+
+
+class Annotation(Protocol):
+    """An object or region with its expressions; `name` is what to call it in messages."""
+
+    name: str
+    expressions: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildPlan:
+    """What a split is made of.
+
+    Attributes:
+        sources: The files that decide which samples there are.
+        annotations: What has expressions, in the order in which its samples are numbered.
+        make_samples: Gives for each expression of an annotation its sample, or the reason why there is none. It is sent
+            to worker processes.
+    """
+
+    sources: list[Path]
+    annotations: list[Annotation]
+    make_samples: Callable[[Annotation], Iterator[tuple[str, Sample | str]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class BuildSettings(abc.ABC):
+    """What to build, from where, to where; paths default as the command's.
+
+    Attributes:
+        dataset: Name or alias.
+        split: Name of a split. One whose name contains `train` gets square pictures and masks, the others keep the
+            original size.
+        data_root: Holds the vocabularies, and by default everything else.
+        image_root: Holds the picture files.
+        output_root: Where `<dataset>/<split>_batch/` is made.
+        vocabulary: Vocabulary file, if it is elsewhere.
+        overwrite: Replace a split or a shard that is already there, or an unfinished build of other sources.
+        workers: Processes. The result does not depend on their number.
+        shard: Which part of how many to build, counted from 1; `merge_shards` puts the parts together.
+        compress: Write compressed `.npz` files: smaller, slower, with the same contents.
+        image_size: Side of a train split's pictures and masks in pixels.
+    """
+
+    dataset: str
+    split: str
+    data_root: Path = Path("data")
+    image_root: Path | None = None
+    output_root: Path = Path(".")
+    vocabulary: Path | None = None
+    overwrite: bool = False
+    workers: int = 1
+    shard: tuple[int, int] = (1, 1)
+    compress: bool = False
+    image_size: int = IMAGE_SIZE
+
+    # What the files hold.
+    sample_type = Sample
+
+    def __post_init__(self):
+        part, parts = self.shard
+        if not 1 <= part <= parts:
+            raise UsageError(f"--shard: expected a part from 1/{max(parts, 1)} on, received {part}/{parts}")
+        if self.workers < 1:
+            raise UsageError(f"--workers: expected a whole number above 0, received {self.workers}")
+        if self.image_size not in RANGES["image_size"]:
+            raise UsageError(f"--image-size: expected {RANGES['image_size']}, received {self.image_size}")
+
+    @property
+    @abc.abstractmethod
+    def dataset_name(self) -> str:
+        """The data set's own name.
+
+        Raises:
+            UsageError: There is no such data set, or it has no such split.
+        """
+
+    @abc.abstractmethod
+    def plan(self) -> BuildPlan:
+        """Reads the annotations.
+
+        Raises:
+            InputError: They, or the vocabulary, cannot be used.
+        """
+
+    def recorded(self) -> dict:
+        """Settings that decide what the files hold, for the manifest."""
+        return {"train_size": self.image_size, "max_words": MAX_WORDS, "compress": self.compress}
+
+    @property
+    def train_size(self) -> int | None:
+        """Side of the pictures and masks; None if they keep their size."""
+        return self.image_size if "train" in self.split else None
+
+    @property
+    def target(self) -> Path:
+        """The split's folder."""
+        return split_folder(self.output_root, self.dataset_name, self.split)

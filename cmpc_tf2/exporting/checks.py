@@ -1,0 +1,123 @@
+"""Exported files, run on random inputs beside the model they come from."""
+
+import io
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image
+from scipy.special import expit
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.exporting.graph_files import GraphFormat
+from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.models.referring_model import ReferringModel
+
+# Largest difference between the exported model's results and ours.
+TOLERANCE = 1e-4
+
+# Runs alone: it knows nothing of this project.
+_RUN_SAVED_MODEL = """
+import sys
+import numpy as np
+import tensorflow as tf
+signatures = tf.saved_model.load(sys.argv[1]).signatures
+results = {}
+for signature in ("tensors", "serving_default"):
+    inputs = {key.split("/")[1]: tf.constant(value) for key, value in np.load(sys.argv[2]).items()
+              if key.startswith(signature + "/")}
+    if inputs:
+        results |= {f"{signature}/{key}": value.numpy() for key, value in signatures[signature](**inputs).items()}
+np.savez(sys.argv[3], **results)
+"""
+
+
+def require_close(target: Path, difference: float):
+    """Checks the largest difference between an exported model's results and ours.
+
+    Raises:
+        InputError: It is too large.
+    """
+    if not difference <= TOLERANCE:
+        raise InputError(f"{target}: its results differ by {difference:.1e} from the model's; nothing was written")
+
+
+def compare_saved_model(model: ReferringModel, folder: Path) -> float:
+    """Runs an exported model in a process that does not have this project, on random inputs.
+
+    Returns:
+        The largest difference between its logits and probabilities and the model's.
+
+    Raises:
+        InputError: It does not run.
+    """
+    folder = folder.resolve()  # The other process runs in it.
+    given, expected = _inputs_and_results(model)
+    given_file, found_file = folder / "given.npz", folder / "found.npz"
+    np.savez(given_file, **given)
+    command = [sys.executable, "-I", "-c", _RUN_SAVED_MODEL, folder, given_file, found_file]
+    result = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True)
+    if result.returncode:
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        raise InputError(f"the exported model does not run: {lines[-1]}")
+    with np.load(found_file) as arrays:
+        found = dict(arrays)
+    for path in (given_file, found_file):
+        path.unlink()
+    return _largest_difference(found[key] - value for key, value in expected.items())
+
+
+def _inputs_and_results(model: ReferringModel) -> tuple[dict, dict]:
+    """Inputs by `signature/name`, and the model's results. Pixels that are fitted already stay as they are."""
+    rng = np.random.default_rng(0)
+    words, pixels = model.config.max_words, model.image_encoder.input
+    text = model.tokenizer_type.random_inputs(model.config, [words - words // 2] * 2, rng)
+    values = rng.integers(0, 256, size=(2, *pixels.shape[1:]), dtype=np.uint8)
+    runner = ModelRunner(model)
+    given = {f"tensors/{pixels.name}": model.preprocessing.normalize(values)}
+    given |= {f"tensors/{name}": value for name, value in text.items()}
+    expected = {"tensors/mask_logits": runner.decode(runner.encode(values), text)[..., None]}
+    if model.vocabulary:
+        known = [word for word in model.vocabulary if word.isascii() and word.isalnum()]
+        expression = " ".join(known[:3]) or "thing"
+        if pixels.name == "clip":
+            given["serving_default/frames"] = values[0]
+        else:
+            file = io.BytesIO()
+            Image.fromarray(values[0]).save(file, "PNG")
+            given["serving_default/image_bytes"] = np.array(file.getvalue())
+        given["serving_default/expression"] = np.array(expression.encode())
+        text = {name: value[None] for name, value in model.make_tokenizer().encode(expression).items()}
+        logits = runner.decode(runner.encode(values[:1]), text)[0]
+        size = model.config.image_size
+        expected["serving_default/probabilities"] = model.preprocessing.restore(expit(logits), size, size)
+    return given, expected
+
+
+def compare_file(model: ReferringModel, path: Path, graph_format: GraphFormat) -> float:
+    """Runs an exported file on one picture and one sentence, on two of each, and on one picture and three sentences.
+
+    Returns:
+        The largest difference between its logits and the model's.
+    """
+    rng = np.random.default_rng(0)
+    words, pixels = model.config.max_words, model.image_encoder.input
+    differences = []
+    for pictures, lengths in ((1, [3]), (2, [1, words]), (1, [2, 7, words])):
+        raw = rng.integers(0, 256, size=(pictures, *pixels.shape[1:]), dtype=np.uint8)
+        values = model.preprocessing.normalize(raw)
+        text = model.tokenizer_type.random_inputs(model.config, lengths, rng)
+        tensors = {name: keras.ops.convert_to_tensor(value) for name, value in text.items()}
+        features = model.image_encoder(values, training=False)
+        expected = model.expression_decoder({**features, **tensors}, training=False)["mask_logits"]
+        found = graph_format.run(path, {pixels.name: values, **text})
+        differences.append(found - keras.ops.convert_to_numpy(expected))
+    return _largest_difference(differences)
+
+
+def _largest_difference(differences: Iterable) -> float:
+    """The largest absolute value of some arrays; NaN if a value is NaN, which Python's `max` would skip."""
+    return float(np.max([np.abs(difference).max() for difference in differences]))

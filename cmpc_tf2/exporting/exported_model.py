@@ -1,0 +1,122 @@
+"""What an exported model offers: signatures for tensors, and for raw pictures or frames and sentences."""
+
+import functools
+
+import tensorflow as tf
+
+from cmpc_tf2.exporting.raw_inputs import (
+    decode_picture,
+    fit_picture,
+    normalize_pixels,
+    restore_values,
+    tokenize,
+    word_table,
+)
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.text.tokenizers import WordTokenizer
+from cmpc_tf2.text.vocabulary import Vocabulary
+
+
+class ExportedModel(tf.Module):
+    """A model with everything it needs to run without this project.
+
+    Args:
+        model: A model, for images or video. Batch norms are folded in what is exported. Without a vocabulary it takes
+            tensors alone.
+    """
+
+    def __init__(self, model: ReferringModel):
+        super().__init__(name="cmpc")
+        self.encoder, self.decoder = model.inference_encoder(), model.expression_decoder
+        self.size, self.max_words = model.config.image_size, model.config.max_words
+        self.input_name = model.input_name
+        self.preprocessing = model.preprocessing
+        self.text = [
+            tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
+            for name, tensor in self.decoder.input.items()
+            if name not in self.encoder.output
+        ]
+        takes_words = model.vocabulary and model.tokenizer_type is WordTokenizer
+        self.words = word_table(Vocabulary(model.vocabulary)) if takes_words else None
+
+    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+        """All signatures by name.
+
+        `tensors`: `image`, float32 `(B, S, S, 3)`, BGR minus mean (of a video model `clip`, `(B, 16, S, S, 3)`), and
+        `token_ids`, int32 `(B, T)`, to `mask_logits`, float32 `(B, S, S, 1)`; one image serves any number of sentences.
+
+        `serving_default`: `image_bytes`, a JPEG or PNG file (of a video model `frames`, uint8 RGB `(16, h, w, 3)`), and
+        `expression`, both scalars, to `mask`, uint8 `(h, w)` of 0 and 1, `probabilities`, float32 `(h, w)`, and
+        `score`, their mean within the mask.
+
+        `encode_image` (`encode_clip`) and `decode_expression` are its two halves, for several `expressions`, `(E,)`,
+        with results of a further, leading axis.
+        """
+        pixels = tf.TensorSpec((None, *self.encoder.input.shape[1:]), tf.float32, name=self.input_name)
+        text = {spec.name: spec for spec in self.text}
+        found = {"tensors": _signature(self._tensors, {self.input_name: pixels, **text})}
+        if self.words is None:
+            return found
+        raw = {"image_bytes": tf.TensorSpec((), tf.string, name="image_bytes")}
+        if self.input_name == "clip":
+            frames = self.encoder.input.shape[1]
+            raw = {"frames": tf.TensorSpec((frames, None, None, 3), tf.uint8, name="frames")}
+        features = {
+            name: tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=name)
+            for name, tensor in self.encoder.output.items()
+        }
+        features |= {side: tf.TensorSpec((), tf.int32, name=side) for side in ("height", "width")}
+        expression = tf.TensorSpec((), tf.string, name="expression")
+        expressions = tf.TensorSpec((None,), tf.string, name="expressions")
+        found["serving_default"] = _signature(self._serve, {**raw, "expression": expression})
+        found[f"encode_{self.input_name}"] = _signature(self._encode, raw)
+        found["decode_expression"] = _signature(self._decode, {**features, "expressions": expressions})
+        return found
+
+    def _tensors(self, inputs):
+        inputs = dict(inputs)
+        features = self.encoder(inputs.pop(self.input_name), training=False)
+        logits = self.decoder({**features, **inputs}, training=False)
+        return {"mask_logits": logits["mask_logits"]}
+
+    def _encode(self, inputs):
+        if "frames" in inputs:
+            frames = inputs["frames"]
+            height, width = tf.shape(frames)[1], tf.shape(frames)[2]
+            fitted = tf.map_fn(
+                functools.partial(fit_picture, size=self.size),
+                frames,
+                fn_output_signature=tf.TensorSpec((self.size, self.size, 3), tf.float32),
+            )
+        else:
+            image = decode_picture(inputs["image_bytes"])
+            height, width = tf.shape(image)[0], tf.shape(image)[1]
+            fitted = fit_picture(image, self.size)
+        features = self.encoder(normalize_pixels(fitted, self.preprocessing)[None], training=False)
+        return {**features, "height": height, "width": width}
+
+    def _decode(self, inputs):
+        inputs = dict(inputs)
+        height, width, expressions = (inputs.pop(name) for name in ("height", "width", "expressions"))
+        token_ids = tf.map_fn(
+            lambda text: tokenize(text, self.words, self.max_words),
+            expressions,
+            fn_output_signature=tf.TensorSpec((self.max_words,), tf.int32),
+        )
+        logits = self.decoder({**inputs, "token_ids": token_ids}, training=False)["mask_logits"]
+        probabilities = restore_values(tf.sigmoid(logits[..., 0]), height, width)
+        mask = tf.cast(probabilities >= 0.5, tf.uint8)
+        inside = tf.cast(mask, tf.float32)
+        count = tf.reduce_sum(inside, axis=[1, 2])
+        score = tf.math.divide_no_nan(tf.reduce_sum(probabilities * inside, axis=[1, 2]), count)
+        return {"mask": mask, "probabilities": probabilities, "score": score}
+
+    def _serve(self, inputs):
+        inputs = dict(inputs)
+        expressions = inputs.pop("expression")[None]
+        results = self._decode({**self._encode(inputs), "expressions": expressions})
+        return {name: value[0] for name, value in results.items()}
+
+
+def _signature(function, specs: dict[str, tf.TensorSpec]):
+    return tf.function(function, input_signature=[specs])

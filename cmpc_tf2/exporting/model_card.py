@@ -1,0 +1,80 @@
+"""The README.md of an exported model."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import cmpc_tf2
+from cmpc_tf2.models.referring_model import ReferringModel
+
+_CARD = """# {title}
+
+A SavedModel of {kind} for referring {task}: a {data} and a sentence in, the mask of what is meant out. Written by
+cmpc-tf2 {version} from `{source}` (sha256 `{checksum}`).
+
+| | |
+|---|---|
+| sizes | {sizes} |
+| vocabulary | {words} |
+| trained on, scores | not recorded in the model file: see the run or the checkpoint it comes from |
+
+## Use
+
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("{name}")
+{use}
+```
+
+`signature.json` lists every signature with types and shapes. `tensors` takes preprocessed inputs: pixels of
+{size} x {size}, {pixels}; {tokens}.
+
+## Limits
+
+- Sentences are English, of at most {max_words} words; what is not in the vocabulary counts as unknown. One without any
+  word is an error.
+- Pictures are scaled to {size} pixels on their longer side: what is smaller than a few pixels there cannot be found.
+- The orientation in a picture's EXIF data is not looked at.
+- It always marks the likeliest pixels; that nothing fits the sentence it was not trained to say.
+
+The code is under the MIT licence; the terms of the weights are those of the checkpoint and of its training data.
+"""
+
+_USE_OF_PICTURES = """found = model.signatures["serving_default"](
+    image_bytes=tf.constant(open("photo.jpg", "rb").read()), expression=tf.constant("man in the red shirt")
+)
+found["mask"]  # uint8 (h, w), 0 and 1, at the picture's own size; also "probabilities" and "score\""""
+
+_USE_OF_CLIPS = """found = model.signatures["serving_default"](
+    frames=tf.constant(frames), expression=tf.constant("man in black climbing")  # uint8 RGB (16, h, w, 3)
+)
+found["mask"]  # uint8 (h, w), 0 and 1, of the ninth frame; also "probabilities" and "score\""""
+
+_USE_OF_TENSORS = """found = model.signatures["tensors"]({input}=pixels, token_ids=token_ids)
+found["mask_logits"]  # float32 (B, S, S, 1)"""
+
+
+def write_card(model: ReferringModel, source: Path, name: str) -> str:
+    """The model card: what it is, how to use it, its limits."""
+    config, is_video = model.config, model.input_name == "clip"
+    use = _USE_OF_CLIPS if is_video else _USE_OF_PICTURES
+    if not model.vocabulary:
+        use = _USE_OF_TENSORS.format(input=model.input_name)
+    return _CARD.format(
+        title=name,
+        kind=model.title,
+        task="video segmentation" if is_video else "image segmentation",
+        data="clip" if is_video else "picture",
+        version=cmpc_tf2.__version__,
+        source=source.name,
+        checksum=hashlib.sha256(source.read_bytes()).hexdigest(),
+        sizes=json.dumps(config.to_dict()),
+        words=f"{len(model.vocabulary)} words, in the graph" if model.vocabulary else "not in the model file",
+        name=name,
+        use=use,
+        size=config.image_size,
+        pixels=model.preprocessing.describe(),
+        tokens=model.tokenizer_type.inputs,
+        max_words=config.max_words,
+    )

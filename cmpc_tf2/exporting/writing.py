@@ -1,0 +1,94 @@
+"""Exported models: written and checked, whole or not at all."""
+
+import os
+from pathlib import Path
+
+import tensorflow as tf
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.exporting.checks import compare_file, compare_saved_model, require_close
+from cmpc_tf2.exporting.exported_model import ExportedModel
+from cmpc_tf2.exporting.graph_files import GraphFormat
+from cmpc_tf2.exporting.model_card import write_card
+from cmpc_tf2.files import making_folder, replacing, write_json, write_text
+from cmpc_tf2.models.referring_model import ReferringModel
+
+
+def export_saved_model(model: ReferringModel, target: Path, source: Path) -> tuple[list[str], float]:
+    """Writes a SavedModel with `signature.json` and a model card.
+
+    Args:
+        model: The model.
+        target: A new folder.
+        source: The file the model comes from.
+
+    Returns:
+        The names of the signatures, and the largest difference to the model's results.
+
+    Raises:
+        InputError: It does not run, or gives something else.
+    """
+    with making_folder(target) as partial:
+        signatures = write_saved_model(model, partial)
+        difference = compare_saved_model(model, partial)
+        require_close(target, difference)
+        write_json(partial / "signature.json", signatures)
+        write_text(partial / "README.md", write_card(model, source, target.name))
+    return list(signatures), difference
+
+
+def write_saved_model(model: ReferringModel, folder: Path) -> dict:
+    """Writes a SavedModel with the signatures of `ExportedModel`.
+
+    Args:
+        model: A model, for pictures or clips; with a vocabulary, for raw pictures and sentences too.
+        folder: The folder to write.
+
+    Returns:
+        For each signature its inputs and outputs: `{"dtype": ..., "shape": [...]}` by name, None for any size.
+    """
+    os.makedirs(folder, exist_ok=True)
+    exported = ExportedModel(model)
+    signatures = {name: function.get_concrete_function() for name, function in exported.signatures().items()}
+    tf.saved_model.save(exported, str(folder), signatures=signatures)
+
+    def described(specs: dict) -> dict:
+        return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
+
+    return {
+        name: {
+            "inputs": described(function.structured_input_signature[0][0]),
+            "outputs": described(function.structured_outputs),
+        }
+        for name, function in signatures.items()
+    }
+
+
+def export_file(model: ReferringModel, target: Path, format_name: str, graph_format: GraphFormat) -> float:
+    """Writes one file of another format.
+
+    Args:
+        model: The model.
+        target: The file.
+        format_name: The format's name, for messages.
+        graph_format: The format.
+
+    Returns:
+        The largest difference to the model's results.
+
+    Raises:
+        InputError: The model cannot be converted, or gives something else.
+    """
+    signature = ExportedModel(model).signatures()["tensors"]
+    with replacing(target) as partial:
+        try:
+            graph_format.write(signature, partial)
+        except Exception as error:  # The converters raise almost anything for a graph that they cannot convert.
+            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            raise InputError(
+                f"{target}: the converter of --format {format_name} cannot convert {model.title}: {reason}; "
+                "use another --format"
+            ) from error
+        difference = compare_file(model, partial, graph_format)
+        require_close(target, difference)
+    return difference

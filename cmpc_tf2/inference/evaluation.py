@@ -1,0 +1,138 @@
+"""Scores a split."""
+
+import dataclasses
+import functools
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cmpc_tf2.data.batches import Sample, group_by_pixels, read_batch
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import progress
+from cmpc_tf2.medium import PICTURES, Medium
+from cmpc_tf2.processes import map_in_order
+from cmpc_tf2.text.vocabulary import NoWordsError
+
+if TYPE_CHECKING:
+    from cmpc_tf2.inference.runner import ModelRunner
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class DecodedSample:
+    """A sample with what the model gives for it.
+
+    Attributes:
+        index: Its number in the split.
+        sample: The sample.
+        logits: float32 `(S, S)`; None if its expression has no words.
+    """
+
+    index: int
+    sample: Sample
+    logits: np.ndarray | None
+
+
+def evaluate(
+    model: "ModelRunner",
+    paths: list[Path],
+    dcrf: bool = False,
+    exact_masks: bool = False,
+    batch_size: int = 4,
+    workers: int = 0,
+    on_prediction: Callable[[int, Sample, np.ndarray, float], None] | None = None,
+    medium: Medium = PICTURES,
+) -> dict:
+    """Scores a model on batches by the protocol of its task (`tasks/masks/protocol.py`).
+
+    Differs from TF1: an expression without words is skipped and reported; a sample with an empty ground truth and
+    an empty prediction has an IoU of 1; a split may have any number of samples. Tested by `tests/test_evaluate.py`.
+
+    Args:
+        model: The model.
+        paths: The split's files in order.
+        dcrf: As `score_mask`.
+        exact_masks: As `score_mask`.
+        batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
+        workers: With `dcrf`, processes that refine and score while the model goes on. They change no number.
+        on_prediction: Called with each sample's index, the sample, its final mask, bool `(h, w)`, and the mask's IoU.
+        medium: What the files hold.
+
+    Returns:
+        The report's `samples`, `skipped`, `plain`, `dcrf` and `per_sample`.
+
+    Raises:
+        InputError: A batch cannot be used.
+    """
+    task = medium.task
+    plain, refined = task.new_scores(), task.new_scores()
+    skipped, records = [], []
+    score = functools.partial(_score, task=task, preprocessing=model.preprocessing, dcrf=dcrf, exact_masks=exact_masks)
+    decoded_samples = _decode_samples(model, paths, batch_size, medium.sample_type)
+    for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
+        if scored is None:
+            skipped.append({"index": decoded.index, "reason": "the expression has no words"})
+            logger.warning("%s: skipped: the expression has no words", paths[decoded.index])
+            continue
+        mask, record = scored
+        plain.add(record["intersection"], record["union"])
+        if dcrf:
+            refined.add(record["dcrf_intersection"], record["dcrf_union"])
+        records.append({"index": decoded.index, **record})
+        if on_prediction is not None:
+            on_prediction(decoded.index, decoded.sample, mask, task.final_score(record))
+    if not records:
+        raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
+    return {
+        "samples": len(records),
+        "skipped": skipped,
+        "plain": plain.summary(),
+        "dcrf": refined.summary() if dcrf else None,
+        "per_sample": records,
+    }
+
+
+def _score(decoded: DecodedSample, task, **options) -> tuple[np.ndarray, dict] | None:
+    return None if decoded.logits is None else task.score(decoded.sample, decoded.logits, **options)
+
+
+def _decode_samples(
+    model: "ModelRunner", paths: list[Path], batch_size: int, sample_type: type[Sample]
+) -> Iterator[DecodedSample]:
+    """Decodes all samples; neighbouring ones of equal pixels share the encoding."""
+    read = ((path, read_batch(path, sample_type)) for path in progress(paths, len(paths), "evaluate"))
+    with_text = ((index, sample, _text_of(model, path, sample)) for index, (path, sample) in enumerate(read))
+    for samples in group_by_pixels(with_text):
+        features = None
+        while members := list(itertools.islice(samples, batch_size)):
+            readable = [member for member in members if member[2] is not None]
+            yield from (DecodedSample(index, sample, None) for index, sample, text in members if text is None)
+            if not readable:
+                continue
+            if features is None:
+                features = model.encode(readable[0][1].fitted(model.preprocessing)[None])
+            texts = [text for *_, text in readable]
+            logits = model.decode(features, {name: np.stack([text[name] for text in texts]) for name in texts[0]})
+            for (index, sample, _), sample_logits in zip(readable, logits, strict=True):
+                yield DecodedSample(index, sample, sample_logits)
+
+
+def _text_of(model: "ModelRunner", path: Path, sample: Sample) -> dict[str, np.ndarray] | None:
+    """The model's inputs for the expression of a sample; None if it has no words."""
+    if not model.tokenizer_type.reads_stored_ids:
+        try:
+            return model.make_tokenizer().encode(sample.expression)
+        except NoWordsError:
+            return None
+    ids, config = sample.token_ids, model.config
+    if ids.shape != (config.max_words,) or ids.min() < 0 or ids.max() >= config.vocabulary_size:
+        raise InputError(
+            f"{path}: token ids do not fit the model, which has {config.max_words} word slots and "
+            f"{config.vocabulary_size} words; build the split with the model's vocabulary"
+        )
+    return {"token_ids": ids} if ids.any() else None

@@ -1,0 +1,68 @@
+"""How a model comes to its mask."""
+
+import dataclasses
+
+import numpy as np
+from scipy.special import expit
+
+from cmpc_tf2.tasks.masks.prediction import Prediction
+from cmpc_tf2.text.word_types import WordType
+
+
+@dataclasses.dataclass(frozen=True)
+class WordReading:
+    """How the model takes a word.
+
+    Attributes:
+        word: As tokenised.
+        is_known: Whether it is in the vocabulary.
+        probabilities: Of each type of word; they sum to 1.
+    """
+
+    word: str
+    is_known: bool
+    probabilities: dict[WordType, float]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Explanation:
+    """The result for one expression, and how the model comes to it.
+
+    Attributes:
+        prediction: The mask.
+        words: The words that count, in order; empty for a model that does not tell types of words.
+        similarity: By stage of the reasoning, in order, a float32 map with one value per cell of the fitted picture:
+            how similar the features are, at that stage, to those of the places that the model marks in the end; the
+            cosine to their mean, averaged over the levels.
+    """
+
+    prediction: Prediction
+    words: list[WordReading]
+    similarity: dict[str, np.ndarray]
+
+    def heat_map(self, stage: str) -> np.ndarray:
+        """The similarity of a stage at the picture's size, stretched to 0 to 1: float32 `(h, w)`."""
+        heat = self.prediction.preprocessing.restore(self.similarity[stage], *self.prediction.size)
+        return ((heat - heat.min()) / max(np.ptp(heat), 1e-12)).astype(np.float32)
+
+
+def stage_similarity(found: dict[str, np.ndarray], stages: list[str]) -> dict[str, np.ndarray]:
+    """`Explanation.similarity` of the results of `ModelRunner.explain`; stages that are not among them are left out."""
+    logits = found["mask_logits"][..., 0]
+    similarity = {}
+    for stage in stages:
+        maps = [value for name, value in found.items() if name.startswith(f"{stage}/")]
+        if maps:
+            stride = len(logits) // len(maps[0])
+            # The upsampled map holds the cells' own values where cells begin.
+            weights = expit(logits[::stride, ::stride])
+            similarity[stage] = np.mean([_cosine_to_mean(cells, weights) for cells in maps], axis=0)
+    return similarity
+
+
+def _cosine_to_mean(cells: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Cosine between the features of every cell, `(h, w, C)`, and their weighted mean: `(h, w)`."""
+    cells = cells.astype(np.float32)
+    mean = np.einsum("yx,yxc->c", weights, cells)
+    lengths = np.linalg.norm(cells, axis=-1) * np.linalg.norm(mean)
+    return cells @ mean / np.maximum(lengths, 1e-12)

@@ -1,0 +1,117 @@
+"""Pictures and sentences in, masks out."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from scipy.special import expit
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.inference.explanation import Explanation, WordReading, stage_similarity
+from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.tasks.masks.prediction import Prediction
+from cmpc_tf2.text.vocabulary import Vocabulary
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """A picture or clip as the model has encoded it.
+
+    Attributes:
+        features: From `ModelRunner.encode`; at full size CMPC's have 96 MB a picture.
+        size: Height and width of the picture.
+    """
+
+    features: dict[str, tf.Tensor]
+    size: tuple[int, int]
+
+
+class ExpressionPredictor:
+    """Segments what was encoded last by referring expressions.
+
+    Args:
+        model: A model, for pictures or clips.
+        vocabulary: The words by token id; needed if the model file holds none.
+
+    Attributes:
+        tokenizer: That of the model.
+        encoded: What was encoded last; it can be kept, and set again.
+
+    Raises:
+        InputError: The model takes something else. There is no vocabulary, or it does not fit the model.
+    """
+
+    # What the model takes beside expressions.
+    input_name: str
+
+    def __init__(self, model: ReferringModel, vocabulary: Vocabulary | list[str] | None = None):
+        if not isinstance(model, ReferringModel) or model.input_name != self.input_name:
+            found = getattr(model, "title", type(model).__name__)
+            raise InputError(f"model: expected one that takes {self.input_name}s and expressions, found {found}")
+        self.tokenizer = model.make_tokenizer(vocabulary)
+        self._runner = ModelRunner(model)
+        self._stages = list(model.stages)
+        self.encoded: Encoded | None = None
+
+    def _encode(self, fitted: np.ndarray, size: tuple[int, int]):
+        self.encoded = Encoded(self._runner.encode(fitted[None]), size)
+
+    def predict(self, expression: str) -> Prediction:
+        """Segments what an expression refers to, in the picture or clip last set.
+
+        Raises:
+            InputError: The expression has no words, or nothing was set.
+        """
+        text = self._text_of(expression)
+        return self._prediction(self._runner.decode(self.encoded.features, text)[0])
+
+    def explain(self, expression: str) -> Explanation:
+        """As `predict`, and how the model comes to it."""
+        text = self._text_of(expression)
+        found = self._runner.explain(self.encoded.features, text)
+        words = []
+        if "word_types" in found:
+            tokens = self.tokenizer.tokens(expression)
+            for token, probabilities in zip(tokens, found["word_types"][-len(tokens) :], strict=True):
+                types = dict(zip(self._runner.config.word_types, map(float, probabilities), strict=True))
+                words.append(WordReading(token, self.tokenizer.is_known(token), types))
+        prediction = self._prediction(found["mask_logits"][..., 0])
+        return Explanation(prediction, words, stage_similarity(found, self._stages))
+
+    def _prediction(self, logits: np.ndarray) -> Prediction:
+        return Prediction(expit(logits), self.encoded.size, self._runner.preprocessing)
+
+    def _text_of(self, expression: str) -> dict[str, np.ndarray]:
+        if self.encoded is None:
+            raise InputError("no picture or clip yet: call set_image (or set_clip) before predict")
+        return {name: value[None] for name, value in self.tokenizer.encode(expression).items()}
+
+
+class Predictor(ExpressionPredictor):
+    """Segments pictures of any size by referring expressions.
+
+    ```python
+    predictor = Predictor(load_model("cmpc_unc.keras"))
+    predictor.set_image(rgb)
+    prediction = predictor.predict("man in the red shirt")
+    ```
+
+    Args: as `ExpressionPredictor`.
+    """
+
+    input_name = "image"
+
+    def set_image(self, image: np.ndarray):
+        """Encodes a picture; the following `predict` calls are about it.
+
+        Args:
+            image: uint8 RGB `(h, w, 3)`, any size.
+
+        Raises:
+            InputError: It has another shape or type.
+        """
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+            raise InputError(f"image: expected uint8 (h, w, 3), found {image.dtype} {image.shape}")
+        self._encode(self._runner.preprocessing.fit(image), image.shape[:2])

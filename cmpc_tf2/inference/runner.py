@@ -1,0 +1,114 @@
+"""A model ready for inference: encode once, decode any number of expressions."""
+
+import contextlib
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.layers.fusion import fusing
+from cmpc_tf2.models.referring_model import ReferringModel
+
+
+class ModelRunner:
+    """A model ready for inference: pictures or clips are encoded once, expressions decoded against them.
+
+    Args:
+        model: A model, for pictures or clips. Its encoder is used in the form for inference.
+        jit_compile: Compile the whole model with XLA; on CPUs that is slower. Without it chains of elementwise
+            operations are compiled, on CPUs, for each number of expressions anew: some tenths of a second.
+
+    Attributes:
+        config: Sizes of the model.
+        preprocessing: Of the model.
+        tokenizer_type: Of the model.
+
+    Raises:
+        InputError: Keras runs on another backend than TensorFlow.
+    """
+
+    def __init__(self, model: ReferringModel, jit_compile: bool = False):
+        backend = keras.backend.backend()
+        if backend != "tensorflow":
+            raise InputError(
+                f"inference runs on TensorFlow, but Keras is set to {backend}; set KERAS_BACKEND=tensorflow"
+            )
+        self.config = model.config
+        self.preprocessing = model.preprocessing
+        self.tokenizer_type = model.tokenizer_type
+        self.make_tokenizer = model.make_tokenizer
+        encoder, decoder = model.inference_encoder(), model.expression_decoder
+        features = {name: _spec(tensor) for name, tensor in encoder.output.items()}
+        text = {name: _spec(tensor) for name, tensor in decoder.input.items() if name not in features}
+        one_text = {name: tf.TensorSpec((1, *spec.shape[1:]), spec.dtype) for name, spec in text.items()}
+        self._text_dtypes = {name: spec.dtype for name, spec in text.items()}
+        on_cpu = not tf.config.list_physical_devices("GPU")
+
+        def run(decoder, features, text):
+            with fusing(_compile) if on_cpu else contextlib.nullcontext():
+                return decoder({**features, **text}, training=False)
+
+        self._encode = tf.function(
+            lambda pixels: encoder(pixels, training=False),
+            input_signature=[tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)],
+            jit_compile=jit_compile,
+        )
+        self._decode = tf.function(
+            lambda features, text: run(decoder, features, text)["mask_logits"],
+            input_signature=[features, text],
+            jit_compile=jit_compile,
+        )
+        self._explain = tf.function(
+            functools.partial(run, model.explaining_decoder()),
+            input_signature=[features, one_text],
+            jit_compile=jit_compile,
+        )
+
+    def encode(self, pixels: np.ndarray) -> dict[str, tf.Tensor]:
+        """Features of pictures or clips.
+
+        Args:
+            pixels: uint8 RGB `(B, S, S, 3)`, or `(B, 16, S, S, 3)`, already fitted to the model's size
+                (`Sample.fitted`).
+
+        Returns:
+            Tensors with batch size B, for `decode`.
+        """
+        return self._encode(tf.constant(self.preprocessing.normalize(pixels)))
+
+    def decode(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> np.ndarray:
+        """Mask logits of expressions.
+
+        Args:
+            features: From `encode`; of one picture, which then serves all expressions, or of one per expression.
+            text: From the tokenizer, with batch size first: `token_ids`, int `(B, T)`.
+
+        Returns:
+            float32 `(B, S, S)`.
+        """
+        return self._decode(features, self._tensors(text)).numpy()[..., 0]
+
+    def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As `decode` of one expression, with intermediate results.
+
+        Returns:
+            The outputs of `ReferringModel.explaining_decoder`, without the leading axis.
+        """
+        found = self._explain(features, self._tensors(text))
+        return {name: value.numpy()[0] for name, value in found.items()}
+
+    def _tensors(self, text: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
+        return {name: tf.constant(text[name], dtype) for name, dtype in self._text_dtypes.items()}
+
+
+def _spec(tensor) -> tf.TensorSpec:
+    return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
+
+
+@functools.cache
+def _compile(function):
+    compiled = tf.function(function, jit_compile=True)
+    # Variables become tensors, so that they may differ from call to call.
+    return lambda *tensors: compiled(*map(tf.convert_to_tensor, tensors))

@@ -1,0 +1,50 @@
+"""Models on DeepLab-ResNet: CMPC and its ancestors."""
+
+from typing import ClassVar
+
+import keras
+
+from cmpc_tf2.backbones.backbone import Backbone
+from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
+from cmpc_tf2.models.config import DeepLabModelConfig
+from cmpc_tf2.models.referring_model import ReferringModel
+
+
+def level_input(level: str, config: DeepLabModelConfig):
+    """The input of a projection that takes a level of the backbone: `(B, h, w, C)`."""
+    return keras.Input((config.grid_size, config.grid_size, config.backbone.channels(level)), name=level)
+
+
+class DeepLabModel(ReferringModel):
+    """A model whose encoder is DeepLab-ResNet and a projection of its levels.
+
+    Args: as `ReferringModel`.
+    """
+
+    config_type: ClassVar[type] = DeepLabModelConfig
+
+    @staticmethod
+    def build_visual_projection(config) -> keras.Model:
+        """Levels of the backbone, named as they are there, to the encoder's outputs."""
+        raise NotImplementedError
+
+    @classmethod
+    def build_image_encoder(cls, config) -> keras.Model:
+        backbone = DeepLabResNet(config.backbone, name="backbone")
+        return cls.connect_encoder(config, backbone, cls.build_visual_projection(config))
+
+    @staticmethod
+    def connect_encoder(config, backbone: Backbone, projection: keras.Model) -> keras.Model:
+        """Pictures to what a projection makes of those levels of the backbone that it takes."""
+        image = keras.Input((config.image_size, config.image_size, 3), name="image")
+        taps = backbone(image)
+        return keras.Model(image, projection({level: taps[level] for level in projection.input}), name="image_encoder")
+
+    def get_backbone(self) -> Backbone:
+        """The backbone with its trained weights. (Not a property: Keras would save it under that name too.)"""
+        return self.image_encoder.get_layer("backbone")
+
+    def inference_encoder(self) -> keras.Model:
+        """The encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
+        backbone = self.get_backbone().inference_form(self.config.image_size)
+        return self.connect_encoder(self.config, backbone, self.image_encoder.get_layer("visual_projection"))

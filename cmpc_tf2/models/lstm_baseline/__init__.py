@@ -1,0 +1,1 @@
+"""D+LSTM, the baseline of RMI's authors: one sentence vector beside every cell."""

@@ -1,0 +1,68 @@
+"""The original's Adam and its schedule."""
+
+import keras
+
+from cmpc_tf2.registration import PACKAGE
+
+INITIAL_RATE = 0.00025
+FINAL_RATE = 0.00001
+DECAY_POWER = 0.9
+BETA_1, BETA_2 = 0.9, 0.999
+# Where the number of steps is among the optimizer's variables, by path.
+ITERATION = "adam/iteration"
+
+
+def polynomial_schedule(initial_rate: float, decay_steps: int) -> keras.optimizers.schedules.PolynomialDecay:
+    """The learning rate by step: from the initial one to 0.00001, with power 0.9; step 0 uses the initial one."""
+    return keras.optimizers.schedules.PolynomialDecay(initial_rate, decay_steps, FINAL_RATE, DECAY_POWER)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class BiasDoublingAdam(keras.optimizers.Adam):
+    """Adam as the original uses it: epsilon 1e-8, dense, and the gradients of biases doubled before it.
+
+    Dense: word vectors that are not in the sentence go on moving by their momentum. Keras leaves them where they are.
+
+    Adam divides by the size of the gradients, so doubling them all but cancels; it is still what the original does.
+    Doubled are the biases of convolutions (`biases` there), not the LSTM's.
+
+    Source: `train_op` in `CMPC_model.py` of CMPC-Refseg; `tf.train.AdamOptimizer` of TensorFlow 1.5, whose epsilon is
+    the "epsilon hat" of the Adam paper, as in Keras.
+
+    Args:
+        learning_rate: A rate or a schedule.
+        epsilon: Added to the root of the second moment.
+    """
+
+    def __init__(self, learning_rate=INITIAL_RATE, epsilon=1e-8, name="adam", **kwargs):
+        # A name of its own would be counted through, and the paths of its variables are what checkpoints go by.
+        betas = {"beta_1": BETA_1, "beta_2": BETA_2, **kwargs}
+        super().__init__(learning_rate=learning_rate, epsilon=epsilon, name=name, **betas)
+
+    def apply(self, grads, trainable_variables=None):
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        grads = [
+            gradient if gradient is None else _dense(gradient) * (2 if is_doubled(variable.path) else 1)
+            for gradient, variable in zip(grads, variables, strict=True)
+        ]
+        return super().apply(grads, trainable_variables)
+
+
+def slot_paths(weight: str) -> tuple[str, str]:
+    """Where Adam's momentum and velocity of a weight are among the optimizer's variables, by path."""
+    name = weight.replace("/", "_")
+    return f"adam/{name}_momentum", f"adam/{name}_velocity"
+
+
+def _dense(gradient):
+    """A gradient as a tensor; TensorFlow gives that of a table by its rows."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(gradient)
+    return gradient
+
+
+def is_doubled(path: str) -> bool:
+    """Whether the weight at a path is one that the original calls `biases`."""
+    return path.endswith("/bias") and not path.endswith("lstm/bias")

@@ -1,0 +1,83 @@
+"""Masks in HTTP answers."""
+
+import base64
+import io
+
+import numpy as np
+from pydantic import BaseModel
+
+from cmpc_tf2.inference.explanation import Explanation
+
+
+class Word(BaseModel):
+    """A word that counts, and how probably it is of each type."""
+
+    word: str
+    known: bool
+    types: dict[str, float]
+
+
+class RunLengths(BaseModel):
+    """A mask in COCO's compressed run-length encoding, as pycocotools reads it."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class Segment(BaseModel):
+    """What is marked for an expression."""
+
+    expression: str
+    mask: RunLengths | str
+    area: int
+    score: float
+    words: list[Word]
+
+
+class Segments(BaseModel):
+    """The answer to a request."""
+
+    height: int
+    width: int
+    segments: list[Segment]
+
+
+def make_segment(expression: str, explanation: Explanation, mask_format: str, threshold: float) -> Segment:
+    """What is marked for an expression.
+
+    Args:
+        expression: The expression.
+        explanation: The model's result.
+        mask_format: `rle` or `png`.
+        threshold: Probability from which a pixel counts.
+    """
+    mask, total = np.empty(explanation.prediction.size, bool), 0.0
+    for rows, probabilities in explanation.prediction.bands():
+        mask[rows] = probabilities >= threshold
+        total += probabilities[mask[rows]].sum(dtype=np.float64)
+    area = int(mask.sum())
+    words = [
+        Word(
+            word=reading.word,
+            known=reading.is_known,
+            types={word_type.value: share for word_type, share in reading.probabilities.items()},
+        )
+        for reading in explanation.words
+    ]
+    encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
+    return Segment(expression=expression, mask=encoded, area=area, score=total / max(area, 1), words=words)
+
+
+def _run_lengths(mask: np.ndarray) -> RunLengths:
+    from pycocotools import mask as coco
+
+    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
+    return RunLengths(size=tuple(encoded["size"]), counts=encoded["counts"].decode("ascii"))
+
+
+def _png(mask: np.ndarray) -> str:
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode("ascii")

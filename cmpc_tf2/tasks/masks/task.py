@@ -1,0 +1,57 @@
+"""Referring segmentation as the commands see it."""
+
+import dataclasses
+
+import numpy as np
+
+from cmpc_tf2.tasks.masks.metrics import SegmentationScores, iou
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskTask:
+    """Marks the pixels of what an expression refers to.
+
+    Attributes:
+        thresholds: IoU values for the precision.
+        average_precision: Whether the mean over these is a score of its own.
+    """
+
+    thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
+    average_precision: bool = False
+
+    def new_scores(self) -> SegmentationScores:
+        """Collects the results of a split."""
+        return SegmentationScores(self.thresholds, self.average_precision)
+
+    def score(self, *arguments, **options) -> tuple[np.ndarray, dict]:
+        """As `protocol.score_mask`."""
+        from cmpc_tf2.tasks.masks.protocol import score_mask
+
+        return score_mask(*arguments, **options)
+
+    def draw(self, image: np.ndarray, expression: str, mask: np.ndarray, target: np.ndarray, score: float):
+        """A scored sample as a picture: uint8 RGB `(h + n, w, 3)`."""
+        from cmpc_tf2.tasks.masks.drawing import draw_masks
+
+        return draw_masks(image, [mask], [f"{expression} (IoU {score:.3f})"], target)
+
+    def final_score(self, record: dict) -> float:
+        """The IoU of the final mask of a sample, given its record."""
+        prefix = "dcrf_" if "dcrf_union" in record else ""
+        return iou(record[f"{prefix}intersection"], record[f"{prefix}union"])
+
+    def log_entry(self, scores: dict) -> dict[str, float]:
+        """The scores of a validation split as entries of the training log; the first decides which model is best."""
+        entry = {"val_overall_iou": scores["overall_iou"], "val_mean_iou": scores["mean_iou"]}
+        if "average_precision" in scores:
+            entry["val_average_precision"] = scores["average_precision"]
+        return entry | {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
+
+    def format_scores(self, title: str, scores: dict) -> str:
+        """The scores in the words the original prints."""
+        lines = [f"{title}:"]
+        lines += [f"precision@{threshold} = {value:f}" for threshold, value in scores["precision"].items()]
+        if "average_precision" in scores:
+            lines.append(f"average precision = {scores['average_precision']:f}")
+        lines.append(f"overall IoU = {scores['overall_iou']:f}; mean IoU = {scores['mean_iou']:f}")
+        return "\n".join(lines) + "\n"

@@ -1,0 +1,108 @@
+"""Referring expressions to token ids, exactly as the original does it."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import read_text
+
+PAD = "<pad>"
+# Token id in front of the first word.
+PAD_ID = 0
+UNKNOWN = "<unk>"
+MAX_WORDS = 20
+
+# The original is Python 2, whose \W means "not an ASCII letter, digit or underscore". The separators are tokens too.
+_SEPARATOR = re.compile(r"(\W+)", re.ASCII)
+
+
+class NoWordsError(InputError):
+    """An expression has no words."""
+
+    def __init__(self, expression: str):
+        super().__init__(f"expression {expression!r}: has no words")
+
+
+def tokenize(expression: str) -> list[str]:
+    """Splits an expression into lower-case tokens.
+
+    Separators stay as they stand, spaces included: in `man, left` the middle token is `, `, in `man,left` it is `,`.
+    Pieces of white space alone are dropped, and so is one final `.`.
+
+    Source: `sentence2vocab_indices` in `util/text_processing.py` of CMPC-Refseg.
+
+    Raises:
+        NoWordsError: The expression has no token at all.
+    """
+    tokens = [piece.lower() for piece in _SEPARATOR.split(expression.strip()) if piece.strip()]
+    if not tokens:
+        raise NoWordsError(expression)
+    return tokens[:-1] if tokens[-1] == "." else tokens
+
+
+class Vocabulary:
+    """The words a model knows.
+
+    Args:
+        words: One word per token id. Where a word stands more than once, the last id counts.
+
+    Raises:
+        InputError: `<pad>` is not at id 0, or there is no `<unk>`.
+    """
+
+    def __init__(self, words: list[str]):
+        self.words = list(words)
+        self.ids = dict(zip(self.words, range(len(self.words)), strict=True))
+        if self.words[:1] != [PAD] or UNKNOWN not in self.ids:
+            raise InputError(f"vocabulary: expected {PAD!r} on the first line and {UNKNOWN!r} on another")
+
+    def __len__(self):
+        return len(self.words)
+
+    @classmethod
+    def from_file(cls, path: str | os.PathLike, size: int | None = None) -> "Vocabulary":
+        """Reads a vocabulary file: one word per line, the line number from 0 is the id. A byte-order mark is skipped.
+
+        Args:
+            path: The file.
+            size: How many lines it must have.
+
+        Raises:
+            InputError: The file is missing, is not text, lacks `<pad>` or `<unk>`, or has another number of lines.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such vocabulary; data/README.md says where to get it")
+        lines = read_text(path).split("\n")
+        if lines[-1] == "":
+            lines.pop()
+        if size is not None and len(lines) != size:
+            raise InputError(f"{path}: {len(lines)} words, but the model has {size}; give the file it was trained with")
+        try:
+            return cls(list(map(str.strip, lines)))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def encode(self, expression: str, max_words: int = MAX_WORDS) -> np.ndarray:
+        """Token ids of an expression: cut to `max_words`, padded on the left with 0.
+
+        Returns:
+            int64 `(max_words,)`. All 0 if the expression is a lone `.`, which leaves no word.
+
+        Raises:
+            NoWordsError: The expression has no token at all.
+        """
+        unknown = self.ids[UNKNOWN]
+        ids = [self.ids.get(token, unknown) for token in tokenize(expression)][:max_words]
+        return np.array([PAD_ID] * (max_words - len(ids)) + ids, dtype=np.int64)
+
+    def encode_words(self, expression: str) -> np.ndarray | None:
+        """As `encode`, but None for an expression that has no words."""
+        try:
+            token_ids = self.encode(expression)
+        except NoWordsError:
+            return None
+        return token_ids if token_ids.any() else None

@@ -1,0 +1,123 @@
+"""A training run, as plain data: enough to repeat it."""
+
+import dataclasses
+import reprlib
+from typing import ClassVar
+
+from cmpc_tf2.fields import RANGES, FieldError, check_fields, from_dict
+from cmpc_tf2.models.config import ReferringConfig
+from cmpc_tf2.systems import System, systems_of
+
+# The file of a run that says what it is.
+CONFIG_NAME = "config.json"
+# What settings of a training run can be.
+TRAIN_CHOICES = {
+    "rate_scaling": ("none", "linear", "sqrt"),
+    "recipe": ("original", "maskris"),
+    "precision": ("float32", "bfloat16", "float16"),
+    "strategy": ("none", "mirrored", "multiworker"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """A training run: with the batches and start files it names, enough to repeat it.
+
+    Attributes:
+        dataset: Name of the dataset.
+        split: Its train split.
+        batch_root: Folder with `<dataset>/<split>_batch/`.
+        model_name: Which system of the medium; None for the first of them, or for what `start_model` is.
+        model: Sizes of the model.
+        start_model: A model to start from; then `model` is its sizes.
+        backbone: A backbone to start from (`.keras`).
+        embeddings: Word vectors to start from (`.npy`).
+        vocabulary: The batches' vocabulary, stored in a new model.
+        steps: Training steps in all; 700,000 are those of CMPC on pictures.
+        start_optimizer: What Adam was doing when `start_model` was written (`.npz`); the run goes on at its step.
+        batch_size: Samples per step, over all devices; the original's is 1.
+        accumulate: Parts in which a step computes its batch, one after another, to save memory.
+        learning_rate: At step 0, for a batch of 1.
+        rate_scaling: How it grows with the batch size: `none`, `linear` or `sqrt`.
+        decay_steps: Steps over which the rate falls to 0.00001; None for those of the model's original.
+        finetune_backbone: Train the kernels of the backbone's stages 3 to 5 too.
+        recipe: `original`, or `maskris` for masked second passes; see `docs/training.md`.
+        precision: What the layers compute in: `float32`, `bfloat16` or `float16`. Weights stay float32.
+        jit_compile: Compile the step with XLA.
+        strategy: `none` for one device, `mirrored` for all of this machine, `multiworker` for several machines.
+        validation_split: Scored at every checkpoint; None for no validation.
+        checkpoint_every: Steps between checkpoints.
+        seed: Of the shuffle, of masks and of initial weights.
+    """
+
+    dataset: str
+    split: str
+    batch_root: str = "."
+    model_name: str | None = None
+    model: ReferringConfig | None = None
+    start_model: str | None = None
+    backbone: str | None = None
+    embeddings: str | None = None
+    vocabulary: str | None = None
+    start_optimizer: str | None = None
+    steps: int = 700_000
+    batch_size: int = 1
+    accumulate: int = 1
+    learning_rate: float = 0.00025
+    rate_scaling: str = "none"
+    decay_steps: int | None = None
+    finetune_backbone: bool = False
+    recipe: str = "original"
+    precision: str = "float32"
+    jit_compile: bool = False
+    strategy: str = "none"
+    validation_split: str | None = None
+    checkpoint_every: int = 10_000
+    seed: int = 0
+
+    # The medium whose systems can be trained.
+    medium: ClassVar[str] = "pictures"
+
+    def __post_init__(self):
+        check_fields(self, RANGES)
+        choices = {"model_name": (None, *systems_of(self.medium)), **TRAIN_CHOICES}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                expected, found = ", ".join(filter(None, allowed)), reprlib.repr(getattr(self, name))
+                raise FieldError(name, f"expected one of {expected}, received {found}")
+        config = self.system.config_type
+        if not isinstance(self.model, ReferringConfig):
+            model = from_dict(config, {} if self.model is None else self.model, "model")
+            object.__setattr__(self, "model", model)
+        if type(self.model) is not config:
+            raise FieldError("model", f"expected {config.__name__}, received {type(self.model).__name__}")
+        if self.batch_size % self.accumulate:
+            raise FieldError(
+                "accumulate", f"{self.accumulate} parts do not divide a batch of {self.batch_size} samples"
+            )
+        if self.jit_compile and self.strategy == "multiworker":
+            raise FieldError("jit_compile", "XLA does not compile the steps of several machines")
+
+    @property
+    def system(self) -> System:
+        """What is trained."""
+        systems = systems_of(self.medium)
+        return systems[self.model_name or next(iter(systems))]
+
+    def make_recipe(self):
+        """How the system is trained: its own recipe, or that with masked passes."""
+        if self.recipe == "original":
+            return self.system.load_recipe()
+        from cmpc_tf2.recipes.masked_passes import MaskedPasses
+
+        return MaskedPasses(self.system.load_recipe())
+
+    @property
+    def initial_rate(self) -> float:
+        """The learning rate of step 0 at this batch size."""
+        factors = {"none": 1, "linear": self.batch_size, "sqrt": self.batch_size**0.5}
+        return self.learning_rate * factors[self.rate_scaling]
+
+    def to_dict(self) -> dict:
+        """The run as JSON-ready data; `from_dict` restores it."""
+        return {**dataclasses.asdict(self), "model": self.model.to_dict()}

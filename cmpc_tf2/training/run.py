@@ -1,0 +1,258 @@
+"""Training runs: from the first step, or from the last checkpoint.
+
+A run is a folder: `config.json` (what is trained, enough to repeat it), `log.csv` and TensorBoard events,
+`checkpoints/` (the last two, each with the optimizer's state), `best.keras` if there is a validation split, and at the
+end `last.keras`.
+"""
+
+import dataclasses
+import functools
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cmpc_tf2.data.pipeline import read_train_sample, samples_of_step, training_dataset
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import write_json
+from cmpc_tf2.inference.evaluation import evaluate
+from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.medium import PICTURES, Medium
+from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.precision import computing_in
+from cmpc_tf2.systems import find_system
+from cmpc_tf2.text.embeddings import load_embeddings
+from cmpc_tf2.text.vocabulary import Vocabulary
+from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load_training, save_training
+from cmpc_tf2.training.config import CONFIG_NAME, TrainConfig
+from cmpc_tf2.training.distribution import is_chief, make_strategy, require_divisible, take_steps
+from cmpc_tf2.training.run_log import RunLog
+from cmpc_tf2.training.trainer import Trainer
+
+# Validation samples that are drawn for TensorBoard.
+DRAWN_SAMPLES = 4
+
+
+def train(
+    config: TrainConfig,
+    folder: Path,
+    paths: list[Path],
+    validation_paths: list[Path],
+    vocabulary: Vocabulary | None = None,
+    resume: bool = False,
+    medium: Medium = PICTURES,
+) -> dict | None:
+    """Trains to the run's last step, from its start or from its last checkpoint.
+
+    The stream of batches follows from the step alone, everything else from the checkpoint, so a run that is stopped
+    and resumed takes the same steps as one that is not.
+
+    Args:
+        config: The run.
+        folder: Its folder; on several machines one that all of them see.
+        paths: Files of the train split.
+        validation_paths: Files of the validation split, or none.
+        vocabulary: The words by token id, if a new model is to hold them.
+        resume: Resume from the last checkpoint.
+        medium: What the files hold.
+
+    Returns:
+        The last entry of the log; empty if no step was left; None on machines that do not write.
+
+    Raises:
+        InputError: There is no checkpoint to resume from, a file cannot be used, or the loss is not a number.
+    """
+    keras.utils.set_random_seed(config.seed)
+    tf.config.experimental.enable_op_determinism()
+    strategy = make_strategy(config.strategy)
+    require_divisible(config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
+    is_writer, checkpoints = is_chief(strategy), folder / "checkpoints"
+    if is_writer and not resume:
+        _require_no_checkpoints(checkpoints)
+    with computing_in(config.precision), strategy.scope():
+        if resume:
+            step, model, trainer = _resume(config, checkpoints, medium)
+        else:
+            step, model, trainer, config = _start(config, vocabulary, medium)
+    make_dataset = _dataset_maker(config, model, trainer, paths, medium)
+    read_train_sample(paths[0], config.model.image_size, config.model.vocabulary_size, medium.sample_type)
+    writer = _Writer(folder, model, trainer, validation_paths, medium) if is_writer else None
+    if writer and not resume:
+        writer.start(step, config)
+    if writer:
+        writer.open_log(step)
+    entry = {}
+    while step < config.steps:
+        count = min(config.checkpoint_every, config.steps - step)
+        means = _take_steps(config, trainer, make_dataset, step, count, paths)
+        step += count
+        entry = {"step": step, "learning_rate": float(trainer.optimizer.learning_rate), **means}
+        if writer:
+            writer.write(step, entry)
+    if not writer:
+        return None
+    save_model(model, folder / "last.keras")
+    return entry
+
+
+class _Writer:
+    """Writes the files of a run, on the one machine that does.
+
+    Args:
+        folder: The run's folder.
+        model: What is trained.
+        trainer: Its trainer.
+        validation_paths: Files of the validation split, or none.
+        medium: What they hold.
+    """
+
+    def __init__(
+        self, folder: Path, model: ReferringModel, trainer: Trainer, validation_paths: list[Path], medium: Medium
+    ):
+        self._folder, self._model, self._trainer = folder, model, trainer
+        self._validation_paths, self._medium = validation_paths, medium
+        self._log: RunLog | None = None
+
+    def start(self, step: int, config: TrainConfig):
+        """Writes the first checkpoint and `config.json`."""
+        os.makedirs(self._folder, exist_ok=True)
+        self._save(step)
+        # Last: where it is, there is a checkpoint to resume from.
+        write_json(self._folder / CONFIG_NAME, config.to_dict())
+
+    def open_log(self, step: int):
+        """Continues the log behind a step."""
+        self._log = RunLog(self._folder, step)
+
+    def write(self, step: int, entry: dict):
+        """Adds the scores of the validation split to an entry of the log, and writes it and a checkpoint."""
+        pictures = []
+        try:
+            if self._validation_paths:
+                scores, pictures = validate(self._model, self._validation_paths, self._medium)
+                entry |= scores
+                if self._log.is_best(scores):
+                    save_model(self._model, self._folder / "best.keras")
+            self._log.write(entry, pictures)
+        finally:  # Whatever becomes of the scores, the steps are not lost.
+            self._save(step)
+
+    def _save(self, step: int):
+        save_training(self._folder / "checkpoints", step, self._model, self._trainer.optimizer)
+
+
+def _require_no_checkpoints(checkpoints: Path):
+    if any(step > 0 for step in find_checkpoints(checkpoints)):
+        raise InputError(f"{checkpoints}: holds checkpoints of another run; give a new folder (--output-dir)")
+
+
+def _resume(config: TrainConfig, checkpoints: Path, medium: Medium) -> tuple[int, ReferringModel, Trainer]:
+    """The state of a run at its last checkpoint."""
+    step, model, state = load_training(checkpoints, *medium.model_types.values())
+    if type(model) is not medium.model_types.get(config.model_name, type(model)) or model.config != config.model:
+        raise InputError(
+            f"{checkpoints}: holds {model.title} with {model.config}, but {checkpoints.parent / CONFIG_NAME} says "
+            f"{config.model_name} with {config.model}; put back the file that the run was started with"
+        )
+    trainer = Trainer(model, config)
+    state.restore(trainer.optimizer)
+    return step, model, trainer
+
+
+def _start(
+    config: TrainConfig, vocabulary: Vocabulary | None, medium: Medium
+) -> tuple[int, ReferringModel, Trainer, TrainConfig]:
+    """The state of a run before its first step, and its configuration with the model that it starts from."""
+    step, model = 0, start_model(config, vocabulary, medium)
+    system = find_system(keras.saving.get_registered_name(type(model)))
+    config = dataclasses.replace(config, model=model.config, model_name=system.name)
+    trainer = Trainer(model, config)
+    if config.start_optimizer:
+        OptimizerState.from_file(config.start_optimizer).restore(trainer.base_optimizer)
+        step = int(trainer.base_optimizer.iterations)
+    return step, model, trainer, config
+
+
+def start_model(config: TrainConfig, vocabulary: Vocabulary | None, medium: Medium = PICTURES) -> ReferringModel:
+    """The model before the first step: initialised as the original's, with what the run starts from put in.
+
+    Raises:
+        InputError: A start file cannot be used, or is of another size.
+    """
+    system = config.system
+    if config.start_model:
+        expected = [system.model_type] if config.model_name else medium.model_types.values()
+        return load_model(config.start_model, *expected)
+    model = system.model_type(config.model, vocabulary=vocabulary.words if vocabulary else None, name=system.name)
+    if config.embeddings:
+        shape = (config.model.vocabulary_size, config.model.embedding_dim)
+        layers = {layer.name: layer for layer in model.expression_decoder.layers}
+        if "text_encoder" not in layers:
+            raise InputError(f"--embeddings: {model.title} takes none: it has no layer `text_encoder` to put them in")
+        layers["text_encoder"].embedding.assign(load_embeddings(config.embeddings, shape))
+    if config.backbone:
+        target = model.get_backbone()
+        backbone = load_model(config.backbone, type(target))
+        if backbone.config != target.config:
+            raise InputError(f"{config.backbone}: its sizes are {backbone.config}, expected {target.config}")
+        target.set_weights(backbone.get_weights())
+    return model
+
+
+def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer, paths: list[Path], medium: Medium):
+    """`training_dataset` of the run; what is left to say is the first step, the devices' context and `on_error`."""
+    return functools.partial(
+        training_dataset,
+        paths,
+        config.batch_size,
+        model.preprocessing,
+        seed=config.seed,
+        vocabulary_size=config.model.vocabulary_size,
+        tokenizer=None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer(),
+        augmentation=trainer.recipe.augmentation(model.vocabulary),
+        sample_type=medium.sample_type,
+    )
+
+
+def _take_steps(
+    config: TrainConfig, trainer: Trainer, make_dataset, first: int, count: int, paths: list[Path]
+) -> dict[str, float]:
+    """Takes steps; errors of TensorFlow become one line, which names the files."""
+    problems: list[InputError] = []
+
+    def dataset_of(context):
+        return make_dataset(start_step=first, input_context=context, on_error=problems.append)
+
+    def check_loss(number: int, loss: float):
+        if not np.isfinite(loss):
+            names = [paths[i].name for i in samples_of_step(len(paths), config.batch_size, config.seed, number)]
+            raise InputError(f"step {number}: the loss is {loss}; its samples: {', '.join(names)}")
+
+    try:
+        return take_steps(trainer, dataset_of, first, count, check_loss)
+    except tf.errors.ResourceExhaustedError as error:
+        raise InputError("out of memory; a smaller batch, or --accumulate, needs less") from error
+    except tf.errors.OpError as error:
+        if problems:
+            raise problems[0] from None
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        raise InputError(f"TensorFlow: {type(error).__name__}: {reason}") from error
+
+
+def validate(model: ReferringModel, paths: list[Path], medium: Medium) -> tuple[dict, list]:
+    """Scores by the task's protocol, as entries of the log: `val_overall_iou`, `val_mean_iou`, ...
+
+    Returns:
+        The scores, and the first few samples as pictures with the results drawn in.
+    """
+    pictures = []
+
+    def draw(_, sample, prediction, score):
+        if len(pictures) < DRAWN_SAMPLES:
+            pictures.append(medium.task.draw(sample.image, sample.expression, prediction, sample.mask, score))
+
+    result = evaluate(ModelRunner(model), paths, on_prediction=draw, medium=medium)
+    return medium.task.log_entry(result["plain"]), pictures

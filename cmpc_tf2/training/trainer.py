@@ -1,0 +1,126 @@
+"""One step of training, which Keras' `fit` and the loop over several machines share."""
+
+import functools
+
+import keras
+import tensorflow as tf
+
+from cmpc_tf2.training.config import TrainConfig
+
+
+class Trainer(keras.Model):
+    """A model that shares all weights with a model, for pictures or clips, and trains them by a recipe.
+
+    That model stays plain, to be saved: the trainer itself knows which weights are trained. The loss of a step depends
+    on the batch alone, not on how many devices or parts share it.
+
+    Args:
+        model: A model. But for the values of its weights it stays as it is.
+        config: The run.
+
+    Attributes:
+        base_optimizer: The recipe's optimizer, whether or not its gradients are scaled.
+
+    Call arguments: as the model. A step takes what `training_dataset` yields.
+    """
+
+    def __init__(self, model: keras.Model, config: TrainConfig):
+        super().__init__(model.input, model.output, name="trainer")
+        self.recipe = config.make_recipe()
+        trained = self.recipe.trained_variables(model, config.finetune_backbone)
+        # Paths: Keras would count variables in an attribute as the trainer's own.
+        self._trained = frozenset(variable.path for variable in trained)
+        self.parts = config.accumulate
+        self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self.recipe.logged)}
+        self.intersection = keras.metrics.Sum(name="intersection")
+        self.union = keras.metrics.Sum(name="union")
+        self.base_optimizer = optimizer = self.recipe.make_optimizer(config)
+        if config.precision == "float16":
+            # Sums over 102,400 pixels have gradients that are large as they are: the scale starts at 1.
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1.0, name="loss_scale")
+        self.compile(optimizer=optimizer, jit_compile=config.jit_compile)
+        optimizer.build(self.trainable_variables)
+
+    @property
+    def trainable_variables(self) -> list[keras.Variable]:
+        """The variables that the recipe trains."""
+        return [variable for variable in super().trainable_variables if variable.path in self._trained]
+
+    def train_step(self, data):
+        """Takes one step.
+
+        Args:
+            data: This device's share of a batch.
+
+        Returns:
+            The means since the last `reset_metrics`.
+        """
+        data = keras.utils.unpack_x_y_sample_weight(data)[:2]
+        if self.parts == 1:
+            gradients, loss = self.gradients(data)
+        else:
+            gradients, loss = self.accumulate(data)
+        replica = tf.distribute.get_replica_context()
+        loss = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            gradients = _agree_on_overflow(gradients, replica)
+        self.optimizer.apply(gradients)
+        self.means["loss"].update_state(loss)
+        return self.get_metrics_result()
+
+    @functools.cached_property
+    def distributed_step(self):
+        """Takes a step on all devices, given a global batch; returns the mean loss so far."""
+
+        @tf.function
+        def step(data):
+            return self.distribute_strategy.run(self.train_step, args=(data,))["loss"]
+
+        return step
+
+    def gradients(self, data) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients and loss of a share of a batch; the sum over all devices is that of the batch."""
+        inputs, target = data
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        with tf.GradientTape() as tape:
+            loss, parts, mask_logits = self.recipe.batch_loss(self._forward, inputs, target)
+            loss += self.recipe.penalty(self.trainable_variables) / replicas
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        for name, value in parts.items():
+            self.means[name].update_state(value * replicas)
+        predicted, actual = mask_logits >= 0, target > 0.5
+        self.intersection.update_state(tf.cast(predicted & actual, tf.float32))
+        self.union.update_state(tf.cast(predicted | actual, tf.float32))
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss
+
+    def _forward(self, inputs: dict) -> dict:
+        return self({name: inputs[name] for name in self.input}, training=True)
+
+    def accumulate(self, data) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """As `gradients`, computed in parts one after another."""
+        parts = tf.nest.map_structure(lambda x: tf.reshape(x, (self.parts, -1, *x.shape[1:])), data)
+
+        def add(index, sums):
+            gradients, loss = self.gradients(tf.nest.map_structure(lambda x: x[index], parts))
+            shares = [value / self.parts for value in (*gradients, loss)]
+            return index + 1, [total + share for total, share in zip(sums, shares, strict=True)]
+
+        zeros = [tf.zeros(variable.shape) for variable in self.trainable_variables] + [tf.zeros(())]
+        _, sums = tf.while_loop(lambda index, _: index < self.parts, add, (0, zeros), parallel_iterations=1)
+        return sums[:-1], sums[-1]
+
+    def get_metrics_result(self) -> dict:
+        """Means of the losses, and overall IoU on the training inputs, since the last `reset_metrics`."""
+        result = {name: metric.result() for name, metric in self.means.items()}
+        return result | {"overall_iou": self.intersection.result() / tf.maximum(self.union.result(), 1)}
+
+
+def _agree_on_overflow(gradients: list[tf.Tensor], replica) -> list[tf.Tensor]:
+    """Makes the gradients of every device not finite if those of one are, so that all skip the step."""
+    if replica.num_replicas_in_sync == 1:
+        return gradients
+    is_finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(gradient)) for gradient in gradients])
+    finite_devices = replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(is_finite, tf.float32))
+    factor = tf.where(finite_devices < replica.num_replicas_in_sync, float("nan"), 1.0)
+    return [gradient * factor for gradient in gradients]

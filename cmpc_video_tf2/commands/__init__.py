@@ -1,0 +1,1 @@
+"""The commands of the video system that differ from those of pictures."""

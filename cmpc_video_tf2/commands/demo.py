@@ -1,0 +1,107 @@
+"""A video model from nothing in one command, offline: draws clips, trains on them, scores held-out ones."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+from cmpc_tf2.commands import demo
+from cmpc_tf2.commands.demo import call, draw_curve
+from cmpc_tf2.commands.options import number
+from cmpc_tf2.data.batches import MANIFEST, list_batches, read_batch, split_folder
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.fields import RANGES
+from cmpc_tf2.files import require_folder, write_json
+from cmpc_tf2.tasks.masks.metrics import iou
+from cmpc_video_tf2.data.annotations import read_queries, read_split
+from cmpc_video_tf2.data.datasets import A2DFiles
+from cmpc_video_tf2.data.moving_shapes import ACTIONS, SIDE
+from cmpc_video_tf2.data.samples import VideoSample
+
+# Sizes of the small model: those of the demo of pictures.
+SIZES = {**demo.SIZES, "image_size": SIDE}
+TRAINING = ("-bs", "4", "-lr", "0.002", "--finetune-backbone")
+STEPS = 2500
+DATASET = "moving_shapes"
+
+
+def add_parser(commands):
+    """Adds the `demo` command."""
+    parser = commands.add_parser("demo", help="train and score a small model on drawn clips, offline")
+    parser.set_defaults(run=run)
+    parser.add_argument("--seed", type=number(RANGES["seed"]), default=0, help="of the training run")
+    parser.add_argument("--output", type=Path, default=Path("video_demo_output"), metavar="DIR")
+
+
+def run(arguments: argparse.Namespace):
+    """The `demo` command."""
+    folder = arguments.output
+    require_folder(folder)
+    if (folder / "run").exists():
+        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
+    os.makedirs(folder, exist_ok=True)
+    build_data(folder)
+    write_json(folder / "sizes.json", SIZES)
+    batches = ["-d", DATASET, "--batch-root", folder]
+    options = ["--sizes", folder / "sizes.json", "--vocabulary", vocabulary_of(folder), *TRAINING]
+    options += ["--steps", STEPS, "--decay-steps", STEPS, "--checkpoint-every", STEPS // 10, "--seed", arguments.seed]
+    call("-m", "cmpc_video_tf2", "train", *batches, "-t", "train", "--output-dir", folder / "run", *options)
+    draw_curve(folder / "run", folder / "training_curve.png")
+
+    model, report = folder / "run" / "last.keras", folder / "test.json"
+    scored = [*batches, "-t", "test", "--report", report, "--overlays", folder / "overlays"]
+    call("-m", "cmpc_video_tf2", "evaluate", "--model", model, *scored)
+    files = A2DFiles.below(folder / "data" / DATASET)
+    video_id, expression = held_out_action(files)
+    video = files.frames[0] / video_id
+    asked = ["--expression", expression, "--every", "4", "--output", folder / "prediction"]
+    call("-m", "cmpc_video_tf2", "predict", "--model", model, "--video", video, *asked)
+
+    print(f"{'expressions':14}{'samples':>9}{'overall IoU':>14}")
+    for kind, (count, score) in scores_by_kind(json.loads(report.read_bytes()), folder).items():
+        print(f"{kind:14}{count:9}{score:14.3f}")
+    print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; video: {folder}/prediction/overlay.mp4")
+
+
+def vocabulary_of(folder: Path) -> Path:
+    return folder / "data" / "vocabulary_moving_shapes.txt"
+
+
+def held_out_action(files: A2DFiles) -> tuple[str, str]:
+    """A video of the test split, and a sentence about an action in it."""
+    splits = read_split(files.splits)
+    return next(
+        (query.video_id, query.expression)
+        for query in read_queries(files.queries)
+        if splits[query.video_id] == "test" and set(query.expression.split()) & {*ACTIONS}
+    )
+
+
+def build_data(folder: Path):
+    """Draws `moving_shapes` and builds its splits; those that are there stay."""
+    roots = ["--data-root", folder / "data", "--output-root", folder, "--image-size", SIDE]
+    for split in ("train", "test"):
+        if (split_folder(folder, DATASET, split) / MANIFEST).exists():
+            continue
+        options = ["-d", DATASET, "-t", split, *roots, "--workers", os.cpu_count()]
+        call("-m", "cmpc_video_tf2.build_batches", *options)
+
+
+def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:
+    """Samples and overall IoU of all sentences, of those with attributes, with an action, with each action.
+
+    Args:
+        report: Of the test split.
+        folder: Where its batches lie.
+    """
+    counts: dict[str, list[int]] = {}
+    paths = list_batches(folder, DATASET, "test", VideoSample)
+    for record in report["per_sample"]:
+        words = read_batch(paths[record["index"]], VideoSample).expression.split()
+        action = next((word for word in words if word in ACTIONS), None)
+        for kind in ("all", *(("actions", f"  {action}") if action else ("attributes",))):
+            total = counts.setdefault(kind, [0, 0, 0])
+            for place, value in enumerate((1, record["intersection"], record["union"])):
+                total[place] += value
+    order = ("all", "attributes", "actions", *(f"  {action}" for action in ACTIONS))
+    return {kind: (counts[kind][0], iou(*counts[kind][1:])) for kind in order if kind in counts}
