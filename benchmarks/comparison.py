@@ -20,8 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from measuring import interleave, run_alone, write_json
 from shapes_study import SPLITS, add_options, by_title, run_folder, run_study, sizes_of
 
-from cmpc_tf2.memory import keep_freed_memory
-
 MODELS = {"LSTM baseline": "lstm", "RMI": "rmi", "RRN": "rrn", "CMPC": "cmpc"}
 EXPRESSIONS = 7
 WORDS = 8
@@ -54,7 +52,6 @@ def main():
 
 def measure_model(name: str, small: bool) -> dict:
     """Parameters and the cost of an expression, with random weights."""
-    keep_freed_memory()
     import numpy as np
 
     from cmpc_tf2.data.shapes import vocabulary

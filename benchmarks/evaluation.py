@@ -23,7 +23,6 @@ from cmpc_tf2.data.batches import Sample, batch_path, list_batches, write_batch
 from cmpc_tf2.data.shapes import SEED, compose
 from cmpc_tf2.inference.evaluation import evaluate
 from cmpc_tf2.inference.runner import ModelRunner
-from cmpc_tf2.memory import keep_freed_memory
 from cmpc_tf2.models.cmpc.config import CMPCConfig
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.precision import computing_in
@@ -41,7 +40,6 @@ def main():
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     add_json_option(parser)
     arguments = parser.parse_args()
-    keep_freed_memory()
     keras.utils.set_random_seed(0)
     with computing_in(arguments.precision, weights=arguments.precision):
         model = ModelRunner(CMPC(CMPCConfig(), name="cmpc"))

@@ -15,8 +15,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import add_json_option, interleave, run_alone, write_json
 
-from cmpc_tf2.memory import keep_freed_memory
-
 EXPRESSIONS = 7
 
 
@@ -65,7 +63,6 @@ def main():
 
 def measure(missing: str, repeats: int) -> list[dict]:
     """Figures of an expression, and of seven, with the saving; and the same without it, in turns."""
-    keep_freed_memory()
     import keras
     import numpy as np
 

@@ -1,8 +1,7 @@
 """Full-size inference: one expression, seven of one picture, batches, clips, against the original's graph.
 
 The naive graph is the original's of pictures, operation for operation (`naive_graph.py`). Each row runs in a process of
-its own, so that its peak memory is its own. Ours keep freed memory (`keep_freed_memory`), as our commands do; the naive
-graph runs as TensorFlow is by default, and once more with freed memory kept.
+its own, so that its peak memory is its own.
 """
 
 import argparse
@@ -14,11 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import add_json_option, interleave, run_alone, write_json
 
-from cmpc_tf2.memory import keep_freed_memory
-
 ROWS = {
     "naive graph, 1 expression": ("naive", 1, 1),
-    "naive graph, memory kept": ("naive, memory kept", 1, 1),
     "1 expression": ("ours", 1, 1),
     "7 expressions of 1 picture": ("ours", 1, 7),
     "4 pictures, 1 expression each": ("ours", 4, 4),
@@ -59,8 +55,6 @@ def main():
 
 def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.Namespace) -> dict:
     """Figures of one row, per expression."""
-    if kind != "naive":
-        keep_freed_memory()
     import keras
     import numpy as np
     import tensorflow as tf

@@ -20,7 +20,6 @@ from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.inference.evaluation import SCORE_THRESHOLD
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.medium import PICTURES
-from cmpc_tf2.memory import keep_freed_memory
 from cmpc_tf2.model_files import load_for_inference
 from cmpc_tf2.tasks.masks.metrics import SegmentationScores, intersection_and_union
 
@@ -34,7 +33,6 @@ def main():
     parser.add_argument("--samples", type=int, default=50)
     add_json_option(parser)
     arguments = parser.parse_args()
-    keep_freed_memory()
     models = {p: ModelRunner(load_for_inference(arguments.model, p)) for p in ("float32", "bfloat16")}
     scores, seconds, differences = SegmentationScores(PICTURES.task.thresholds), {name: [] for name in models}, []
     for path in list_batches(arguments.batch_root, arguments.dataset, arguments.split)[: arguments.samples]:

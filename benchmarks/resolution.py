@@ -13,8 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import add_json_option, interleave, run_alone, write_json
 
-from cmpc_tf2.memory import keep_freed_memory
-
 SIZES = (320, 480, 640)
 
 
@@ -45,8 +43,6 @@ def main():
 
 def measure(kind: str, size: int, repeats: int) -> dict:
     """Figures of one row."""
-    if kind == "ours":
-        keep_freed_memory()
     import keras
     import numpy as np
     import tensorflow as tf

@@ -1,8 +1,7 @@
 """Training steps at full size, on random pictures: steps a second, cost and peak memory by batch size.
 
 The naive rows are the original's graph with a frozen backbone (`naive_graph.py`), once for every sample of the batch:
-it is right for one at a time. Each row runs in a process of its own, so that its peak memory is its own; only ours keep
-freed memory (`keep_freed_memory`), as our commands do.
+it is right for one at a time. Each row runs in a process of its own, so that its peak memory is its own.
 """
 
 import argparse
@@ -14,8 +13,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import add_json_option, interleave, run_alone, write_json
-
-from cmpc_tf2.memory import keep_freed_memory
 
 
 def main():
@@ -50,8 +47,6 @@ def main():
 
 def measure_steps(arguments: argparse.Namespace) -> dict:
     """Figures of one row."""
-    if arguments.alone == "ours":
-        keep_freed_memory()
     import numpy as np
     import tensorflow as tf
     from naive_graph import NaiveGraph

@@ -12,7 +12,6 @@ import cmpc_tf2
 from cmpc_tf2.commands import convert, demo, evaluate, export, predict, serve, train
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.medium import PICTURES
-from cmpc_tf2.memory import keep_freed_memory
 
 
 def run_command(command: Callable[[argparse.Namespace], int | None], arguments: argparse.Namespace) -> int:
@@ -30,7 +29,6 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The commands need it, whatever Keras is set to otherwise.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-    keep_freed_memory()
     try:
         return command(arguments) or 0
     except InputError as error:

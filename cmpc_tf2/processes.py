@@ -3,7 +3,6 @@
 import collections
 import concurrent.futures
 import contextlib
-import errno
 import multiprocessing
 import os
 import signal
@@ -12,16 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+import filelock
+
 from cmpc_tf2.errors import InputError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-    import msvcrt
-
-# Errors of file systems that have no locks.
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextlib.contextmanager
@@ -88,58 +80,20 @@ def _follow_parent():
 def locked(path: Path, what: str) -> Iterator[None]:
     """Holds a lock that only one process can have. It ends with the block, or when the process dies.
 
-    On a file system that has no locks nothing is held.
-
     Args:
-        path: The lock file. It is removed at the end; its folder must exist.
+        path: The lock file; it is removed at the end. Its folder must exist.
         what: What is locked, for the message.
 
     Raises:
         InputError: Another process holds the lock.
     """
-    descriptor = _open_locked(path, what)
     try:
-        yield
-    finally:
-        try:
-            if fcntl is not None:  # While the lock is held, so that it is not the lock of another process by now.
-                path.unlink(missing_ok=True)
-        finally:
-            os.close(descriptor)
-        if fcntl is None:
-            with contextlib.suppress(PermissionError):  # Another process has it open.
-                path.unlink(missing_ok=True)
-
-
-def _open_locked(path: Path, what: str) -> int:
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        with contextlib.ExitStack() as on_failure:
-            on_failure.callback(os.close, descriptor)
-            _lock(descriptor, what)
-            # Unless the process that held the lock has removed the file since it was opened here.
-            if _is_at(path, descriptor):
-                on_failure.pop_all()
-                return descriptor
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    if fcntl is None:
-        return True  # Windows removes no open file.
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
-
-
-def _lock(descriptor: int, what: str):
-    try:
-        if fcntl is None:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
+        lock = filelock.FileLock(path).acquire(timeout=0)
+    except filelock.Timeout as error:
         raise InputError(f"{what}: another process is building it; wait until that has ended") from error
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
+    with lock:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(PermissionError):  # Windows removes no open file.
+                path.unlink(missing_ok=True)

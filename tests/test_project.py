@@ -34,7 +34,7 @@ LIGHT = (
     "tools/fetch_assets.py",
 )
 # Folders of the house, and those of our own modules that each may import beside itself.
-BASICS = {"npz", "errors", "fields", "files", "memory", "precision", "processes", "registration", "systems"}
+BASICS = {"npz", "errors", "fields", "files", "precision", "processes", "registration", "systems"}
 DIRECTIONS = {
     "layers": set(),
     "preprocessing": set(),

@@ -47,9 +47,12 @@ class TF1Recipe(Recipe):
 
     def batch_loss(self, model: Callable, inputs: dict, target) -> tuple:
         logits = model(inputs)
-        targets = {name: resize_target(target, logits[name].shape[1]) for name in self.loss_weights}
-        loss, parts = self.weighted_cross_entropy(targets, logits)
+        loss, parts = self.weighted_cross_entropy(self.targets(target, logits), logits)
         return loss, parts, logits["mask_logits"]
+
+    def targets(self, target, logits: dict) -> dict:
+        """The mask at the size of each output."""
+        return {name: resize_target(target, logits[name].shape[1]) for name in self.loss_weights}
 
     def weighted_cross_entropy(self, targets: dict, logits: dict) -> tuple:
         """The weighted sum over the outputs, and the cross-entropy of each by its name in the log."""

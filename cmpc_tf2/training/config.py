@@ -110,7 +110,8 @@ class TrainConfig:
             return self.system.load_recipe()
         from cmpc_tf2.recipes.masked_passes import MaskedPasses
 
-        return MaskedPasses(self.system.load_recipe())
+        recipe = self.system.load_recipe()
+        return MaskedPasses(recipe.loss_weights, recipe.decay_steps)
 
     @property
     def initial_rate(self) -> float:
