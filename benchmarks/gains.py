@@ -23,12 +23,18 @@ def savings() -> dict:
     from cmpc_tf2.backbones import deeplab_resnet
     from cmpc_tf2.inference import runner
     from cmpc_tf2.models import deeplab_model
+    from cmpc_tf2.models.cmpc.model import CMPC
 
     return {
         "batch norms folded into their convolutions, and phases": (
             deeplab_model.DeepLabModel,
             "inference_encoder",
             lambda model: model.image_encoder,
+        ),
+        "lateral of c3 folded into MUTAN": (
+            CMPC,
+            "inference_projection",
+            deeplab_model.DeepLabModel.inference_projection,
         ),
         "dilated stages on phases": (
             deeplab_resnet.DeepLabResNet,

@@ -17,7 +17,7 @@ from cmpc_tf2.systems import SYSTEMS, find_system, systems_of
 
 
 def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
-    """Loads a model of this project: of pictures (CMPC, RRN, RMI, the LSTM baseline), of clips, or a bare backbone.
+    """Loads a model of any system of this project, or a bare backbone.
 
     Args:
         path: A `.keras` file made by `convert`, by training or by `save_model`.

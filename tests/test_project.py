@@ -42,7 +42,7 @@ DIRECTIONS = {
     "data": {"preprocessing", "text"},
     "backbones": {"layers"},
     "models": {"backbones", "layers", "preprocessing", "text", "config"},
-    "recipes": {"layers", "text"},
+    "recipes": {"backbones", "layers", "text"},
 }
 
 

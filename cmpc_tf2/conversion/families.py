@@ -82,6 +82,6 @@ def find_family(checkpoint: TF1Checkpoint) -> Family:
             return family
     examples = ", ".join(sorted(names)[:3])
     raise InputError(
-        f"{checkpoint.prefix}: not a checkpoint of CMPC, RRN, RMI, the LSTM baseline or a backbone: none of its "
-        f"{len(names)} variables is theirs (it has {examples}, ...)"
+        f"{checkpoint.prefix}: not a checkpoint of {', '.join(SYSTEMS)}: none of its {len(names)} variables is theirs "
+        f"(it has {examples}, ...)"
     )

@@ -19,9 +19,13 @@ def l2_normalize(x, axis=-1):
     Returns:
         A tensor of the shape and dtype of `x`, computed in float32; all-zero slices stay zero.
     """
-    exact = ops.cast(x, "float32")
-    squared_norm = ops.sum(ops.square(exact), axis=axis, keepdims=True)
-    return ops.cast(exact * ops.rsqrt(ops.maximum(squared_norm, 1e-12)), x.dtype)
+    return ops.cast(ops.cast(x, "float32") * inverse_norm(x, axis), x.dtype)
+
+
+def inverse_norm(x, axis=-1):
+    """The factor of `l2_normalize`, float32, with ones in place of `axis`."""
+    squared_norm = ops.sum(ops.square(ops.cast(x, "float32")), axis=axis, keepdims=True)
+    return ops.rsqrt(ops.maximum(squared_norm, 1e-12))
 
 
 def softmax(x, axis=-1):

@@ -47,4 +47,8 @@ class DeepLabModel(ReferringModel):
     def inference_encoder(self) -> keras.Model:
         """The encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
         backbone = self.get_backbone().inference_form(self.config.image_size)
-        return self.connect_encoder(self.config, backbone, self.image_encoder.get_layer("visual_projection"))
+        return self.connect_encoder(self.config, backbone, self.inference_projection())
+
+    def inference_projection(self) -> keras.Model:
+        """What comes behind the backbone in `inference_encoder`."""
+        return self.image_encoder.get_layer("visual_projection")

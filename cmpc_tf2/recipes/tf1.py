@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.recipes.losses import SummedCrossEntropy, is_decayed, resize_target, weight_decay
 from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, polynomial_schedule
 from cmpc_tf2.recipes.recipe import Recipe
@@ -67,7 +68,8 @@ class TF1Recipe(Recipe):
 
 # CMPC: the final mask counts most; the side outputs of the three levels keep each of them useful by itself.
 CMPC = TF1Recipe(
-    {"mask_logits": 0.7, "mask_logits_c5": 0.1, "mask_logits_c4": 0.1, "mask_logits_c3": 0.1}, decay_steps=800_000
+    {"mask_logits": 0.7} | {f"mask_logits_{level}": 0.1 for level in reversed(DeepLabResNetConfig.levels)},
+    decay_steps=800_000,
 )
 RRN = TF1Recipe({"mask_logits": 1.0}, decay_steps=800_000)
 RMI = TF1Recipe({"coarse_logits": 1.0}, decay_steps=750_000)

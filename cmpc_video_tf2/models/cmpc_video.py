@@ -11,7 +11,7 @@ from cmpc_tf2.models.cmpc.expression import parse_expression
 from cmpc_tf2.models.cmpc.model import layers_by_level, segment
 from cmpc_tf2.models.cmpc.mutan import MutanFusion
 from cmpc_tf2.models.cmpc.relation_graph import RelationGraph
-from cmpc_tf2.models.cmpc.visual_projection import build_visual_projection
+from cmpc_tf2.models.cmpc.visual_projection import build_visual_projection, fold_laterals
 from cmpc_tf2.models.deeplab_model import DeepLabModel
 from cmpc_tf2.text.word_types import WordType
 from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ, CMPCVideoConfig
@@ -54,6 +54,9 @@ class CMPCVideo(DeepLabModel):
     @staticmethod
     def build_visual_projection(config: CMPCVideoConfig) -> keras.Model:
         return build_visual_projection(config, with_laterals=True)
+
+    def inference_projection(self) -> keras.Model:
+        return fold_laterals(super().inference_projection(), self.config)
 
     @staticmethod
     def connect_encoder(config: CMPCVideoConfig, backbone: keras.Model, projection: keras.Model) -> keras.Model:

@@ -184,3 +184,22 @@ def test_parts_can_be_left_out(part, layers, tmp_path):
     assert not any("exchange" in layer.name for layer in less.expression_decoder.layers)
     with pytest.raises(InputError, match="without: expected a list of some of word_types"):
         dataclasses.replace(SMALL, without=("backbone",))
+
+
+def test_folding_laterals_changes_no_feature(rng):
+    """A tap that is narrower than its lateral skips it; the others do not."""
+    config = dataclasses.replace(SMALL, feature_dim=40)  # c3 has 32 channels, c4 64.
+    model = CMPC(config)
+    for layer in ("lateral_c3", "mutan_visual_c3"):
+        for variable in model.image_encoder.get_layer("visual_projection").get_layer(layer).weights:
+            variable.assign(rng.normal(size=variable.shape))
+    projection, folded = model.image_encoder.get_layer("visual_projection"), model.inference_projection()
+    assert folded.get_layer("mutan_visual_c3").projection.kernel.shape[0] == 32 + 1 + 8
+    assert folded.get_layer("mutan_visual_c4").projection.kernel.shape[0] == 40 + 8
+    size = config.grid_size
+    channels = zip(config.backbone.levels, (32, 64, 128), strict=True)
+    taps = {level: rng.normal(size=(2, size, size, c)).astype("float32") for level, c in channels}
+    expected, found = projection(taps), folded(taps)
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-6, err_msg=name)

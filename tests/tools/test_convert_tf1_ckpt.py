@@ -239,7 +239,7 @@ def test_checkpoints_of_other_models(shared_data, tmp_path):
     prefixes = [str(p.with_suffix("")) for p in sorted((shared_data / "tf1_checkpoints").glob("*/*.index"))]
     assert len(prefixes) == 8
     for prefix in prefixes:
-        assert_refused(prefix, tmp_path, "not a checkpoint of CMPC, RRN, RMI, the LSTM baseline or a backbone")
+        assert_refused(prefix, tmp_path, "not a checkpoint of cmpc, cmpc_video, rrn, rmi, lstm, backbone: none")
 
 
 def test_prefix_with_wildcards(tmp_path):

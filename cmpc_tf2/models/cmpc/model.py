@@ -15,7 +15,7 @@ from cmpc_tf2.models.cmpc.exchange import TextGuidedExchange
 from cmpc_tf2.models.cmpc.expression import parse_expression
 from cmpc_tf2.models.cmpc.mutan import MutanFusion
 from cmpc_tf2.models.cmpc.relation_graph import RelationGraph
-from cmpc_tf2.models.cmpc.visual_projection import build_visual_projection
+from cmpc_tf2.models.cmpc.visual_projection import build_visual_projection, fold_laterals
 from cmpc_tf2.models.deeplab_model import DeepLabModel
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.word_types import WordType
@@ -72,6 +72,9 @@ class CMPC(DeepLabModel):
     @staticmethod
     def build_visual_projection(config: CMPCConfig) -> keras.Model:
         return build_visual_projection(config)
+
+    def inference_projection(self) -> keras.Model:
+        return fold_laterals(super().inference_projection(), self.config)
 
     @staticmethod
     def build_expression_decoder(config: CMPCConfig) -> keras.Model:
