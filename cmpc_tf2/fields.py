@@ -1,4 +1,4 @@
-"""What the fields of a configuration may hold; options of the commands are held to the same ranges."""
+"""Allowed values of the fields of configurations; options of the commands have the same ranges."""
 
 import dataclasses
 import os
@@ -69,7 +69,7 @@ RANGES = {
 
 
 class FieldError(InputError):
-    """A field of a configuration holds what it cannot hold.
+    """A field of a configuration has a value that is not allowed.
 
     Attributes:
         field: Its name, or `outer.inner`; empty for the configuration itself.
@@ -112,7 +112,7 @@ def check_fields(config, ranges: dict[str, WholeNumber | PositiveNumber]):
 
 
 def _alternatives(hint) -> tuple:
-    """What an annotation allows: `int | None` is an int or None."""
+    """The types that an annotation allows: `int | None` allows int and None."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 

@@ -1,4 +1,4 @@
-"""Pools of processes that end with the one that started them, and locks between processes."""
+"""Process pools that end with the process that started them, and locks between processes."""
 
 import collections
 import concurrent.futures

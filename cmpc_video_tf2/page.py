@@ -1,4 +1,4 @@
-"""What the page takes of videos."""
+"""The input of the page for videos."""
 
 from pathlib import Path
 

@@ -40,7 +40,7 @@ ASSETS = (
 
 
 def fetch(asset: Asset, folder: Path, base_url: str = BASE_URL) -> str:
-    """Downloads a file, or goes on with a download that was cut off.
+    """Downloads a file, or resumes a download that was cut off.
 
     Proxies are taken from the environment (`https_proxy`, `no_proxy`).
 

@@ -11,7 +11,7 @@ from cmpc_tf2.precision import building_with
 from cmpc_tf2.registration import PACKAGE
 
 BATCH_NORM_EPSILON = 1e-3
-# By stage: what takes the place of strides.
+# Dilation by stage, in place of strides.
 DILATIONS = {4: 2, 5: 4}
 
 

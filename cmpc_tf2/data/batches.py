@@ -53,7 +53,7 @@ class Sample:
 
     @property
     def pixels(self) -> np.ndarray:
-        """What the expression is about, as uint8: samples of equal pixels share an encoding."""
+        """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
         return self.image
 
     @staticmethod
@@ -108,7 +108,7 @@ def require_array(condition: bool, key: str, expected: str, array: np.ndarray):
 
 
 def split_folder(root: str | os.PathLike, dataset: str, split: str) -> Path:
-    """Where the batches of a split lie."""
+    """The folder of the batches of a split."""
     return Path(root) / dataset / f"{split}_batch"
 
 
@@ -123,7 +123,7 @@ def batch_path(root: str | os.PathLike, dataset: str, split: str, index: int) ->
 
 
 def read_manifest(folder: Path) -> dict | None:
-    """What the builder said of a split: its sources, settings, counts and skipped samples. None if it said nothing.
+    """The manifest of a split: its sources, settings, counts and skipped samples. None if there is none.
 
     Raises:
         InputError: The manifest cannot be read.
@@ -207,7 +207,7 @@ def read_batch(path: str | os.PathLike, sample_type: type[Sample] = Sample) -> S
 
 
 def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
-    """Looks at the table of contents of every file: a file that is cut off or foreign shows before hours of work.
+    """Checks the table of contents of every file, so that a bad file is found before hours of work.
 
     Raises:
         InputError: Naming the first bad file.
@@ -225,7 +225,7 @@ def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
 
 
 def group_by_pixels(samples: Iterable[tuple]) -> Iterator[Iterator[tuple]]:
-    """Groups neighbouring samples of equal pixels, so that a picture is encoded once for all that is said of it.
+    """Groups neighbouring samples of equal pixels, so that a picture is encoded once for all its expressions.
 
     Args:
         samples: Tuples of a number, a sample and whatever goes with it, in order.

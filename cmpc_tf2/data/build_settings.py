@@ -1,4 +1,4 @@
-"""What to build: the settings of a split, and the plan that a data set makes of them."""
+"""The settings of a build, and the plan that a data set makes of them."""
 
 import abc
 import dataclasses
@@ -44,7 +44,7 @@ class BuildPlan:
 
 @dataclasses.dataclass(frozen=True)
 class BuildSettings(abc.ABC):
-    """What to build, from where, to where; paths default as the command's.
+    """What to build, from where, to where; paths have the defaults of the command.
 
     Attributes:
         dataset: Name or alias.

@@ -1,4 +1,4 @@
-"""What counts as a picture, whichever way it comes in: a file, an upload, a frame of a clip."""
+"""Decodes pictures, by the same rules for files, uploads and frames of clips."""
 
 import contextlib
 import io

@@ -41,14 +41,14 @@ def training_dataset(
         batch_size: Samples per step, over all replicas.
         preprocessing: That of the model; the pictures in the files have its size.
         seed: Of the permutations.
-        start_step: Steps already taken, to go on where an earlier run stopped.
+        start_step: Steps already taken, to resume where an earlier run stopped.
         shuffle: False keeps the files' order.
         input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: an element is then one
             device's share of a global batch.
         vocabulary_size: If given, token ids are checked to be below it.
         tokenizer: Encodes the stored sentences; None takes the stored token ids.
-        augmentation: Adds inputs to each sample, as `recipes.masking.MaskedCopies`; its random numbers follow from the
-            seed and the sample's place in the stream.
+        augmentation: Adds inputs to each sample, such as `recipes.masking.MaskedCopies`; its random numbers follow from
+            the seed and the sample's position in the stream.
         sample_type: What the files hold.
         on_error: Called with the reason why a file cannot be used, before the stream fails.
 

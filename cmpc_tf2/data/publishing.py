@@ -1,10 +1,10 @@
-"""How a split gets to its place, whatever stops the command that builds it.
+"""How a split gets to its place, even if the command that builds it is stopped.
 
-Beside the folder of a split, `X`, there may be:
+Next to the folder of a split, `X`, there may be:
 
 - `.X.part-I-of-N`: a shard, or the whole split with `1-of-1`. Its journal says how far the build is.
 - `.X.merging`: the files of shards, numbered through. The merge is decided when its journal is complete: from then on
-  files are moved here and emptied shards are removed, and only `--merge` goes on, from wherever it was stopped.
+  files are moved here and emptied shards are removed, and only `--merge` continues, where it was stopped.
 - `.X.outdated`: an older split. It is put back if there is no `X`; otherwise it becomes `.X.removed`, and is removed.
 - `.X.lock-I-of-N`: held by the process that builds this part, `1-of-1` also by one that merges.
 
@@ -102,7 +102,7 @@ def interrupted_merge(target: Path) -> BuildJournal | None:
 
 
 def publish(journal: BuildJournal, target: Path):
-    """Moves a complete folder to its place, with a manifest; an older split goes only then.
+    """Moves a complete folder to its place, with a manifest; an older split is removed only then.
 
     `settle` has to be called before, and the lock of the whole split held.
     """

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# Of a large picture, what is worked on at once.
+# Pixels of a large picture that are processed at once.
 BAND_PIXELS = 2**19
 
 
@@ -42,7 +42,7 @@ def fit_image(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """A mask beside its fitted picture. Every pixel that the mask weighs in on counts, so it grows by a rim.
+    """A mask, fitted as its picture is. Every pixel that the mask contributes to counts, so it grows by a rim.
 
     Source: `resize_and_pad` of the mask as float, then `> 0`, in `build_batches.py` of CMPC-Refseg.
 
@@ -85,8 +85,8 @@ def restore_map(
         values: float `(S, S)`.
         height: Rows of the picture.
         width: Columns of the picture.
-        border: What lies outside: `edge` (the nearest pixel) or `constant` (zero, the original's).
-        dtype: Of the result, which is computed in float64.
+        border: Values outside the map: `edge` (the nearest pixel) or `constant` (zero, the original's).
+        dtype: Type of the result, which is computed in float64.
 
     Returns:
         `dtype` `(height, width)`.

@@ -18,7 +18,7 @@ from cmpc_tf2.tasks.masks.http import Segments, make_segment
 
 # How often a waiting request looks whether its client is still there, in seconds.
 DISCONNECT_CHECK_SECONDS = 0.25
-# Of a request, beside the picture.
+# Bytes of a request in addition to the picture.
 FORM_BYTES = 100_000
 
 
@@ -74,7 +74,7 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
 
 
 def _add_information(app: FastAPI, measure: "Measurements", model_name: str):
-    """Adds what is asked for without a picture."""
+    """Adds the routes that take no picture."""
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
@@ -124,7 +124,7 @@ class Measurements:
         admitted.set_function(lambda: segmenter.admitted)
 
     def count(self, status: int, seconds: float):
-        """Takes note of an answered request."""
+        """Counts an answered request."""
         self._requests.labels(status).inc()
         if status == 200:
             self._seconds.observe(seconds)
@@ -139,7 +139,7 @@ class Gate:
     Args:
         app: The application.
         segmenter: Has the queue and the limits. It checks again for a place after the request has been read.
-        measure: Takes note.
+        measure: Counts the requests.
     """
 
     def __init__(self, app, segmenter: Segmenter, measure: Measurements):

@@ -1,4 +1,4 @@
-"""One model for many clients: what they may ask, and a bounded queue in front of it."""
+"""One model for many clients: limits of their requests, and a bounded queue."""
 
 import collections
 import dataclasses
@@ -24,9 +24,9 @@ class Limits:
     """What clients may ask for.
 
     Attributes:
-        file_bytes: Of an upload.
-        pixels: Of a picture, looked up before it is decoded.
-        shortest_side: Of a picture, in pixels.
+        file_bytes: Size of an upload.
+        pixels: Size of a picture, checked before it is decoded.
+        shortest_side: Least side of a picture, in pixels.
         expressions: In one request.
         marked_pixels: In one request: those of its picture, once for each expression.
         characters: Of an expression.
@@ -134,7 +134,7 @@ class Segmenter:
         return map(self._predictor.explain, expressions)
 
     def encode(self, pixels: np.ndarray):
-        """Encodes pixels, unless they still are, for expressions that may follow; as `explain`."""
+        """Encodes pixels for expressions that may follow, unless they are still encoded; as `explain`."""
         digest = hashlib.sha256(repr(pixels.shape).encode())
         digest.update(np.ascontiguousarray(pixels))
         key = digest.digest()

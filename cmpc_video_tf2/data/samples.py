@@ -1,7 +1,7 @@
 """The `.npz` files of clips: those of pictures, with frames.
 
-With all 16 frames of a clip the format is the original's. With the five that the model reads, which is what the builder
-writes if not told otherwise, the original's reader cannot use them.
+With all 16 frames of a clip the format is the original's. By default the builder writes only the five frames that the
+model reads; the original's reader cannot use such files.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Backbone levels to the visual halves of MUTAN; both do not depend on words."""
+"""Backbone levels to the visual halves of MUTAN; neither depends on words."""
 
 import keras
 
@@ -14,7 +14,7 @@ def build_visual_projection(config: CMPCConfig, with_laterals: bool = False) -> 
 
     Args:
         config: Sizes.
-        with_laterals: Give the features that MUTAN starts from, too.
+        with_laterals: Also return the features that MUTAN starts from.
 
     Returns:
         A model of `c3`, `c4`, `c5` that gives `visual_c3`, ...: `(B, h, w, heads, C)`; and `lateral_c3`, ...:

@@ -1,4 +1,4 @@
-"""What each word does in the expression, and sentence features made of the words of chosen types."""
+"""The classifier of word types, and sentence features pooled from words of some types."""
 
 import keras
 from keras import layers, ops
