@@ -117,7 +117,7 @@ def read_text(path: str | os.PathLike, source: str = "") -> str:
 
     Args:
         path: The file.
-        source: Where to get the file, for the message that it is missing.
+        source: Source of the file, for the message that it is missing.
 
     Raises:
         InputError: The file is missing or not such text.

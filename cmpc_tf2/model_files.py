@@ -46,7 +46,7 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
         )
     described = read_config(path)
     name, found = str(described.get("class_name")), str(described.get("registered_name"))
-    if not found.endswith(f">{name}"):  # Keras takes some class names for its own, whatever is registered.
+    if not found.endswith(f">{name}"):  # Keras resolves some class names itself, even if another class is registered.
         found = name
     system = find_system(found)
     if system is None or system.model_type not in model_types:
@@ -109,7 +109,7 @@ def require_model_path(path: str | os.PathLike):
     require_writable(path)
 
 
-# What Keras writes, without compression.
+# Members that Keras writes, without compression.
 _MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]
 
 
@@ -141,7 +141,7 @@ def read_config(path: Path) -> dict:
 
 
 def _find_problem(archive: zipfile.ZipFile, size: int) -> str | None:
-    """What is wrong with an archive of `size` bytes, if anything."""
+    """The problem of an archive of `size` bytes; None if there is none."""
     names = sorted(archive.namelist())
     if names != _MEMBERS:
         return f"expected {', '.join(_MEMBERS)} in it, found {names}"
@@ -155,7 +155,7 @@ def _find_problem(archive: zipfile.ZipFile, size: int) -> str | None:
 
 
 def holds_object(value) -> bool:
-    """Whether Keras would make an object, of whatever class, of this configuration or a part of it."""
+    """Whether Keras would create an object of any class from this configuration or a part of it."""
     pending = [value]  # No recursion: a file may be nested too deeply for it.
     while pending:
         value = pending.pop()

@@ -15,7 +15,7 @@ class System:
     Attributes:
         name: Name on the command line and in reports.
         medium: `pictures` or `clips`; None for a part that other models start from.
-        registered_name: What Keras calls its class in model files.
+        registered_name: Name of its class in model files.
         model: Its class, as `module:name`.
         config: The class of its sizes, as `module:name`.
         recipe: Its training recipe, as `module:name`.

@@ -20,7 +20,7 @@ class Family:
     """Describes the checkpoints of a family of models to the converter.
 
     Attributes:
-        name: What reports call it.
+        name: Its name in reports.
         pairs: Lists the variables of a configuration.
         infer_config: Reads the sizes of a model off the shapes of its variables, a dict by name.
         sign: Pattern of a variable's name by which a checkpoint is recognized.

@@ -25,7 +25,7 @@ _IMAGE = "im_batch"
 _MASK = "mask_batch"
 _EXPRESSION = "sent_batch"
 
-# In the folder of a split that the builder made.
+# File in the folder of a split that the builder made.
 MANIFEST = "manifest.json"
 
 
@@ -45,7 +45,7 @@ class Sample:
     mask: np.ndarray
     expression: str
 
-    # What it is made of, the command that makes the files, their keys, and the input of models that its pixels go to.
+    # Contents in words, the command that makes the files, their keys, and the name of the model's input for the pixels.
     contents = "pictures"
     builder = "python build_batches.py"
     keys = (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)
@@ -62,7 +62,7 @@ class Sample:
         return size, size, 3
 
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
-        """What a model sees, before its values are normalised: uint8 RGB `(S, S, 3)`."""
+        """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
         return preprocessing.fit(self.image)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -152,7 +152,7 @@ def list_batches(root: str | os.PathLike, dataset: str, split: str, sample_type:
         root: Holds the datasets' folders.
         dataset: Name of the dataset.
         split: Name of the split.
-        sample_type: What they hold.
+        sample_type: Class of the samples.
 
     Raises:
         InputError: There are none, a number is missing, or there are not as many as the manifest says.
@@ -178,7 +178,7 @@ def write_batch(path: str | os.PathLike, sample: Sample, compress: bool = False)
 
     Args:
         path: The file.
-        sample: What to write.
+        sample: The sample.
         compress: Write a compressed file; it holds the same and is read alike.
     """
     if compress:

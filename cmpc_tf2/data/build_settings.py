@@ -16,7 +16,7 @@ IMAGE_SIZE = 320
 
 
 class Dropped(str):
-    """A reason why there is no sample that lies in the data set's own protocol: noted, but not an error."""
+    """A reason why the data set's own protocol leaves out a sample: recorded, but not an error."""
 
 
 class Annotation(Protocol):
@@ -28,11 +28,11 @@ class Annotation(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class BuildPlan:
-    """What a split is made of.
+    """The contents of a split.
 
     Attributes:
         sources: The files that decide which samples there are.
-        annotations: What has expressions, in the order in which its samples are numbered.
+        annotations: Objects with expressions, in the order in which their samples are numbered.
         make_samples: Gives for each expression of an annotation its sample, or the reason why there is none. It is sent
             to worker processes.
     """
@@ -73,7 +73,7 @@ class BuildSettings(abc.ABC):
     compress: bool = False
     image_size: int = IMAGE_SIZE
 
-    # What the files hold.
+    # Class of the samples in the files.
     sample_type = Sample
 
     def __post_init__(self):

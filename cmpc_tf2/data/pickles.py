@@ -97,7 +97,7 @@ def _check_opcodes(content: bytes):
 
 
 def _skip_argument(content: bytes, at: int) -> int:
-    """Where the opcode ends that stands at `at` and has an argument of any length, or puts something in the memo.
+    """The end of the opcode at `at`, which has an argument of any length or puts something in the memo.
 
     Raises:
         IndexError: The argument is cut off.

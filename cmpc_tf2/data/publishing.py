@@ -29,12 +29,12 @@ WHOLE = (1, 1)
 
 
 def part_folder(target: Path, shard: tuple[int, int]) -> Path:
-    """Where a shard of the split that belongs to `target` is built."""
+    """The folder in which a shard of the split that belongs to `target` is built."""
     return target.with_name(f".{target.name}.part-{shard[0]}-of-{shard[1]}")
 
 
 def merging_folder(target: Path) -> Path:
-    """Where shards are put together."""
+    """The folder in which shards are merged."""
     return target.with_name(f".{target.name}.merging")
 
 
@@ -72,7 +72,7 @@ def require_samples(target: Path, build: dict, written: int, skipped: list[dict]
 
     Args:
         target: The place.
-        build: What the manifest says of the split beyond its samples.
+        build: The fields of the manifest other than samples.
         written: Number of files.
         skipped: Samples left out, with reasons.
 

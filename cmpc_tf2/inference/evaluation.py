@@ -61,7 +61,7 @@ def evaluate(
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model continues. They do not change the scores.
         on_prediction: Called with each sample's index, the sample, its final mask, bool `(h, w)`, and the mask's IoU.
-        medium: What the files hold.
+        medium: Medium of the samples.
 
     Returns:
         The report's `samples`, `skipped`, `plain`, `dcrf` and `per_sample`.

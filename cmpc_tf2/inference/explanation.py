@@ -16,7 +16,7 @@ class WordReading:
     Attributes:
         word: As tokenised.
         is_known: Whether it is in the vocabulary.
-        probabilities: Of each type of word; they sum to 1.
+        probabilities: Probability of each word type; they sum to 1.
     """
 
     word: str

@@ -80,7 +80,7 @@ class GalleryWriter:
     """Draws the samples of a split as they are scored, and lists them on a page.
 
     Args:
-        folder: Where the pictures and `index.html` go.
+        folder: Folder for the pictures and `index.html`.
         task: Draws a sample.
     """
 

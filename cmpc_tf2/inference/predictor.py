@@ -35,7 +35,7 @@ class ExpressionPredictor:
         vocabulary: The words by token id; needed if the model file holds none.
 
     Attributes:
-        tokenizer: That of the model.
+        tokenizer: Tokenizer of the model.
         encoded: The last encoding; it can be kept, and set again.
 
     Raises:

@@ -22,8 +22,8 @@ class ModelRunner:
 
     Attributes:
         config: Sizes of the model.
-        preprocessing: Of the model.
-        tokenizer_type: Of the model.
+        preprocessing: Preprocessing of the model.
+        tokenizer_type: Class of its tokenizer.
 
     Raises:
         InputError: Keras runs on another backend than TensorFlow.

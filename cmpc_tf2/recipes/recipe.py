@@ -33,7 +33,7 @@ class Recipe(abc.ABC):
 
         Args:
             model: Inputs to outputs, in training mode.
-            inputs: What `data.pipeline.training_dataset` yields.
+            inputs: The inputs that `data.pipeline.training_dataset` yields.
             target: Masks, float32 `(B, S, S, 1)`.
 
         Returns:

@@ -32,8 +32,8 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
     """The application.
 
     Args:
-        segmenter: Of pictures.
-        model_name: What `/healthz` says is served.
+        segmenter: A segmenter of pictures.
+        model_name: Name of the model, for `/healthz`.
     """
     app = FastAPI(title="CMPC", version=cmpc_tf2.__version__, docs_url=None, redoc_url=None)
     measure = Measurements(segmenter)
@@ -100,10 +100,10 @@ def _add_information(app: FastAPI, measure: "Measurements", model_name: str):
 
 
 class Measurements:
-    """What `/metrics` shows.
+    """The metrics of `/metrics`.
 
     Args:
-        segmenter: Whose queue is looked at.
+        segmenter: The segmenter whose queue is measured.
     """
 
     def __init__(self, segmenter: Segmenter):
@@ -181,7 +181,7 @@ class Gate:
             await self._app(scope, receive_limited, send_counted)
         except Exception:
             if not is_counted:
-                count(500)  # What the server outside of this answers.
+                count(500)  # The answer of the server around this.
             raise
 
 

@@ -48,10 +48,10 @@ def without_decoding(component: gr.components.Component) -> gr.components.Compon
 
 @dataclasses.dataclass(frozen=True)
 class PageInput:
-    """What visitors of a page give.
+    """The input of a page.
 
     Attributes:
-        name: What it is called.
+        name: Its name on the page.
         upload: Makes the component that takes it; `without_decoding`.
         read: Path, moment and limits to the pixels for the predictor.
         shown: From these the picture that is marked, uint8 RGB `(h, w, 3)`.
@@ -76,11 +76,11 @@ PICTURE_INPUT = PageInput(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
-    """What is kept of an answer, to draw it with another threshold: little, and nothing of the picture's size.
+    """The part of an answer that is kept, to draw it with another threshold: small, without full-size maps.
 
     Attributes:
         path: The upload.
-        moment: Where in a video.
+        moment: Position in a video, 0 to 1.
         expressions: The expressions.
         predictions: One for each.
     """

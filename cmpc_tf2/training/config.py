@@ -47,7 +47,7 @@ class TrainConfig:
         strategy: `none` for one device, `mirrored` for all of this machine, `multiworker` for several machines.
         validation_split: Scored at every checkpoint; None for no validation.
         checkpoint_every: Steps between checkpoints.
-        seed: Of the shuffle, of masks and of initial weights.
+        seed: Seed of the shuffle, of masks and of initial weights.
     """
 
     dataset: str

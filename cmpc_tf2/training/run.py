@@ -57,7 +57,7 @@ def train(
         validation_paths: Files of the validation split, or none.
         vocabulary: The words by token id, if a new model is to hold them.
         resume: Resume from the last checkpoint.
-        medium: What the files hold.
+        medium: Medium of the samples.
 
     Returns:
         The last entry of the log; empty if no step was left; None on machines that do not write.
@@ -103,10 +103,10 @@ class _Writer:
 
     Args:
         folder: The run's folder.
-        model: What is trained.
+        model: The model that is trained.
         trainer: Its trainer.
         validation_paths: Files of the validation split, or none.
-        medium: What they hold.
+        medium: Medium of the samples.
     """
 
     def __init__(

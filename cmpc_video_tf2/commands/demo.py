@@ -91,8 +91,8 @@ def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:
     """Samples and overall IoU of all sentences, of those with attributes, with an action, with each action.
 
     Args:
-        report: Of the test split.
-        folder: Where its batches lie.
+        report: Report on the test split.
+        folder: Folder with its batches.
     """
     counts: dict[str, list[int]] = {}
     paths = list_batches(folder, DATASET, "test", VideoSample)

@@ -28,7 +28,7 @@ class VideoQuery:
 
     Attributes:
         video_id: Name of the video.
-        instance_id: Which of its objects is meant; None where the dataset has one per video.
+        instance_id: Id of the object; None where the dataset has one per video.
         expression: The sentence, in lower case.
     """
 

@@ -36,10 +36,10 @@ JHMDB_FRAMES = 3
 
 @dataclasses.dataclass(frozen=True)
 class VideoReference:
-    """An annotated frame, and what was said of an object in it.
+    """An annotated frame, and an expression for an object in it.
 
     Attributes:
-        name: What to call it in messages.
+        name: Its name in messages.
         expressions: One sentence.
         video_id: Its video.
         frame_id: Number of the annotated frame, from 1.

@@ -83,7 +83,7 @@ class FrameFolder:
             )
         self._files = files
         self.last = max(files)
-        self.rate = 25.0  # A folder does not say.
+        self.rate = 25.0  # A folder has no frame rate.
 
     def frames(self) -> Iterator[np.ndarray]:
         """All frames in order; as `read`."""

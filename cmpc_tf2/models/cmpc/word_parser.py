@@ -45,7 +45,7 @@ class WeightedWordPool(keras.layers.Layer):
     """Sums the words, each weighted by its probability of being of one of some types, and scales to unit norm.
 
     Args:
-        type_indices: Which outputs of the word parser count.
+        type_indices: Outputs of the word parser that are summed.
 
     Call arguments:
         words: `(B, T, C)`, zero at pads.
