@@ -1,4 +1,4 @@
-"""CMPC beside the models it grew from: LSTM baseline, RMI, RRN, CMPC on the embedded data set `shapes`.
+"""CMPC compared with the models it builds on: LSTM baseline, RMI, RRN, CMPC on the embedded data set `shapes`.
 
 Trains small models of equal widths from scratch for equal steps with several seeds, by the commands that a user would
 type, on one thread each; then measures, on all cores, what an expression costs at those sizes and at the released ones.

@@ -1,7 +1,7 @@
-"""What the savings of inference earn: the cost of an expression with all of them, and with one of them taken away.
+"""The savings of inference: the cost of an expression with all of them, and with one of them switched off.
 
 Full size, random weights, float32; an expression alone, and as one of seven about a picture. Both are measured in turns
-in one process. What the original's graph costs beside it: `inference.py`; what encoding once saves is its row of seven.
+in one process. `inference.py` has the cost of the original's graph; its row of seven shows what encoding once saves.
 """
 
 import argparse
@@ -19,7 +19,7 @@ EXPRESSIONS = 7
 
 
 def savings() -> dict:
-    """What takes a saving away, by its name: an attribute, and what to put in its place."""
+    """How to switch off each saving, by name: an attribute, and its replacement."""
     from cmpc_tf2.backbones import deeplab_resnet
     from cmpc_tf2.inference import runner
     from cmpc_tf2.models import deeplab_model

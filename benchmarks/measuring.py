@@ -1,4 +1,4 @@
-"""What every benchmark of arithmetic states: cost = seconds x the sgemm GFLOP/s of the same run, and peak memory.
+"""The figures of all benchmarks of arithmetic: cost = seconds x the sgemm GFLOP/s of the same run, and peak memory.
 
 Seconds mean nothing on a machine that others use too; cost is nearly the same on a busy and on an idle one.
 """
@@ -50,7 +50,7 @@ def add_json_option(parser: argparse.ArgumentParser):
 
 
 def write_json(arguments: argparse.Namespace, figures: dict):
-    """Writes what was printed, if it was asked for."""
+    """Writes the figures, if `--json` was given."""
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1))
 

@@ -1,7 +1,7 @@
 """The original's graph, operation for operation, as the benchmarks' comparison.
 
 Nothing is saved that the original does not save: N x N adjacencies, five separate heads, tiled sentences, batch norms
-beside their convolutions, a projection of every cell for every affinity. Like the original it is right for one sample
+next to their convolutions, a projection of every cell for every affinity. Like the original it is right for one sample
 at a time.
 
 Source: `CMPC_model.py`, `util/cell.py` and `deeplab_resnet/` of CMPC-Refseg, written down anew from what they compute.

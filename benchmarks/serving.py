@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from cmpc_tf2.serving.segmenter import Limits  # noqa: E402
 
-# Sizes of the small model, beside which the server's own work shows.
+# Sizes of the small model, so that the server's own work shows.
 SMALL = {"feature_dim": 10, "fusion_dim": 14, "word_parser_dim": 9, "backbone": {"width": 4, "depths": [1, 2, 2, 1]}}
 WORDS = ["man", "woman", "left", "red", "shirt", "dog", "the", "on"]
 
@@ -123,7 +123,7 @@ def load(arguments: argparse.Namespace) -> dict:
 
 
 def requests_of(arguments: argparse.Namespace) -> list[dict]:
-    """What is asked, in order; the requests at the limits are spread evenly."""
+    """The requests in order; those at the limits are spread evenly."""
     limits = Limits()
     small = [picture(seed, 640, 480) for seed in range(arguments.pictures)]
     at_limits = []

@@ -1,7 +1,7 @@
-"""CMPC for TensorFlow 2: mark the pixels of what an expression refers to.
+"""CMPC for TensorFlow 2: segment what an expression refers to.
 
-Nothing heavy is loaded until `load_model` or `Predictor` is used, so that commands answer `--help` at once.
-`keras.models.load_model` reads our files as soon as this package is imported.
+Heavy modules are imported when `load_model` or `Predictor` is used, so that commands answer `--help` at once.
+`keras.models.load_model` reads our files once this package is imported.
 """
 
 from cmpc_tf2.registration import register

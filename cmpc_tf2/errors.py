@@ -1,11 +1,11 @@
-"""What a user can mend."""
+"""Errors that a user can fix."""
 
 
 class InputError(ValueError):
-    """Something given to us cannot be used.
+    """An input cannot be used.
 
-    The message names the file or setting, what was expected, what was found and how to mend it. Commands print it as
-    one line and exit with 1.
+    The message names the file or setting, what was expected, what was found and how to fix it. Commands print it as one
+    line and exit with 1.
     """
 
 

@@ -1,4 +1,4 @@
-"""What the fields of a configuration may hold; options of the commands are held to the same ranges."""
+"""Allowed values of the fields of configurations; options of the commands have the same ranges."""
 
 import dataclasses
 import os
@@ -16,7 +16,7 @@ class WholeNumber:
     Attributes:
         least: The smallest of them.
         most: The largest of them.
-        multiple_of: What divides them.
+        multiple_of: A common divisor.
     """
 
     least: int = 1
@@ -46,7 +46,7 @@ class PositiveNumber:
         return f"a number above 0, at most {self.most:g}"
 
 
-# Of whole numbers that count something.
+# Range of whole numbers that count something.
 COUNT = WholeNumber()
 
 
@@ -69,7 +69,7 @@ RANGES = {
 
 
 class FieldError(InputError):
-    """A field of a configuration holds what it cannot hold.
+    """A field of a configuration has a value that is not allowed.
 
     Attributes:
         field: Its name, or `outer.inner`; empty for the configuration itself.
@@ -87,7 +87,7 @@ def check_fields(config, ranges: dict[str, WholeNumber | PositiveNumber]):
 
     Args:
         config: The dataclass.
-        ranges: Of numbers, by field; whole numbers without one are counts.
+        ranges: Ranges of numbers by field; whole numbers without one are counts.
 
     Raises:
         FieldError: One holds something else, or a number out of its range.
@@ -112,7 +112,7 @@ def check_fields(config, ranges: dict[str, WholeNumber | PositiveNumber]):
 
 
 def _alternatives(hint) -> tuple:
-    """What an annotation allows: `int | None` is an int or None."""
+    """The types that an annotation allows: `int | None` allows int and None."""
     return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
 
 
@@ -133,10 +133,10 @@ def from_dict(kind: type, data, name: str = ""):
     Args:
         kind: The configuration's class.
         data: Values by field.
-        name: Of the field that it stands in, for messages.
+        name: Name of the field that contains it, for messages.
 
     Raises:
-        FieldError: `data` is no dictionary, lacks a field, has another one, or holds what a field cannot hold.
+        FieldError: `data` is not a dictionary, lacks a field, has an unknown one, or a value is not allowed.
     """
     try:
         _check_names(kind, data)

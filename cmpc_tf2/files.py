@@ -39,7 +39,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def making_folder(path: Path) -> Iterator[Path]:
-    """Gives a temporary folder beside `path` to fill, and renames it to `path` if the block succeeds.
+    """Gives a temporary folder next to `path` to fill, and renames it to `path` if the block succeeds.
 
     If the block fails, the temporary folder is removed.
     """
@@ -117,7 +117,7 @@ def read_text(path: str | os.PathLike, source: str = "") -> str:
 
     Args:
         path: The file.
-        source: Where to get the file, for the message that it is missing.
+        source: Source of the file, for the message that it is missing.
 
     Raises:
         InputError: The file is missing or not such text.
@@ -163,7 +163,7 @@ def write_json(path: str | os.PathLike, data):
 
 
 def _temporary_name(path: Path) -> Path:
-    """A hidden name beside `path`. It is short: that of `path` may be as long as names can be."""
+    """A hidden name next to `path`. It is short: that of `path` may be as long as names can be."""
     return path.with_name(f".{secrets.token_hex(4)}.partial{path.suffix[:16]}")
 
 
@@ -201,7 +201,7 @@ def _as_unwritable(path: Path) -> Iterator[None]:
 
 
 def progress(items: Iterable, total: int, description: str, done: int = 0) -> Iterator:
-    """Passes `items` on, with a progress bar on a terminal and ten plain lines otherwise.
+    """Yields `items`, with a progress bar on a terminal and ten plain lines otherwise.
 
     Args:
         items: What remains to be done.

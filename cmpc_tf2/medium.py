@@ -1,6 +1,6 @@
 """The media that expressions are about: pictures here, clips in `cmpc_video_tf2`.
 
-Everything heavy is loaded when it is asked for.
+Heavy modules are imported on first use.
 """
 
 import abc
@@ -12,13 +12,13 @@ from cmpc_tf2.training.config import TrainConfig
 
 
 class Medium(abc.ABC):
-    """What the commands have to know of a medium.
+    """What the commands need to know about a medium.
 
     Attributes:
         name: As in the table of systems.
         datasets: Registered data sets.
         train_config: Describes a training run.
-        task: What models of this medium give, and how it is scored.
+        task: The output of models of this medium, and how it is scored.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Medium(abc.ABC):
     @property
     @abc.abstractmethod
     def sample_type(self) -> type:
-        """What the files of a split hold."""
+        """The class of the samples in a split's files."""
 
     @property
     def model_types(self) -> dict[str, type]:

@@ -1,4 +1,4 @@
-"""Model files: one `.keras` file holds the sizes, the weights and, if known, the vocabulary."""
+"""Model files: one `.keras` file holds weights, sizes, preprocessing, tokenizer name and, if known, vocabulary."""
 
 import errno
 import json
@@ -46,7 +46,7 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
         )
     described = read_config(path)
     name, found = str(described.get("class_name")), str(described.get("registered_name"))
-    if not found.endswith(f">{name}"):  # Keras takes some class names for its own, whatever is registered.
+    if not found.endswith(f">{name}"):  # Keras resolves some class names itself, even if another class is registered.
         found = name
     system = find_system(found)
     if system is None or system.model_type not in model_types:
@@ -54,7 +54,7 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
         if system is not None:
             found = f"{system.model_type.title}, which goes with {system.usage}"
         raise InputError(f"{path}: expected {expectation}, found {found}")
-    # Ours consist of sizes and words: nothing in a file gets another class, or code, to run.
+    # Our files hold plain data only: nothing in a file may load another class or run code.
     if any(holds_object(described.get(part)) for part in ("config", "build_config")):
         raise InputError(f"{path}: expected {expectation}, found one with objects of other classes in its config.json")
     try:
@@ -67,11 +67,11 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
 def load_for_inference(
     path: str | os.PathLike, precision: str = "float32", image_size: int | None = None, medium: str = "pictures"
 ) -> ReferringModel:
-    """Loads a model in the precision and for the size of picture that are asked for.
+    """Loads a model in a precision and for a size of pictures.
 
     Args:
         path: A `.keras` file.
-        precision: What layers compute in and weights are kept in.
+        precision: Type that layers compute in and weights are stored in.
         image_size: Side of the pictures; None for that of the model's training.
         medium: `pictures` or `clips`.
 
@@ -109,18 +109,18 @@ def require_model_path(path: str | os.PathLike):
     require_writable(path)
 
 
-# What Keras writes, without compression.
+# Members that Keras writes, without compression.
 _MEMBERS = ["config.json", "metadata.json", "model.weights.h5"]
 
 
 def read_config(path: Path) -> dict:
-    """Reads what a model file says of its model.
+    """Reads the description of a model from its file.
 
-    The whole file is read, to verify its checksums before anything is made of it: Keras may read weights in pieces, and
-    then newer Pythons verify none.
+    The whole file is read, to verify its checksums before it is used: Keras may read weights in pieces, and then newer
+    versions of Python verify none.
 
     Returns:
-        `class_name`, `registered_name`, `config` and what else Keras writes of a model.
+        `class_name`, `registered_name`, `config` and whatever else Keras writes about a model.
 
     Raises:
         InputError: The file is not one of Keras', or damaged.
@@ -130,7 +130,7 @@ def read_config(path: Path) -> dict:
             problem = _find_problem(archive, os.path.getsize(path))
             described = None if problem else json.loads(archive.read("config.json"))
     except (zipfile.BadZipFile, EOFError, RuntimeError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # Of a place before the file's beginning.
+        if isinstance(error, OSError) and error.errno != errno.EINVAL:  # A seek to before the beginning of the file.
             raise
         raise InputError(f"{path}: not a .keras file, or cut off; convert or copy it again") from error
     if problem:
@@ -141,7 +141,7 @@ def read_config(path: Path) -> dict:
 
 
 def _find_problem(archive: zipfile.ZipFile, size: int) -> str | None:
-    """What is wrong with an archive of `size` bytes, if anything."""
+    """The problem of an archive of `size` bytes; None if there is none."""
     names = sorted(archive.namelist())
     if names != _MEMBERS:
         return f"expected {', '.join(_MEMBERS)} in it, found {names}"
@@ -155,7 +155,7 @@ def _find_problem(archive: zipfile.ZipFile, size: int) -> str | None:
 
 
 def holds_object(value) -> bool:
-    """Whether Keras would make an object, of whatever class, of this configuration or a part of it."""
+    """Whether Keras would create an object of any class from this configuration or a part of it."""
     pending = [value]  # No recursion: a file may be nested too deeply for it.
     while pending:
         value = pending.pop()

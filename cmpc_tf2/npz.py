@@ -1,4 +1,4 @@
-"""`.npy` and `.npz` files: fast for what the builder writes, and safe for what anybody else did."""
+"""`.npy` and `.npz` files: fast for those of the builder, and safe for those of anybody else."""
 
 import functools
 import io
@@ -126,7 +126,7 @@ def _load_archive(content: bytes) -> dict[str, np.ndarray]:
 
 
 def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
-    # Other methods unpack without regard to the size that is asked for.
+    # Other methods ignore the requested size.
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise InputError("not a readable .npz file: compressed by a method that NumPy does not use")
     with archive.open(member) as stream:

@@ -1,4 +1,4 @@
-"""What the layers of a model compute in."""
+"""The precision that the layers of a model compute in."""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,6 +24,6 @@ def computing_in(precision: str, weights: str = "float32") -> contextlib.Abstrac
 
     Args:
         precision: `float32`, `bfloat16` or `float16`.
-        weights: What the weights are kept in: float32 to train them, the precision itself to only use them.
+        weights: Type of the weights: float32 for training, the precision itself for inference only.
     """
     return building_with(precision if weights == precision else f"mixed_{precision}")

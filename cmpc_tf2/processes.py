@@ -1,4 +1,4 @@
-"""Pools of processes that end with the one that started them, and locks between processes."""
+"""Process pools that end with the process that started them, and locks between processes."""
 
 import collections
 import concurrent.futures
@@ -46,7 +46,7 @@ def map_in_order(function: Callable, items: Iterable, workers: int) -> Iterator[
     """Pairs of each item and its result, in order. However many items there are, only a few are held at a time.
 
     Args:
-        function: What is computed; with workers it has to be picklable.
+        function: Computes the result of an item; with workers it has to be picklable.
         items: The items; they are made in this process.
         workers: Processes; 0 computes in this one.
     """
@@ -82,7 +82,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
 
     Args:
         path: The lock file; it is removed at the end. Its folder must exist.
-        what: What is locked, for the message.
+        what: Name of the locked object, for the message.
 
     Raises:
         InputError: Another process holds the lock.

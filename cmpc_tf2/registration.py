@@ -1,4 +1,4 @@
-"""Makes our models known to Keras by their names in model files, without loading Keras or a model."""
+"""Registers our models with Keras by their names in model files, without importing Keras or a model."""
 
 import importlib.util
 import sys
@@ -20,7 +20,7 @@ class _Placeholder:
 
 
 def register():
-    """Enters our models into Keras' registry: at once if Keras is loaded, otherwise as soon as it is."""
+    """Adds our models to Keras' registry: at once if Keras is imported, otherwise as soon as it is."""
     if "keras" in sys.modules:
         _fill_registry()
     else:
@@ -34,10 +34,10 @@ def _fill_registry():
 
 
 class _KerasFinder:
-    """Fills Keras' registry when Keras has been imported, then goes away.
+    """Fills Keras' registry when Keras has been imported, then removes itself.
 
-    Keras looks a class of a file up in its registry alone, which does not exist before Keras is loaded; and loading it
-    takes seconds, which `--help` does not have. So it takes an import hook.
+    Keras looks up the class of a file in its registry only, which does not exist before Keras is imported. Importing
+    Keras takes seconds, which is too long for `--help`. Hence the import hook.
     """
 
     def find_spec(self, name: str, path=None, target=None):

@@ -1,7 +1,7 @@
 """The table of systems: every model that the project can train, load and convert.
 
-Whatever depends on which systems there are asks this table. It loads the standard library alone, and the modules of a
-system when they are needed.
+Everything that depends on the available systems uses this table. It imports only the standard library; the modules of a
+system are imported when they are needed.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ class System:
     Attributes:
         name: Name on the command line and in reports.
         medium: `pictures` or `clips`; None for a part that other models start from.
-        registered_name: What Keras calls its class in model files.
+        registered_name: Name of its class in model files.
         model: Its class, as `module:name`.
         config: The class of its sizes, as `module:name`.
-        recipe: How it is trained, as `module:name`.
-        conversion: Modules with a `FAMILY`: each says what the variables of the original's checkpoints are called.
+        recipe: Its training recipe, as `module:name`.
+        conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
     """
 
     name: str
@@ -41,12 +41,12 @@ class System:
         return _import(self.config)
 
     def load_recipe(self):
-        """How it is trained: a `recipes.recipe.Recipe`."""
+        """Its training recipe, a `recipes.recipe.Recipe`."""
         return _import(self.recipe)
 
     @property
     def usage(self) -> str:
-        """The commands that take its model files, for messages."""
+        """The commands that accept its model files, for messages."""
         return {
             "pictures": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
             "clips": "`python -m cmpc_video_tf2`",
@@ -115,7 +115,7 @@ SYSTEMS = {
             registered_name="cmpc>DeepLabResNet",
             model="cmpc_tf2.backbones.deeplab_resnet:DeepLabResNet",
             config="cmpc_tf2.backbones.config:DeepLabResNetConfig",
-            # CMPC's and RRN's checkpoints have other names for it than those of RMI and the LSTM baseline.
+            # Checkpoints of CMPC and RRN use other names for it than those of RMI and the LSTM baseline.
             conversion=(f"{_NAMES}.backbone", f"{_NAMES}.deeplab"),
         ),
     )

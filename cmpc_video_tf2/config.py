@@ -8,7 +8,7 @@ from cmpc_tf2.models.cmpc.config import CMPCConfig
 from cmpc_tf2.text.word_types import WordType
 from cmpc_tf2.training.config import TrainConfig
 
-# Of a clip's frames the model reads these; the third is the annotated one.
+# The frames of a clip that the model reads; the third is the annotated one.
 CLIP_FRAMES = 16
 FRAMES_READ = (0, 4, 8, 12, 15)
 ANNOTATED = 2

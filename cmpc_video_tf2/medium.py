@@ -1,4 +1,4 @@
-"""What the commands have to know of clips."""
+"""What the commands need to know about clips."""
 
 from cmpc_tf2.medium import Medium
 from cmpc_tf2.tasks.masks.task import MaskTask

@@ -1,4 +1,4 @@
-"""What the page takes of videos."""
+"""The input of the page for videos."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def read_clip(path: Path, moment: float, limits: Limits) -> np.ndarray:
     Args:
         path: An mp4 or avi file.
         moment: From 0 (the first frame) to 1 (the last).
-        limits: For the file, and for the pixels of a frame.
+        limits: Limits of the file, and of the pixels of a frame.
 
     Returns:
         uint8 RGB `(16, h, w, 3)`.

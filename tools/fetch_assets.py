@@ -40,14 +40,14 @@ ASSETS = (
 
 
 def fetch(asset: Asset, folder: Path, base_url: str = BASE_URL) -> str:
-    """Downloads a file, or goes on with a download that was cut off.
+    """Downloads a file, or resumes a download that was cut off.
 
     Proxies are taken from the environment (`https_proxy`, `no_proxy`).
 
     Args:
-        asset: What to fetch.
-        folder: Where to; it exists.
-        base_url: Where from, with a `/` at the end.
+        asset: The file to fetch.
+        folder: An existing folder for it.
+        base_url: Address of the files, with a `/` at the end.
 
     Returns:
         `there already` or `fetched`.

@@ -17,7 +17,7 @@ class Backbone(KerasFileModel):
 
     @abc.abstractmethod
     def inference_form(self, image_size: int | None = None) -> "Backbone":
-        """The same function, faster; a copy that is not to be trained.
+        """A faster copy that computes the same function; not to be trained.
 
         Args:
             image_size: Side of the pictures, if all are square and of one size.

@@ -13,14 +13,14 @@ class DeepLabResNetConfig:
 
     Attributes:
         width: Filters of the first convolution. Stage k (2 to 5) has `width * 2**(k-2)` filters inside its
-            bottlenecks and four times as many behind them.
+            bottlenecks and four times as many after them.
         depths: Bottlenecks in stages 2, 3, 4 and 5.
     """
 
     width: int = 64
     depths: tuple[int, int, int, int] = (3, 4, 23, 3)
 
-    # The maps behind stages 3, 4 and 5, fine to coarse. All have one cell per 8 x 8 pixels: stride 2 three times, then
+    # The maps after stages 3, 4 and 5, fine to coarse. All have one cell per 8 x 8 pixels: stride 2 three times, then
     # dilation.
     levels: ClassVar[tuple[str, ...]] = ("c3", "c4", "c5")
     stride: ClassVar[int] = 8
@@ -34,7 +34,7 @@ class DeepLabResNetConfig:
         object.__setattr__(self, "depths", tuple(self.depths))
 
     def stage_filters(self, stage: int) -> int:
-        """Channels behind stage 2, 3, 4 or 5."""
+        """Channels after stage 2, 3, 4 or 5."""
         return self.width * 2 ** (stage - 2) * 4
 
     def channels(self, level: str) -> int:

@@ -11,7 +11,7 @@ from cmpc_tf2.precision import building_with
 from cmpc_tf2.registration import PACKAGE
 
 BATCH_NORM_EPSILON = 1e-3
-# By stage: what takes the place of strides.
+# Dilation by stage, in place of strides.
 DILATIONS = {4: 2, 5: 4}
 
 
@@ -155,7 +155,7 @@ def fold_batch_norm(backbone: DeepLabResNet, image_size: int | None = None) -> D
     and the bias of the convolution before it.
 
     Args:
-        backbone: A backbone with batch norms; it is left as it is.
+        backbone: A backbone with batch norms; it is not changed.
         image_size: Side of the pictures, if all are square and of one size: that makes it faster.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The commands: options in, a library call, text out. A module imports heavy libraries when its command runs.
+"""The commands: each parses options, calls the library and prints text. Heavy libraries are imported when it runs.
 
-Not here: work that a library user could want without the command line.
+Not here: anything that is useful without the command line.
 """

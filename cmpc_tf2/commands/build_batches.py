@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace, settings_type: type) -> int:
     """Builds, merges or checks a split.
 
     Args:
-        arguments: Of `build_parser`, and what the settings have beyond that.
+        arguments: Parsed options of `build_parser`, and further fields of the settings.
         settings_type: A class of `BuildSettings`.
     """
     from cmpc_tf2.data.builder import build_split, check_split

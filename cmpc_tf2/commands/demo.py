@@ -1,4 +1,4 @@
-"""The whole way in one command, offline: data, training, scores, export, and to TensorFlow 1 and back.
+"""The whole workflow in one command, offline: data, training, scores, export, and to TensorFlow 1 and back.
 
 The data set is `shapes`, drawn here; the model is a small CMPC on 160 x 160 pixels, trained from scratch. Every step
 is a command that a user could type, and is shown.
@@ -33,7 +33,7 @@ SIZES = {
     "word_parser_dim": 32,
     "backbone": {"width": 8, "depths": [1, 1, 2, 1]},
 }
-# For a model that starts from nothing: more samples a step, a higher rate, and a backbone that learns.
+# For a model that starts from random weights: more samples per step, a higher rate, and a backbone that learns.
 TRAINING = ("-bs", "8", "-lr", "0.002", "--finetune-backbone")
 STEPS, LONG_STEPS = 2000, 9000
 EXPRESSION = "the circle left of the square"
@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace):
 
 
 def build_data(folder: Path):
-    """Draws `shapes` and builds its four splits; those that are there stay."""
+    """Draws `shapes` and builds its four splits; existing ones are kept."""
     roots = ["--data-root", folder / "data", "--output-root", folder]
     for split in ("train", *SPLITS):
         if (split_folder(folder, "shapes", split) / MANIFEST).exists():

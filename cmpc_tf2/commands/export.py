@@ -1,4 +1,4 @@
-"""Writes a model in a form that runs without this project, and checks that it does."""
+"""Writes a model in a format that runs without this project, and checks that it does."""
 
 import argparse
 import importlib.util

@@ -28,7 +28,7 @@ def add_model(command: argparse.ArgumentParser):
 
 
 def add_vocabulary(command: argparse.ArgumentParser):
-    """Adds where a model's words are."""
+    """Adds the option for a model's vocabulary."""
     command.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
 
 

@@ -80,7 +80,7 @@ def mask_paths(path: Path, count: int) -> list[Path]:
 
 
 def warn_of_lost_words(expression: str, tokenizer: Tokenizer, model_file: Path):
-    """Warns where a model sees little of an expression: only unknown words, or the first words of many."""
+    """Warns if a model ignores much of an expression: it knows no word, or reads the first words only."""
     read, given = tokenizer.tokens(expression), tokenizer.split(expression)
     if not any(tokenizer.is_known(token) for token in given):
         logger.warning("expression %r: %s knows none of its words", expression, model_file)

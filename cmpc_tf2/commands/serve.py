@@ -11,7 +11,7 @@ from cmpc_tf2.commands.options import add_serving_options
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.text.vocabulary import Vocabulary
 
-# What serving needs beside the requirements: import names.
+# Packages that serving needs in addition to the requirements, by import name.
 PAGE_NEEDS = ("gradio",)
 API_NEEDS = ("fastapi", "python_multipart", "prometheus_client", "swagger_ui_bundle", "uvicorn")
 

@@ -15,12 +15,12 @@ from cmpc_tf2.models.config import ReferringConfig
 from cmpc_tf2.systems import systems_of
 from cmpc_tf2.training.config import CONFIG_NAME, TRAIN_CHOICES, TrainConfig
 
-# Attributes of the parsed arguments that are no fields of a run.
+# Attributes of the parsed arguments that are not fields of a run.
 _NOT_OF_THE_RUN = {"run", "medium", "output_dir", "resume"}
 
 
 def add_parser(commands, medium: Medium):
-    """Adds the `train` command. What is not given is left to the medium's `TrainConfig`."""
+    """Adds the `train` command. Defaults are those of the medium's `TrainConfig`."""
     train = commands.add_parser(
         "train", help="train a model; with --resume, resume a run", argument_default=argparse.SUPPRESS
     )

@@ -17,20 +17,20 @@ Config = DeepLabModelConfig | DeepLabResNetConfig
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-    """What the converter knows of a family of models.
+    """Describes the checkpoints of a family of models to the converter.
 
     Attributes:
-        name: What reports call it.
+        name: Its name in reports.
         pairs: Lists the variables of a configuration.
         infer_config: Reads the sizes of a model off the shapes of its variables, a dict by name.
-        sign: Pattern of a variable's name by which a checkpoint is known.
+        sign: Pattern of a variable's name by which a checkpoint is recognized.
         unless: Pattern of a variable's name that shows a checkpoint to be another family's in spite of `sign`.
         ignored: Variables that are not converted: a pattern for the whole name, and the reason. A group `base` has to
             be the name of a converted variable.
         step: Name of the variable that counts training steps, if there is one.
-        unused_variables: What the original restores although it does not use it: arrays of a configuration, by name.
+        unused_variables: Variables that the original restores but does not use: arrays by name, for a configuration.
         stores_image_size: Whether the shapes of its variables depend on the size of its pictures.
-        system: Whose checkpoints these are; `load_families` enters it.
+        system: The system of these checkpoints; set by `load_families`.
     """
 
     name: str

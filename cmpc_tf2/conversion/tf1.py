@@ -36,7 +36,7 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
             training or for evaluation, or of a bare backbone (`deeplab_resnet_init.ckpt`, or TF-deeplab's).
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
-        optimizer_file: Where to write the state of Adam (`.npz`), for `train --model ... --optimizer ...` to go on.
+        optimizer_file: Where to write the state of Adam (`.npz`), to resume by `train --model ... --optimizer ...`.
 
     Returns:
         The report, ready for JSON: `model`, `config`, `converted`, `ignored` with reasons, `missing` and

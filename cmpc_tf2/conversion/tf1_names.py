@@ -1,4 +1,4 @@
-"""What the maps of names have in common: names in TensorFlow 1 checkpoints on the left, `Variable.path` on the right.
+"""Parts of the maps of names: names in TensorFlow 1 checkpoints on the left, `Variable.path` on the right.
 
 The names on the left are those of CMPC-Refseg (commit 094639b), referseg_rrn (7eabaf4) and TF-phrasecut-public
 (b0b0778).
@@ -79,7 +79,7 @@ def slot_names(tf1: str) -> tuple[str, str]:
 
 
 def training_variables(step: str) -> tuple[tuple[str, str], ...]:
-    """What training leaves in a checkpoint beside the weights: `Family.ignored` of a model that counts in `step`."""
+    """Variables of a training checkpoint other than weights: `Family.ignored` of a model that counts in `step`."""
     return (
         (re.escape(step), "the training step; reported as `step`"),
         (rf"{SCOPE}/beta[12]_power", "Adam's running power, not a weight"),

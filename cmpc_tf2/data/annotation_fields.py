@@ -17,7 +17,7 @@ def checked(value, kind: type, name: str):
     Args:
         value: The value.
         kind: `int`, `str`, `list` or `dict`.
-        name: What to call the value in the message.
+        name: Name of the value in the message.
 
     Returns:
         The value.

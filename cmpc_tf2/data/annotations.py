@@ -28,10 +28,10 @@ class Reference:
     """An object that people referred to.
 
     Attributes:
-        name: What to call it in messages.
+        name: Its name in messages.
         image_path: Its picture.
         draw_mask: Height and width of the picture to its mask, bool `(h, w)`; raises InputError.
-        expressions: What was said, in file order.
+        expressions: Its expressions, in file order.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Reference:
 def read_references(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
     """The references of a split in the order in which their samples are numbered.
 
-    Pictures and mask files are not looked at.
+    Pictures and mask files are not read.
 
     Raises:
         InputError: An annotation file is missing, damaged or of another form, or the split is empty.
@@ -60,7 +60,7 @@ def read_references(dataset: Dataset, split: str, sources: Sources) -> list[Refe
 
 
 def _read_refer(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
-    """RefCOCO, RefCOCO+, RefCOCOg: by ascending `ref_id`. Where an id stands twice the last one counts, as in REFER.
+    """RefCOCO, RefCOCO+, RefCOCOg: by ascending `ref_id`. If an id occurs twice the last one counts, as in REFER.
 
     Source: `build_coco_batches` in `build_batches.py` of CMPC-Refseg, and REFER's `createIndex`.
     """

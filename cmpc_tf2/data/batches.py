@@ -25,7 +25,7 @@ _IMAGE = "im_batch"
 _MASK = "mask_batch"
 _EXPRESSION = "sent_batch"
 
-# In the folder of a split that the builder made.
+# File in the folder of a split that the builder made.
 MANIFEST = "manifest.json"
 
 
@@ -45,7 +45,7 @@ class Sample:
     mask: np.ndarray
     expression: str
 
-    # What it is made of, the command that makes the files, their keys, and the input of models that its pixels go to.
+    # Contents in words, the command that makes the files, their keys, and the name of the model's input for the pixels.
     contents = "pictures"
     builder = "python build_batches.py"
     keys = (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)
@@ -53,7 +53,7 @@ class Sample:
 
     @property
     def pixels(self) -> np.ndarray:
-        """What the expression is about, as uint8: samples of equal pixels share an encoding."""
+        """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
         return self.image
 
     @staticmethod
@@ -62,7 +62,7 @@ class Sample:
         return size, size, 3
 
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
-        """What a model sees, before its values are normalised: uint8 RGB `(S, S, 3)`."""
+        """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
         return preprocessing.fit(self.image)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -108,7 +108,7 @@ def require_array(condition: bool, key: str, expected: str, array: np.ndarray):
 
 
 def split_folder(root: str | os.PathLike, dataset: str, split: str) -> Path:
-    """Where the batches of a split lie."""
+    """The folder of the batches of a split."""
     return Path(root) / dataset / f"{split}_batch"
 
 
@@ -123,7 +123,7 @@ def batch_path(root: str | os.PathLike, dataset: str, split: str, index: int) ->
 
 
 def read_manifest(folder: Path) -> dict | None:
-    """What the builder said of a split: its sources, settings, counts and skipped samples. None if it said nothing.
+    """The manifest of a split: its sources, settings, counts and skipped samples. None if there is none.
 
     Raises:
         InputError: The manifest cannot be read.
@@ -152,7 +152,7 @@ def list_batches(root: str | os.PathLike, dataset: str, split: str, sample_type:
         root: Holds the datasets' folders.
         dataset: Name of the dataset.
         split: Name of the split.
-        sample_type: What they hold.
+        sample_type: Class of the samples.
 
     Raises:
         InputError: There are none, a number is missing, or there are not as many as the manifest says.
@@ -178,7 +178,7 @@ def write_batch(path: str | os.PathLike, sample: Sample, compress: bool = False)
 
     Args:
         path: The file.
-        sample: What to write.
+        sample: The sample.
         compress: Write a compressed file; it holds the same and is read alike.
     """
     if compress:
@@ -207,7 +207,7 @@ def read_batch(path: str | os.PathLike, sample_type: type[Sample] = Sample) -> S
 
 
 def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
-    """Looks at the table of contents of every file: a file that is cut off or foreign shows before hours of work.
+    """Checks the table of contents of every file, so that a bad file is found before hours of work.
 
     Raises:
         InputError: Naming the first bad file.
@@ -225,7 +225,7 @@ def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
 
 
 def group_by_pixels(samples: Iterable[tuple]) -> Iterator[Iterator[tuple]]:
-    """Groups neighbouring samples of equal pixels, so that a picture is encoded once for all that is said of it.
+    """Groups neighbouring samples of equal pixels, so that a picture is encoded once for all its expressions.
 
     Args:
         samples: Tuples of a number, a sample and whatever goes with it, in order.

@@ -18,7 +18,7 @@ JOURNAL = "progress.jsonl"
 
 
 class BuildJournal:
-    """What is in a folder of batches: one line per step, added after the step's files are in place.
+    """The journal of a folder of batches: one line per step, added after the step's files are in place.
 
     A step is a reference, or a shard if shards are merged. The first line, number 0, says what is built and from what;
     line N is about step N. Every line has a checksum. Lines count up to the first that is damaged or out of order. The
@@ -37,7 +37,7 @@ class BuildJournal:
         self.head = head
         self.steps: list[dict] = []
         self.written = 0
-        self._size = 0  # Of the lines, in bytes.
+        self._size = 0  # Size of the lines in bytes.
 
     @classmethod
     def open(cls, folder: Path, head: dict, overwrite: bool) -> "BuildJournal":
@@ -112,7 +112,7 @@ class BuildJournal:
         return [entry for step in self.steps for entry in step["skipped"]]
 
     def files(self, first: int, last: int) -> list[Path]:
-        """Where the files from number `first` on and before `last` belong."""
+        """The final paths of the files from number `first` to before `last`."""
         build = self.head["build"]
         return [self.folder / batch_name(build["dataset"], build["split"], index) for index in range(first, last)]
 
@@ -123,7 +123,7 @@ class BuildJournal:
         self._count(step)
 
     def tidy(self):
-        """Cuts the journal after the last line that counts, and removes all files but those it tells of."""
+        """Cuts the journal after the last line that counts, and removes all files that it does not list."""
         os.truncate(self.folder / JOURNAL, self._size)
         kept = {JOURNAL, *(path.name for path in self.files(0, self.written))}
         for path in self.folder.iterdir():

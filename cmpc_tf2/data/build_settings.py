@@ -1,4 +1,4 @@
-"""What to build: the settings of a split, and the plan that a data set makes of them."""
+"""The settings of a build, and the plan that a data set makes of them."""
 
 import abc
 import dataclasses
@@ -16,7 +16,7 @@ IMAGE_SIZE = 320
 
 
 class Dropped(str):
-    """A reason why there is no sample that lies in the data set's own protocol: noted, but not an error."""
+    """A reason why the data set's own protocol leaves out a sample: recorded, but not an error."""
 
 
 class Annotation(Protocol):
@@ -28,11 +28,11 @@ class Annotation(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class BuildPlan:
-    """What a split is made of.
+    """The contents of a split.
 
     Attributes:
         sources: The files that decide which samples there are.
-        annotations: What has expressions, in the order in which its samples are numbered.
+        annotations: Objects with expressions, in the order in which their samples are numbered.
         make_samples: Gives for each expression of an annotation its sample, or the reason why there is none. It is sent
             to worker processes.
     """
@@ -44,7 +44,7 @@ class BuildPlan:
 
 @dataclasses.dataclass(frozen=True)
 class BuildSettings(abc.ABC):
-    """What to build, from where, to where; paths default as the command's.
+    """What to build, from where, to where; paths have the defaults of the command.
 
     Attributes:
         dataset: Name or alias.
@@ -73,7 +73,7 @@ class BuildSettings(abc.ABC):
     compress: bool = False
     image_size: int = IMAGE_SIZE
 
-    # What the files hold.
+    # Class of the samples in the files.
     sample_type = Sample
 
     def __post_init__(self):

@@ -1,7 +1,7 @@
-"""From annotations to `.npz` batches: in parallel, restartable, the same bytes every time.
+"""From annotations to `.npz` batches: in parallel, resumable, the same bytes every time.
 
-A split is built in a hidden folder beside its place and moved there when it is complete, with a manifest. Until then a
-journal in that folder says how far the build is, so that the same command goes on where an earlier one was stopped
+A split is built in a hidden folder next to its place and moved there when it is complete, with a manifest. Until then a
+journal in that folder says how far the build is, so that the same command resumes where an earlier one was stopped
 (`build_journal`; `publishing` lists the folders and what each means). Where the samples come from depends on the kind
 of data: `ImageBuild`, and `VideoBuild` in `cmpc_video_tf2`.
 """
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class BuildResult:
-    """What became of the samples: how many were written, and why others were not.
+    """The result of a build: how many samples were written, and why others were not.
 
     Attributes:
         written: Files.
@@ -69,7 +69,7 @@ def build_split(settings: BuildSettings) -> BuildResult:
 
     Raises:
         InputError: An annotation file or the vocabulary cannot be used, the split is already there, another process
-            builds it, the disk is full, or a worker was killed. What was written stays, and the same call goes on from
+            builds it, the disk is full, or a worker was killed. What was written stays, and the same call resumes
             there.
     """
     target, part, parts = settings.target, *settings.shard

@@ -17,7 +17,7 @@ class Layout(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """Where a dataset's annotations and pictures lie, as its authors ship them.
+    """The locations of a dataset's annotations and pictures, as its authors ship them.
 
     Attributes:
         name: Its name on the command line and in the batches' path.
@@ -139,7 +139,7 @@ def find_sources(
     image_root: Path | None = None,
     vocabulary: Path | None = None,
 ) -> Sources:
-    """Where the files of a split are looked for. Nothing is checked.
+    """The paths of the files of a split. Nothing is checked.
 
     Args:
         dataset: Which dataset.

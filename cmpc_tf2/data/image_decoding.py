@@ -1,4 +1,4 @@
-"""What counts as a picture, whichever way it comes in: a file, an upload, a frame of a clip."""
+"""Decodes pictures, by the same rules for files, uploads and frames of clips."""
 
 import contextlib
 import io
@@ -50,7 +50,7 @@ def decode_image(
 
     Args:
         file: Its content.
-        name: What to call it in messages.
+        name: Its name in messages.
         upright: Turn the picture as its metadata says. Otherwise the pixels are returned as they are stored.
         max_pixels: The most pixels that are decoded.
         shortest_side: The least height and width, in pixels.
@@ -108,7 +108,7 @@ def _decode(file: BinaryIO, name: str, upright: bool, max_pixels: int, shortest_
 
 @contextlib.contextmanager
 def _decoding(name: str, max_pixels: int) -> Iterator[None]:
-    """Reports whatever Pillow raises as a fault of the file."""
+    """Reports all exceptions of Pillow as errors of the file."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of damaged metadata.

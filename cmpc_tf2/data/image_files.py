@@ -9,7 +9,7 @@ from cmpc_tf2.data.image_decoding import decode_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing
 
-# Of a JPEG file, in pixels; Pillow's encoder takes no more.
+# Longest side of a JPEG file in pixels, by Pillow's encoder.
 JPEG_LONGEST_SIDE = 65_500
 
 

@@ -27,7 +27,7 @@ def merge_shards(settings: BuildSettings) -> BuildResult:
     """Puts the shards of a split together: numbers their files through and writes the manifest.
 
     Args:
-        settings: As for `build_split`; `shard` is not looked at.
+        settings: As for `build_split`; `shard` is ignored.
 
     Raises:
         InputError: A shard is missing or unfinished, the shards were not built from the same sources, or they have no

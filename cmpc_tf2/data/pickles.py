@@ -31,7 +31,7 @@ _PLAIN = {
         *("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE", "GET", "BINGET", "LONG_BINGET"),
     )
 }
-# What names a class or an outside object: the unpickler refuses it by that name.
+# Opcodes that name a class or an outside object: the unpickler refuses them by that name.
 _NAMING = {_OPCODES[name] for name in ("GLOBAL", "STACK_GLOBAL", "INST", "PERSID", "BINPERSID")}
 _STOP, _PUT, _LONG_BINPUT = (_OPCODES[name] for name in ("STOP", "PUT", "LONG_BINPUT"))
 # Bytes of plain opcodes that need no look at their argument; 0 for the others.
@@ -97,7 +97,7 @@ def _check_opcodes(content: bytes):
 
 
 def _skip_argument(content: bytes, at: int) -> int:
-    """Where the opcode ends that stands at `at` and has an argument of any length, or puts something in the memo.
+    """The end of the opcode at `at`, which has an argument of any length or puts something in the memo.
 
     Raises:
         IndexError: The argument is cut off.

@@ -34,22 +34,22 @@ def training_dataset(
     """An endless stream of training batches.
 
     Every epoch is a fresh permutation of all files; it follows from the seed and the epoch's number alone. Epochs
-    follow each other without a seam: every batch is full, and no sample is left out.
+    follow each other without a gap: every batch is full, and no sample is left out.
 
     Args:
         paths: The split's files.
         batch_size: Samples per step, over all replicas.
         preprocessing: That of the model; the pictures in the files have its size.
-        seed: Of the permutations.
-        start_step: Steps already taken, to go on where an earlier run stopped.
+        seed: Seed of the permutations.
+        start_step: Steps already taken, to resume where an earlier run stopped.
         shuffle: False keeps the files' order.
         input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: an element is then one
             device's share of a global batch.
         vocabulary_size: If given, token ids are checked to be below it.
         tokenizer: Encodes the stored sentences; None takes the stored token ids.
-        augmentation: Adds inputs to each sample, as `recipes.masking.MaskedCopies`; its random numbers follow from the
-            seed and the sample's place in the stream.
-        sample_type: What the files hold.
+        augmentation: Adds inputs to each sample, such as `recipes.masking.MaskedCopies`; its random numbers follow from
+            the seed and the sample's position in the stream.
+        sample_type: Class of the samples in the files.
         on_error: Called with the reason why a file cannot be used, before the stream fails.
 
     Returns:
@@ -83,7 +83,7 @@ class _BatchReader:
     """Reads the files of a batch into arrays; arguments as `training_dataset`.
 
     Attributes:
-        shapes: Of the arrays by name: the inputs, then `mask`.
+        shapes: Shapes of the arrays by name: the inputs, then `mask`.
         types: NumPy types by name.
     """
 

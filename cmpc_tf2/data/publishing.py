@@ -1,10 +1,10 @@
-"""How a split gets to its place, whatever stops the command that builds it.
+"""How a split gets to its place, even if the command that builds it is stopped.
 
-Beside the folder of a split, `X`, there may be:
+Next to the folder of a split, `X`, there may be:
 
 - `.X.part-I-of-N`: a shard, or the whole split with `1-of-1`. Its journal says how far the build is.
 - `.X.merging`: the files of shards, numbered through. The merge is decided when its journal is complete: from then on
-  files are moved here and emptied shards are removed, and only `--merge` goes on, from wherever it was stopped.
+  files are moved here and emptied shards are removed, and only `--merge` continues, where it was stopped.
 - `.X.outdated`: an older split. It is put back if there is no `X`; otherwise it becomes `.X.removed`, and is removed.
 - `.X.lock-I-of-N`: held by the process that builds this part, `1-of-1` also by one that merges.
 
@@ -29,12 +29,12 @@ WHOLE = (1, 1)
 
 
 def part_folder(target: Path, shard: tuple[int, int]) -> Path:
-    """Where a shard of the split that belongs to `target` is built."""
+    """The folder in which a shard of the split that belongs to `target` is built."""
     return target.with_name(f".{target.name}.part-{shard[0]}-of-{shard[1]}")
 
 
 def merging_folder(target: Path) -> Path:
-    """Where shards are put together."""
+    """The folder in which shards are merged."""
     return target.with_name(f".{target.name}.merging")
 
 
@@ -72,7 +72,7 @@ def require_samples(target: Path, build: dict, written: int, skipped: list[dict]
 
     Args:
         target: The place.
-        build: What the manifest says of the split beyond its samples.
+        build: The fields of the manifest other than samples.
         written: Number of files.
         skipped: Samples left out, with reasons.
 
@@ -102,7 +102,7 @@ def interrupted_merge(target: Path) -> BuildJournal | None:
 
 
 def publish(journal: BuildJournal, target: Path):
-    """Moves a complete folder to its place, with a manifest; an older split goes only then.
+    """Moves a complete folder to its place, with a manifest; an older split is removed only then.
 
     `settle` has to be called before, and the lock of the whole split held.
     """

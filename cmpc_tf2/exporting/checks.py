@@ -1,4 +1,4 @@
-"""Exported files, run on random inputs beside the model they come from."""
+"""Runs exported files and the models they come from on random inputs."""
 
 import io
 import subprocess
@@ -19,7 +19,7 @@ from cmpc_tf2.models.referring_model import ReferringModel
 # Largest difference between the exported model's results and ours.
 TOLERANCE = 1e-4
 
-# Runs alone: it knows nothing of this project.
+# Runs in a separate process without this project.
 _RUN_SAVED_MODEL = """
 import sys
 import numpy as np

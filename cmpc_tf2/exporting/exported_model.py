@@ -1,4 +1,4 @@
-"""What an exported model offers: signatures for tensors, and for raw pictures or frames and sentences."""
+"""The signatures of an exported model: for tensors, and for raw pictures or frames and sentences."""
 
 import functools
 

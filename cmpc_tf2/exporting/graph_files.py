@@ -11,11 +11,11 @@ OPSET = 18
 
 @dataclasses.dataclass(frozen=True)
 class GraphFormat:
-    """A kind of file.
+    """A file format.
 
     Attributes:
-        suffix: What its names end in.
-        needs: Packages beside the requirements, by import name; the extra of the format's name installs them.
+        suffix: Suffix of its file names.
+        needs: Packages in addition to the requirements, by import name; the extra with the format's name installs them.
         write: Writes a signature, a `tf.function`, to a path.
         run: Runs the file at a path on `image` (or `clip`) and `token_ids`: the mask logits.
     """
@@ -69,5 +69,5 @@ FORMATS = {
     "onnx": GraphFormat(".onnx", ("tf2onnx", "onnxruntime"), write_onnx, run_onnx),
     "tflite": GraphFormat(".tflite", ("ai_edge_litert",), write_tflite, run_tflite),
 }
-# What a model can be exported as.
+# All formats of exported models.
 EXPORT_FORMATS = ("saved_model", *FORMATS)

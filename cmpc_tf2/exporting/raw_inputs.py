@@ -7,9 +7,9 @@ import tensorflow as tf
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.vocabulary import UNKNOWN, Vocabulary
 
-# Where a sentence is cut apart. Cannot stand in it: it is replaced before.
+# Separator of tokens. A sentence cannot contain it, because it is replaced first.
 _CUT = "\x00"
-# What Python's str.strip takes for white space.
+# White space, as in Python's str.strip.
 _WHITE = r"[\x09-\x0d\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 
 
@@ -59,7 +59,7 @@ def _interpolate(padded: tf.Tensor, source, wanted: tf.Tensor, target, axis: int
     Args:
         padded: The values, with one more at either end.
         source: Length of the axis without these.
-        wanted: Which output positions.
+        wanted: The output positions to compute.
         target: Length of the axis after resizing.
         axis: The axis.
     """

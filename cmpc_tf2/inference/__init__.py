@@ -1,4 +1,4 @@
-"""A trained model at work: encoded once and decoded many times, scored on a split, explained, refined and shown.
+"""Inference with a trained model: encode once and decode many times, evaluation, explanations, DenseCRF, galleries.
 
 Not here: what a mask or box is (`tasks`), and serving (`serving`).
 """

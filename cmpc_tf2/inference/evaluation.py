@@ -1,4 +1,4 @@
-"""Scores a split."""
+"""Scores a model on a split."""
 
 import dataclasses
 import functools
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DecodedSample:
-    """A sample with what the model gives for it.
+    """A sample with the output of the model.
 
     Attributes:
         index: Its number in the split.
@@ -59,9 +59,9 @@ def evaluate(
         dcrf: As `score_mask`.
         exact_masks: As `score_mask`.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
-        workers: With `dcrf`, processes that refine and score while the model goes on. They change no number.
+        workers: With `dcrf`, processes that refine and score while the model continues. They do not change the scores.
         on_prediction: Called with each sample's index, the sample, its final mask, bool `(h, w)`, and the mask's IoU.
-        medium: What the files hold.
+        medium: Medium of the samples.
 
     Returns:
         The report's `samples`, `skipped`, `plain`, `dcrf` and `per_sample`.

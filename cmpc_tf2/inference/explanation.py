@@ -1,4 +1,4 @@
-"""How a model comes to its mask."""
+"""How a model arrives at its mask."""
 
 import dataclasses
 
@@ -11,12 +11,12 @@ from cmpc_tf2.text.word_types import WordType
 
 @dataclasses.dataclass(frozen=True)
 class WordReading:
-    """How the model takes a word.
+    """How the model classifies a word.
 
     Attributes:
         word: As tokenised.
         is_known: Whether it is in the vocabulary.
-        probabilities: Of each type of word; they sum to 1.
+        probabilities: Probability of each word type; they sum to 1.
     """
 
     word: str
@@ -26,14 +26,14 @@ class WordReading:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
-    """The result for one expression, and how the model comes to it.
+    """The result for one expression, and how the model arrives at it.
 
     Attributes:
         prediction: The mask.
-        words: The words that count, in order; empty for a model that does not tell types of words.
+        words: The words that the model reads, in order; empty for a model without word types.
         similarity: By stage of the reasoning, in order, a float32 map with one value per cell of the fitted picture:
-            how similar the features are, at that stage, to those of the places that the model marks in the end; the
-            cosine to their mean, averaged over the levels.
+            how similar the features are, at that stage, to those of the places in the final mask; the cosine to their
+            mean, averaged over the levels.
     """
 
     prediction: Prediction

@@ -1,4 +1,4 @@
-"""A page of pictures with their scores, which a browser opens from the disk."""
+"""An HTML page of pictures with their scores, which needs no server."""
 
 import dataclasses
 import html
@@ -54,8 +54,8 @@ class GalleryEntry:
     Attributes:
         index: Its number in the split.
         file: Its name in the page's folder.
-        expression: What was asked for.
-        iou: How well it was found, 0 to 1.
+        expression: The expression.
+        iou: IoU of its mask, 0 to 1.
     """
 
     index: int
@@ -80,7 +80,7 @@ class GalleryWriter:
     """Draws the samples of a split as they are scored, and lists them on a page.
 
     Args:
-        folder: Where the pictures and `index.html` go.
+        folder: Folder for the pictures and `index.html`.
         task: Draws a sample.
     """
 

@@ -28,21 +28,21 @@ class Encoded:
 
 
 class ExpressionPredictor:
-    """Segments what was encoded last by referring expressions.
+    """Segments the picture or clip that was encoded last by referring expressions.
 
     Args:
         model: A model, for pictures or clips.
         vocabulary: The words by token id; needed if the model file holds none.
 
     Attributes:
-        tokenizer: That of the model.
-        encoded: What was encoded last; it can be kept, and set again.
+        tokenizer: Tokenizer of the model.
+        encoded: The last encoding; it can be kept, and set again.
 
     Raises:
         InputError: The model takes something else. There is no vocabulary, or it does not fit the model.
     """
 
-    # What the model takes beside expressions.
+    # The model's input other than the expression.
     input_name: str
 
     def __init__(self, model: ReferringModel, vocabulary: Vocabulary | list[str] | None = None):
@@ -67,7 +67,7 @@ class ExpressionPredictor:
         return self._prediction(self._runner.decode(self.encoded.features, text)[0])
 
     def explain(self, expression: str) -> Explanation:
-        """As `predict`, and how the model comes to it."""
+        """As `predict`, and how the model arrives at the result."""
         text = self._text_of(expression)
         found = self._runner.explain(self.encoded.features, text)
         words = []

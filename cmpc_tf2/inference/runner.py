@@ -17,13 +17,13 @@ class ModelRunner:
 
     Args:
         model: A model, for pictures or clips. Its encoder is used in the form for inference.
-        jit_compile: Compile the whole model with XLA; on CPUs that is slower. Without it chains of elementwise
-            operations are compiled, on CPUs, for each number of expressions anew: some tenths of a second.
+        jit_compile: Compile the whole model with XLA, which is slower on CPUs. Without it, chains of elementwise
+            operations are compiled on CPUs, once for each number of expressions, which takes some tenths of a second.
 
     Attributes:
         config: Sizes of the model.
-        preprocessing: Of the model.
-        tokenizer_type: Of the model.
+        preprocessing: Preprocessing of the model.
+        tokenizer_type: Class of its tokenizer.
 
     Raises:
         InputError: Keras runs on another backend than TensorFlow.

@@ -1,4 +1,4 @@
-"""Pieces that Keras lacks, or has in another form than the originals; `keras.ops` alone, for every backend.
+"""Layers that Keras lacks or defines differently. They use only `keras.ops`, so they run on every backend.
 
 Not here: anything that only one family uses (`models`).
 """

@@ -18,11 +18,11 @@ def lstm_cell(gates, c):
 
 
 def read_sentence(input_gates: Callable, state_kernel, is_word, zeros) -> list:
-    """Runs `lstm_cell` over the words of left-padded sentences; at a pad the state is carried on.
+    """Runs `lstm_cell` over the words of left-padded sentences; at a pad the state does not change.
 
     Args:
-        input_gates: Gives for a step the input's share of the gates, `(B, ..., 4 * units)`.
-        state_kernel: `(units, 4 * units)`, makes the state's share.
+        input_gates: Returns the input's share of the gates for a step, `(B, ..., 4 * units)`.
+        state_kernel: `(units, 4 * units)`, for the state's share.
         is_word: bool `(B, T)`, False at padded positions.
         zeros: The first state, `(B, ..., units)`.
 
@@ -49,10 +49,10 @@ class BasicLSTM(keras.layers.Layer):
         c' = c * sigmoid(f + 1) + sigmoid(i) * tanh(j)
         h' = sigmoid(o) * tanh(c')
 
-    At a padded position the state is carried on unchanged and the output is zero.
+    At a padded position the state does not change and the output is zero.
 
     Differs from `keras.layers.LSTM`: gate order (Keras: i, f, j, o), and the forget bias of 1 is added at run time
-    instead of being part of the stored bias, so that weights convert both ways to the bit.
+    instead of being part of the stored bias, so that weights convert bit for bit in both directions.
 
     Source: `BasicLSTMCell` of TensorFlow 1.5 and `CMPC_model.py` of CMPC-Refseg.
 

@@ -7,7 +7,7 @@ from cmpc_tf2.registration import PACKAGE
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class CellDense(keras.layers.Dense):
-    """`keras.layers.Dense` over the last axis of maps, `(B, ..., C)`: what a 1x1 convolution does.
+    """`keras.layers.Dense` over the last axis of maps, `(B, ..., C)`: a 1x1 convolution.
 
-    A class of its own because the names of classes are part of the paths in model files, and files have this one.
+    It is a separate class because class names are part of the weight paths in model files, and files contain this one.
     """

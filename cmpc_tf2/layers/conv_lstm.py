@@ -20,7 +20,7 @@ class PeepholeConvLSTM(keras.layers.Layer):
         o, c' = LN(o + W_co * c'), LN(c')
         h' = sigmoid(o) * tanh(c')
 
-    The normalised c' is the state that goes on. The peepholes have one weight per cell: a trained layer is bound to
+    The normalised c' is the state of the next step. The peepholes have one weight per cell: a trained layer is bound to
     its grid.
 
     Source: `ConvLSTMCell` in `util/cell.py` of CMPC-Refseg.
@@ -59,7 +59,7 @@ class PeepholeConvLSTM(keras.layers.Layer):
             norm.build((None, *cells))
 
     def call(self, sequence):
-        # A product per gate: splitting one product of all gates would copy more than the kernels are.
+        # A product per gate: splitting one product of all gates would copy more than splitting the kernel does.
         kernel_j, kernel_i, kernel_f, kernel_o = ops.split(self.kernel, 4, axis=1)
         c = h = None
         for x in sequence:

@@ -1,4 +1,4 @@
-"""Chains of elementwise operations, which a compiler turns into one pass over the memory."""
+"""Chains of elementwise operations, which a compiler turns into one pass over memory."""
 
 import contextlib
 import contextvars
@@ -11,7 +11,7 @@ _compiler: contextvars.ContextVar[Callable | None] = contextvars.ContextVar("com
 
 
 def fusible(function: Callable) -> Callable:
-    """Marks a function of tensors that reads and writes much and computes little."""
+    """Marks a function of tensors as a chain of elementwise operations, which is bound by memory."""
 
     @functools.wraps(function)
     def call(*tensors):
@@ -23,10 +23,10 @@ def fusible(function: Callable) -> Callable:
 
 @contextlib.contextmanager
 def fusing(compiler: Callable) -> Iterator[None]:
-    """Within the block, functions that are marked so go through a compiler.
+    """Within the block, functions marked by `fusible` are compiled.
 
     Args:
-        compiler: Function to function; it is called each time, and should remember what it made.
+        compiler: Returns the compiled form of a function; it is called each time, so it should cache the result.
     """
     token = _compiler.set(compiler)
     try:

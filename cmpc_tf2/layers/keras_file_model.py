@@ -1,4 +1,4 @@
-"""What all models share: the one format that they can be read from again."""
+"""The base class of all models, which can be saved as `.keras` files only."""
 
 import keras
 

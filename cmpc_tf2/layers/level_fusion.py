@@ -1,4 +1,4 @@
-"""One feature map per level out of perception, reasoning, sentence and position."""
+"""Fuses the maps of a level, the sentence and the position of each cell."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""A map as its phases, on which a dilated convolution is an ordinary one."""
+"""Splits a map into phases, on which a dilated convolution is an ordinary one."""
 
 import keras
 from keras import ops
@@ -8,7 +8,7 @@ from cmpc_tf2.registration import PACKAGE
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class SplitPhases(keras.layers.Layer):
-    """Takes every `rate`-th row and column apart: `(B, h, w, C)` to `(rate * rate * B, h / rate, w / rate, C)`.
+    """Groups every `rate`-th row and column: `(B, h, w, C)` to `(rate * rate * B, h / rate, w / rate, C)`.
 
     A 3x3 convolution dilated by `rate` never mixes phases, and zeros around a phase are the zeros around the map. So on
     the phases it is an ordinary convolution, which is faster.

@@ -1,4 +1,4 @@
-"""Where a cell lies in the picture, as features."""
+"""Position features of the cells of a map."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The systems of the field, one folder each: sizes, parts and assembly. `referring_model` is what all have in common.
+"""Models, one folder per family: sizes, parts and assembly. `referring_model` is their common interface.
 
 Not here: files, losses and checkpoints. `systems.py` in the folder above lists the systems.
 """

@@ -1,4 +1,4 @@
-"""What RRN, RMI and the LSTM baseline have in common: the systems that CMPC grew from."""
+"""Parts shared by RRN, RMI and the LSTM baseline, the systems that CMPC builds on."""
 
 import keras
 from keras import layers
@@ -12,7 +12,7 @@ from cmpc_tf2.text.text_encoder import TextEncoder
 
 
 class DeepestLevelModel(DeepLabModel):
-    """A model that reads the deepest level of the backbone alone: RMI and the LSTM baseline."""
+    """A model that uses only the deepest level of the backbone: RMI and the LSTM baseline."""
 
     @staticmethod
     def build_visual_projection(config: DeepLabModelConfig) -> keras.Model:

@@ -11,7 +11,7 @@ from cmpc_tf2.models.referring_model import ReferringModel
 
 
 def level_input(level: str, config: DeepLabModelConfig):
-    """The input of a projection that takes a level of the backbone: `(B, h, w, C)`."""
+    """The input of a projection for one level of the backbone: `(B, h, w, C)`."""
     return keras.Input((config.grid_size, config.grid_size, config.backbone.channels(level)), name=level)
 
 
@@ -25,7 +25,7 @@ class DeepLabModel(ReferringModel):
 
     @staticmethod
     def build_visual_projection(config) -> keras.Model:
-        """Levels of the backbone, named as they are there, to the encoder's outputs."""
+        """Levels of the backbone, by name, to the encoder's outputs."""
         raise NotImplementedError
 
     @classmethod
@@ -35,7 +35,7 @@ class DeepLabModel(ReferringModel):
 
     @staticmethod
     def connect_encoder(config, backbone: Backbone, projection: keras.Model) -> keras.Model:
-        """Pictures to what a projection makes of those levels of the backbone that it takes."""
+        """The encoder: pictures to the outputs of a projection, which may use some levels of the backbone only."""
         image = keras.Input((config.image_size, config.image_size, 3), name="image")
         taps = backbone(image)
         return keras.Model(image, projection({level: taps[level] for level in projection.input}), name="image_encoder")
@@ -45,7 +45,7 @@ class DeepLabModel(ReferringModel):
         return self.image_encoder.get_layer("backbone")
 
     def inference_encoder(self) -> keras.Model:
-        """The encoder with batch norms folded: same outputs to rounding, faster; a copy, not to be trained."""
+        """A faster copy of the encoder with folded batch norms: same outputs up to rounding; not to be trained."""
         backbone = self.get_backbone().inference_form(self.config.image_size)
         return self.connect_encoder(self.config, backbone, self.inference_projection())
 

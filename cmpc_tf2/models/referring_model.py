@@ -17,8 +17,8 @@ from cmpc_tf2.text.vocabulary import Vocabulary
 class ReferringModel(KerasFileModel):
     """A functional model in two halves: an encoder of a picture or clip, and a decoder of expressions about it.
 
-    Whatever does not depend on words belongs into the encoder: it runs once for all expressions about a picture. A
-    subclass builds the two halves.
+    Everything that does not depend on words belongs in the encoder, which runs once for all expressions about a
+    picture. A subclass builds the two halves.
 
     Args:
         config: Sizes; a `config_type` or its `to_dict()`.
@@ -33,12 +33,12 @@ class ReferringModel(KerasFileModel):
     Attributes:
         config: Sizes.
         vocabulary: The words by token id; None if unknown.
-        preprocessing: How pictures become what the encoder takes.
-        image_encoder: What is done once for all expressions about a picture.
-        expression_decoder: The rest; it takes the encoder's outputs and the tokenizer's.
+        preprocessing: How pictures become inputs of the encoder.
+        image_encoder: The half that runs once for all expressions about a picture.
+        expression_decoder: The other half; its inputs are the outputs of the encoder and of the tokenizer.
     """
 
-    # What to call such a model in messages.
+    # Name of such a model in messages.
     title: str
     config_type: ClassVar[type] = ReferringConfig
     tokenizer_name: ClassVar[str] = WordTokenizer.name
@@ -87,12 +87,12 @@ class ReferringModel(KerasFileModel):
     def build_expression_decoder(config) -> keras.Model:
         """The encoder's outputs and the tokenizer's to the outputs of the model.
 
-        One picture may stand beside many sentences: features of batch size 1 are broadcast.
+        The features may have batch size 1 with any number of sentences: they are broadcast.
         """
         raise NotImplementedError
 
     def inference_encoder(self) -> keras.Model:
-        """The encoder in a faster form: same outputs to rounding; a copy, not to be trained."""
+        """A faster copy of the encoder, if there is one: same outputs up to rounding; not to be trained."""
         return self.image_encoder
 
     @property

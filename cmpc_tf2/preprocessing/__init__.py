@@ -1,4 +1,4 @@
-"""How pixels get into a model, and how its results get back to the picture: each model has its `Preprocessing`.
+"""From pictures to inputs of a model, and from its outputs back to the picture. Each model has a `Preprocessing`.
 
 Not here: picture files (`data.image_files`), and the same steps as TensorFlow operations (`exporting.raw_inputs`).
 """

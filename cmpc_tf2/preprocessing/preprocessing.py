@@ -1,4 +1,4 @@
-"""The preprocessing of a model: pictures to what it takes, and its maps back to the picture."""
+"""The preprocessing of a model: pictures to its inputs, and its maps back to the picture."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ CHOICES = {"resizing": ("fit",), "channels": ("bgr", "rgb")}
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """How the pixels of a picture become what a model takes. The defaults are those of CMPC and of its ancestors.
+    """How pictures become inputs of a model. The defaults are those of CMPC and its ancestors.
 
     Attributes:
         size: Side of the square that the model sees, in pixels.
         resizing: `fit`: scaled to the largest size that fits the square, centred on black.
         channels: Their order: `bgr` or `rgb`.
-        mean: What is subtracted from pixels of 0 to 255, for each channel in that order.
-        deviation: What the difference is divided by.
+        mean: Subtracted from pixels of 0 to 255, per channel in that order.
+        deviation: Divides the difference, per channel.
 
     Raises:
         FieldError: `resizing` or `channels` is something else.
@@ -42,13 +42,13 @@ class Preprocessing:
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
 
     def to_dict(self) -> dict:
-        """What a model file holds, ready for JSON: all but the size, which is among the model's sizes."""
+        """The preprocessing as JSON-ready data for model files; without the size, which is one of the model's sizes."""
         fields = dataclasses.asdict(self)
         del fields["size"]
         return {**fields, "mean": list(self.mean), "deviation": list(self.deviation)}
 
     def describe(self) -> str:
-        """What is done to pixel values, in words."""
+        """The preprocessing of pixel values, in words."""
         order = {"bgr": "blue first", "rgb": "red first"}[self.channels]
         mean, deviation = (", ".join(f"{value:.10g}" for value in values) for values in (self.mean, self.deviation))
         divided = "" if set(self.deviation) == {1.0} else f", divided by ({deviation})"
@@ -59,15 +59,15 @@ class Preprocessing:
         return fit_image(image, self.size)
 
     def fit_mask(self, mask: np.ndarray) -> np.ndarray:
-        """A mask, bool `(h, w)`, beside its fitted picture: bool `(S, S)`."""
+        """A mask, bool `(h, w)`, fitted as its picture is: bool `(S, S)`."""
         return fit_mask(mask, self.size)
 
     def normalize(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """Pixel values as the model takes them.
+        """Pixel values as inputs of the model.
 
         Args:
             image: uint8 RGB `(..., h, w, 3)`.
-            out: Where to put the result, if it has a place already.
+            out: Array for the result; None for a new one.
 
         Returns:
             float32 `(..., h, w, 3)`, channels in the model's order.
@@ -95,8 +95,8 @@ class Preprocessing:
             values: The map.
             height: Rows of the picture.
             width: Columns of the picture.
-            border: What lies outside: `edge` (the nearest pixel) or `constant` (zero).
-            dtype: Of the result, which is computed in float64.
+            border: Values outside the map: `edge` (the nearest pixel) or `constant` (zero).
+            dtype: Type of the result, which is computed in float64.
         """
         return restore_map(values, height, width, border, dtype)
 

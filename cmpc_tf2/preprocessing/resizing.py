@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# Of a large picture, what is worked on at once.
+# Pixels of a large picture that are processed at once.
 BAND_PIXELS = 2**19
 
 
@@ -13,7 +13,7 @@ def fit_image(image: np.ndarray, size: int) -> np.ndarray:
 
     Source: `resize_and_pad` in `util/im_processing.py` of CMPC-Refseg, then `img_as_ubyte`. The resampling is that of
     scikit-image 0.13: bilinear, half-pixel centres, black outside the picture, no anti-aliasing. OpenCV's differs
-    outside the picture only, where it repeats the edge; what lies there weighs in by a factor per row and column.
+    outside the picture only, where it repeats the edge; a factor per row and column corrects for that.
 
     Differs from TF1: up to one level, on less than a tenth of the values, by rounding; and a side never becomes shorter
     than one pixel, where the original fails. Tested by `tests/data/test_image_ops.py` and `test_builder.py`.
@@ -42,7 +42,7 @@ def fit_image(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def fit_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """A mask beside its fitted picture. Every pixel that the mask weighs in on counts, so it grows by a rim.
+    """A mask, fitted as its picture is. Every pixel that the mask contributes to counts, so it grows by a rim.
 
     Source: `resize_and_pad` of the mask as float, then `> 0`, in `build_batches.py` of CMPC-Refseg.
 
@@ -85,8 +85,8 @@ def restore_map(
         values: float `(S, S)`.
         height: Rows of the picture.
         width: Columns of the picture.
-        border: What lies outside: `edge` (the nearest pixel) or `constant` (zero, the original's).
-        dtype: Of the result, which is computed in float64.
+        border: Values outside the map: `edge` (the nearest pixel) or `constant` (zero, the original's).
+        dtype: Type of the result, which is computed in float64.
 
     Returns:
         `dtype` `(height, width)`.
@@ -142,7 +142,7 @@ def _covering_window(height: int, width: int) -> tuple[int, tuple[slice, slice]]
 def _resize_mask(
     mask: np.ndarray, height: int, width: int, window: tuple[slice, slice] = (slice(None), slice(None))
 ) -> np.ndarray:
-    """Where the bilinear interpolation of a mask is not zero, within a window of the result."""
+    """The mask of where the bilinear interpolation of a mask is not zero, within a window of the result."""
     padded = np.zeros((mask.shape[0] + 2, mask.shape[1] + 2), bool)
     padded[1:-1, 1:-1] = mask
     lower, share = (line[window[0]] for line in _source_positions(mask.shape[0], height))

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Losses of the originals."""
 
 import keras
 from keras import ops
@@ -24,7 +24,7 @@ class SummedCrossEntropy(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
     def call(self, y_true, y_pred):
-        # max(x, 0) - x z + log(1 + exp(-|x|)), which no logit makes overflow
+        # max(x, 0) - x z + log(1 + exp(-|x|)), which does not overflow
         loss = ops.relu(y_pred) - y_pred * y_true + ops.log1p(ops.exp(-ops.abs(y_pred)))
         return ops.sum(loss, axis=(1, 2, 3))
 

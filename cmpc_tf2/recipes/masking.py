@@ -13,9 +13,9 @@ from cmpc_tf2.text.vocabulary import PAD_ID, UNKNOWN, Vocabulary
 PATCHES = 10
 IMAGE_RATIO = 0.75
 WORD_RATIO = 0.15
-# Of the masked words: share that becomes unknown, and share that becomes any word. The rest stays as it is.
+# Of the masked words, the shares that become unknown or a random word. The others do not change.
 UNKNOWN_SHARE, RANDOM_SHARE = 0.8, 0.1
-# In front of the names of masked inputs.
+# Prefix of the names of masked inputs.
 MASKED = "masked_"
 
 
@@ -24,13 +24,13 @@ class MaskedCopies:
     """Adds a masked copy of every input of a sample, `masked_<name>`.
 
     Attributes:
-        vocabulary: Where random words are drawn from.
+        vocabulary: Source of random words.
     """
 
     vocabulary: Vocabulary
 
     def names(self, inputs: list[str]) -> dict[str, str]:
-        """The inputs that are added, and for each the one that it has the shape of."""
+        """The added inputs, each with the input whose shape it has."""
         return {f"{MASKED}{name}": name for name in inputs}
 
     def __call__(self, inputs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -63,7 +63,7 @@ def mask_words(token_ids: np.ndarray, vocabulary: Vocabulary, rng: np.random.Gen
 
     Args:
         token_ids: int `(T,)`; left as it is.
-        vocabulary: Where random words are drawn from.
+        vocabulary: Source of random words.
         rng: Chooses the words.
 
     Returns:

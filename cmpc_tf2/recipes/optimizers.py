@@ -8,7 +8,7 @@ INITIAL_RATE = 0.00025
 FINAL_RATE = 0.00001
 DECAY_POWER = 0.9
 BETA_1, BETA_2 = 0.9, 0.999
-# Where the number of steps is among the optimizer's variables, by path.
+# Path of the step counter among the optimizer's variables.
 ITERATION = "adam/iteration"
 
 
@@ -21,10 +21,10 @@ def polynomial_schedule(initial_rate: float, decay_steps: int) -> keras.optimize
 class BiasDoublingAdam(keras.optimizers.Adam):
     """Adam as the original uses it: epsilon 1e-8, dense, and the gradients of biases doubled before it.
 
-    Dense: word vectors that are not in the sentence go on moving by their momentum. Keras leaves them where they are.
+    Dense: vectors of words that are not in the sentence keep moving by their momentum. Keras does not change them.
 
-    Adam divides by the size of the gradients, so doubling them all but cancels; it is still what the original does.
-    Doubled are the biases of convolutions (`biases` there), not the LSTM's.
+    Adam divides by the size of the gradients, so doubling them almost cancels; the original does it nevertheless. It
+    doubles the gradients of the biases of convolutions (`biases` there), not of the LSTM's.
 
     Source: `train_op` in `CMPC_model.py` of CMPC-Refseg; `tf.train.AdamOptimizer` of TensorFlow 1.5, whose epsilon is
     the "epsilon hat" of the Adam paper, as in Keras.
@@ -35,7 +35,7 @@ class BiasDoublingAdam(keras.optimizers.Adam):
     """
 
     def __init__(self, learning_rate=INITIAL_RATE, epsilon=1e-8, name="adam", **kwargs):
-        # A name of its own would be counted through, and the paths of its variables are what checkpoints go by.
+        # Keras would number a default name, but checkpoints find the variables by their paths.
         betas = {"beta_1": BETA_1, "beta_2": BETA_2, **kwargs}
         super().__init__(learning_rate=learning_rate, epsilon=epsilon, name=name, **betas)
 
@@ -49,7 +49,7 @@ class BiasDoublingAdam(keras.optimizers.Adam):
 
 
 def slot_paths(weight: str) -> tuple[str, str]:
-    """Where Adam's momentum and velocity of a weight are among the optimizer's variables, by path."""
+    """Paths of Adam's momentum and velocity of a weight among the optimizer's variables."""
     name = weight.replace("/", "_")
     return f"adam/{name}_momentum", f"adam/{name}_velocity"
 

@@ -33,7 +33,7 @@ class Recipe(abc.ABC):
 
         Args:
             model: Inputs to outputs, in training mode.
-            inputs: What `data.pipeline.training_dataset` yields.
+            inputs: The inputs that `data.pipeline.training_dataset` yields.
             target: Masks, float32 `(B, S, S, 1)`.
 
         Returns:
@@ -45,7 +45,7 @@ class Recipe(abc.ABC):
         """The part of the loss that depends on the trained variables alone."""
 
     def augmentation(self, vocabulary: list[str] | None):
-        """What adds inputs to a sample, as `masking.MaskedCopies`; None for none.
+        """A function that adds inputs to a sample, such as `masking.MaskedCopies`; None for no augmentation.
 
         Args:
             vocabulary: The words by token id; None if unknown.

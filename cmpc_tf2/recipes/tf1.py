@@ -20,8 +20,8 @@ class TF1Recipe(Recipe):
     Source: `train_op` in `CMPC_model.py` of CMPC-Refseg.
 
     Attributes:
-        loss_weights: The outputs that training looks at, and how much each counts. A coarse one is held to a mask of
-            its own size.
+        loss_weights: The outputs in the loss, and their weights. A coarse output is compared with a mask of its own
+            size.
         decay_steps: Steps over which the original's learning rate falls.
     """
 

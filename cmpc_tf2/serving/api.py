@@ -18,7 +18,7 @@ from cmpc_tf2.tasks.masks.http import Segments, make_segment
 
 # How often a waiting request looks whether its client is still there, in seconds.
 DISCONNECT_CHECK_SECONDS = 0.25
-# Of a request, beside the picture.
+# Bytes of a request in addition to the picture.
 FORM_BYTES = 100_000
 
 
@@ -32,8 +32,8 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
     """The application.
 
     Args:
-        segmenter: Of pictures.
-        model_name: What `/healthz` says is served.
+        segmenter: A segmenter of pictures.
+        model_name: Name of the model, for `/healthz`.
     """
     app = FastAPI(title="CMPC", version=cmpc_tf2.__version__, docs_url=None, redoc_url=None)
     measure = Measurements(segmenter)
@@ -74,7 +74,7 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
 
 
 def _add_information(app: FastAPI, measure: "Measurements", model_name: str):
-    """Adds what is asked for without a picture."""
+    """Adds the routes that take no picture."""
 
     @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
@@ -100,10 +100,10 @@ def _add_information(app: FastAPI, measure: "Measurements", model_name: str):
 
 
 class Measurements:
-    """What `/metrics` shows.
+    """The metrics of `/metrics`.
 
     Args:
-        segmenter: Whose queue is looked at.
+        segmenter: The segmenter whose queue is measured.
     """
 
     def __init__(self, segmenter: Segmenter):
@@ -124,7 +124,7 @@ class Measurements:
         admitted.set_function(lambda: segmenter.admitted)
 
     def count(self, status: int, seconds: float):
-        """Takes note of an answered request."""
+        """Counts an answered request."""
         self._requests.labels(status).inc()
         if status == 200:
             self._seconds.observe(seconds)
@@ -139,7 +139,7 @@ class Gate:
     Args:
         app: The application.
         segmenter: Has the queue and the limits. It checks again for a place after the request has been read.
-        measure: Takes note.
+        measure: Counts the requests.
     """
 
     def __init__(self, app, segmenter: Segmenter, measure: Measurements):
@@ -181,7 +181,7 @@ class Gate:
             await self._app(scope, receive_limited, send_counted)
         except Exception:
             if not is_counted:
-                count(500)  # What the server outside of this answers.
+                count(500)  # The answer of the server around this.
             raise
 
 

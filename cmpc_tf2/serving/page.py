@@ -1,4 +1,4 @@
-"""The page: a picture and sentences in, masks and how the model came to them out."""
+"""The page: a picture and sentences in, masks and explanations out."""
 
 import dataclasses
 import html
@@ -48,12 +48,12 @@ def without_decoding(component: gr.components.Component) -> gr.components.Compon
 
 @dataclasses.dataclass(frozen=True)
 class PageInput:
-    """What visitors of a page give.
+    """The input of a page.
 
     Attributes:
-        name: What it is called.
+        name: Its name on the page.
         upload: Makes the component that takes it; `without_decoding`.
-        read: Path, moment and limits to the pixels that the predictor looks at.
+        read: Path, moment and limits to the pixels for the predictor.
         shown: From these the picture that is marked, uint8 RGB `(h, w, 3)`.
         has_moments: Ask for a moment, from 0 (the beginning) to 1 (the end).
     """
@@ -76,12 +76,12 @@ PICTURE_INPUT = PageInput(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Answer:
-    """What is kept of an answer, to draw it with another threshold: little, and nothing of the picture's size.
+    """The part of an answer that is kept, to draw it with another threshold: small, without full-size maps.
 
     Attributes:
         path: The upload.
-        moment: Where in a video.
-        expressions: What was asked for.
+        moment: Position in a video, 0 to 1.
+        expressions: The expressions.
         predictions: One for each.
     """
 
@@ -127,7 +127,7 @@ class PageActions:
         return self._submit(work, expressions)
 
     def draw_again(self, answer: Answer | None, threshold: float, dcrf: bool):
-        """Masks for another threshold; the model is not asked again."""
+        """Masks for another threshold; the model does not run again."""
         if answer is None:
             return None, None
 

@@ -1,4 +1,4 @@
-"""One model for many clients: what they may ask, and a bounded queue in front of it."""
+"""One model for many clients: limits of their requests, and a bounded queue."""
 
 import collections
 import dataclasses
@@ -21,15 +21,15 @@ Result = TypeVar("Result")
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What clients may ask for.
+    """Limits of requests.
 
     Attributes:
-        file_bytes: Of an upload.
-        pixels: Of a picture, looked up before it is decoded.
-        shortest_side: Of a picture, in pixels.
-        expressions: In one request.
-        marked_pixels: In one request: those of its picture, once for each expression.
-        characters: Of an expression.
+        file_bytes: Size of an upload.
+        pixels: Size of a picture, checked before it is decoded.
+        shortest_side: Least side of a picture, in pixels.
+        expressions: Expressions in one request.
+        marked_pixels: Pixels in one request: those of its picture, once for each expression.
+        characters: Length of an expression.
         waiting: Requests that wait while another is worked on.
         encodings: Pictures or clips that stay encoded, in case another expression comes: at full size CMPC's have 96 MB
             a picture, 500 MB a clip.
@@ -61,9 +61,9 @@ class Segmenter:
     """Works for clients, one request after the other.
 
     Args:
-        predictor: Of pictures or clips.
+        predictor: A predictor for pictures or clips.
         set_pixels: Its `set_image` or `set_clip`.
-        limits: What clients may ask for.
+        limits: Limits of requests.
     """
 
     def __init__(self, predictor: ExpressionPredictor, set_pixels: Callable[[np.ndarray], None], limits: Limits):
@@ -86,7 +86,7 @@ class Segmenter:
         Args:
             work: Builds the whole answer when it is the request's turn: it decodes the pixels and calls `explain`. No
                 other request takes up memory meanwhile, and the place in the queue is free only afterwards.
-            expressions: What it will explain; checked at once.
+            expressions: The expressions that it will explain; checked immediately.
 
         Raises:
             RequestError: An expression cannot be used, or too many requests are waiting. The future fails with what
@@ -134,7 +134,7 @@ class Segmenter:
         return map(self._predictor.explain, expressions)
 
     def encode(self, pixels: np.ndarray):
-        """Encodes pixels, unless they still are, for expressions that may follow; as `explain`."""
+        """Encodes pixels for expressions that may follow, unless they are still encoded; as `explain`."""
         digest = hashlib.sha256(repr(pixels.shape).encode())
         digest.update(np.ascontiguousarray(pixels))
         key = digest.digest()

@@ -1,4 +1,4 @@
-"""Answers to the question of what a model gives: ground truth, metrics, protocol, drawing, HTTP schema of each task.
+"""Tasks: metrics, evaluation protocol, drawing and HTTP schema for each kind of output.
 
-Not here: models, and what trains them (`recipes`).
+Not here: models, and how they are trained (`recipes`).
 """

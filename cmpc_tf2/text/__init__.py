@@ -1,4 +1,4 @@
-"""How words get into a model: tokenizers and vocabularies, word vectors, and the layers that read a sentence.
+"""From sentences to word features: tokenizers and vocabularies, word vectors, and the layers that read a sentence.
 
-Not here: what a family makes of the words (`models`).
+Not here: how a family uses the words (`models`).
 """

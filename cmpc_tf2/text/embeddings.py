@@ -16,7 +16,7 @@ from cmpc_tf2.files import replacing
 from cmpc_tf2.npz import read_npy
 from cmpc_tf2.text.vocabulary import PAD, Vocabulary
 
-# Of a vector, and of its line; those of GloVe have 300 numbers.
+# Limits of a vector and of its line; vectors of GloVe have 300 numbers.
 MOST_NUMBERS = 4096
 LONGEST_LINE = 2**17
 

@@ -15,7 +15,7 @@ class TextEncoder(keras.layers.Layer):
 
     Source: `build_graph` in `CMPC_model.py` of CMPC-Refseg.
 
-    Differs from TF1: which positions are words is decided for each sample, where the original looks at the first one
+    Differs from TF1: which positions are words is decided for each sample, where the original uses the first one
     of the batch. An expression of pads alone counts as `T` words with zero features, as it does there. Tested by
     `tests/models/test_parts.py`.
 
@@ -23,8 +23,8 @@ class TextEncoder(keras.layers.Layer):
         vocabulary_size: Rows of the embedding table.
         embedding_dim: Width of a word vector.
         units: Width of a word feature.
-        embedding_initializer: Of the word vectors; the default is as spread as GloVe vectors, for runs that start
-            without them.
+        embedding_initializer: Initializer of the word vectors; the default has the spread of GloVe vectors, for runs
+            that start without them.
 
     Call arguments:
         token_ids: int32 `(B, T)`, 0 in front of the first word and nowhere else.

@@ -1,4 +1,4 @@
-"""Sentences to what a model takes of them. A model file names its tokenizer and holds its words."""
+"""Sentences to text inputs of a model. A model file names its tokenizer and contains its vocabulary."""
 
 import abc
 from typing import ClassVar
@@ -12,10 +12,10 @@ class Tokenizer(abc.ABC):
     """Splits sentences into tokens and numbers them.
 
     Attributes:
-        name: In model files.
+        name: Its name in model files.
         reads_stored_ids: Whether the token ids in `.npz` files are those of this tokenizer; otherwise the stored
             sentence is tokenised.
-        inputs: What the model's inputs hold, in words.
+        inputs: Description of the model's text inputs.
     """
 
     name: ClassVar[str]
@@ -36,11 +36,11 @@ class Tokenizer(abc.ABC):
 
     @abc.abstractmethod
     def is_known(self, token: str) -> bool:
-        """Whether a token stands for itself, and not for any unknown one."""
+        """Whether the model knows a token."""
 
     @abc.abstractmethod
     def encode(self, expression: str) -> dict[str, np.ndarray]:
-        """The model's inputs of one expression by name, without the batch axis.
+        """The model's inputs for one expression by name, without the batch axis.
 
         Raises:
             NoWordsError: The expression has no words.
@@ -49,7 +49,7 @@ class Tokenizer(abc.ABC):
     @staticmethod
     @abc.abstractmethod
     def random_inputs(config, lengths: list[int], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """The model's inputs of sentences of random words, with batch size first; the words need not be known.
+        """The model's inputs for sentences of random words, with batch size first; no vocabulary is needed.
 
         Args:
             config: Sizes of the model.

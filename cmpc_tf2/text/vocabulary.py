@@ -10,7 +10,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_text
 
 PAD = "<pad>"
-# Token id in front of the first word.
+# Token id of padding, in front of the first word.
 PAD_ID = 0
 UNKNOWN = "<unk>"
 MAX_WORDS = 20
@@ -29,7 +29,7 @@ class NoWordsError(InputError):
 def tokenize(expression: str) -> list[str]:
     """Splits an expression into lower-case tokens.
 
-    Separators stay as they stand, spaces included: in `man, left` the middle token is `, `, in `man,left` it is `,`.
+    Separators are kept unchanged, including spaces: in `man, left` the middle token is `, `, in `man,left` it is `,`.
     Pieces of white space alone are dropped, and so is one final `.`.
 
     Source: `sentence2vocab_indices` in `util/text_processing.py` of CMPC-Refseg.
@@ -47,7 +47,7 @@ class Vocabulary:
     """The words a model knows.
 
     Args:
-        words: One word per token id. Where a word stands more than once, the last id counts.
+        words: One word per token id. If a word occurs more than once, the last id counts.
 
     Raises:
         InputError: `<pad>` is not at id 0, or there is no `<unk>`.

@@ -1,10 +1,10 @@
-"""The parts that words play in a referring expression."""
+"""Types of words in referring expressions."""
 
 import enum
 
 
 class WordType(str, enum.Enum):
-    """What a word does in a referring expression."""
+    """The role of a word in a referring expression."""
 
     ENTITY = "entity"
     ATTRIBUTE = "attribute"

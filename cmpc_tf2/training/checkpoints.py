@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerState:
-    """The variables of an optimizer by path: what it was doing when a checkpoint was written."""
+    """The variables of an optimizer by path, as they were when a checkpoint was written."""
 
     values: dict[str, np.ndarray]
 
@@ -56,7 +56,7 @@ class OptimizerState:
         """Puts them into an optimizer that is built for the same variables.
 
         Raises:
-            InputError: It is built for others.
+            InputError: It is built for other variables.
         """
         expected = {variable.path: (str(variable.dtype), tuple(variable.shape)) for variable in optimizer.variables}
         found = {path: (str(value.dtype), value.shape) for path, value in self.values.items()}
@@ -95,7 +95,7 @@ def save_training(folder: Path, step: int, model: keras.Model, optimizer: keras.
 
 
 def find_checkpoints(folder: Path) -> dict[int, Path]:
-    """The folders of a run's checkpoints by step, the oldest first; what has another name is none."""
+    """The folders of a run's checkpoints by step, the oldest first; other names are ignored."""
     steps = ((re.fullmatch(r"step-([0-9]{9,10})", path.name), path) for path in folder.glob("step-*"))
     return dict(sorted((int(match[1]), path) for match, path in steps if match and path.is_dir()))
 

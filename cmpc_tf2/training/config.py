@@ -8,9 +8,9 @@ from cmpc_tf2.fields import RANGES, FieldError, check_fields, from_dict
 from cmpc_tf2.models.config import ReferringConfig
 from cmpc_tf2.systems import System, systems_of
 
-# The file of a run that says what it is.
+# Name of the file with the configuration of a run.
 CONFIG_NAME = "config.json"
-# What settings of a training run can be.
+# Allowed values of settings.
 TRAIN_CHOICES = {
     "rate_scaling": ("none", "linear", "sqrt"),
     "recipe": ("original", "maskris"),
@@ -27,14 +27,14 @@ class TrainConfig:
         dataset: Name of the dataset.
         split: Its train split.
         batch_root: Folder with `<dataset>/<split>_batch/`.
-        model_name: Which system of the medium; None for the first of them, or for what `start_model` is.
+        model_name: Name of a system of the medium; None for the first one, or for that of `start_model`.
         model: Sizes of the model.
         start_model: A model to start from; then `model` is its sizes.
         backbone: A backbone to start from (`.keras`).
         embeddings: Word vectors to start from (`.npy`).
         vocabulary: The batches' vocabulary, stored in a new model.
         steps: Training steps in all; 700,000 are those of CMPC on pictures.
-        start_optimizer: What Adam was doing when `start_model` was written (`.npz`); the run goes on at its step.
+        start_optimizer: State of Adam when `start_model` was written (`.npz`); the run resumes at its step.
         batch_size: Samples per step, over all devices; the original's is 1.
         accumulate: Parts in which a step computes its batch, one after another, to save memory.
         learning_rate: At step 0, for a batch of 1.
@@ -42,12 +42,12 @@ class TrainConfig:
         decay_steps: Steps over which the rate falls to 0.00001; None for those of the model's original.
         finetune_backbone: Train the kernels of the backbone's stages 3 to 5 too.
         recipe: `original`, or `maskris` for masked second passes; see `docs/training.md`.
-        precision: What the layers compute in: `float32`, `bfloat16` or `float16`. Weights stay float32.
+        precision: Type that layers compute in: `float32`, `bfloat16` or `float16`. Weights stay float32.
         jit_compile: Compile the step with XLA.
         strategy: `none` for one device, `mirrored` for all of this machine, `multiworker` for several machines.
         validation_split: Scored at every checkpoint; None for no validation.
         checkpoint_every: Steps between checkpoints.
-        seed: Of the shuffle, of masks and of initial weights.
+        seed: Seed of the shuffle, of masks and of initial weights.
     """
 
     dataset: str
@@ -100,12 +100,12 @@ class TrainConfig:
 
     @property
     def system(self) -> System:
-        """What is trained."""
+        """The system that is trained."""
         systems = systems_of(self.medium)
         return systems[self.model_name or next(iter(systems))]
 
     def make_recipe(self):
-        """How the system is trained: its own recipe, or that with masked passes."""
+        """The recipe: that of the system, or the same with masked passes."""
         if self.recipe == "original":
             return self.system.load_recipe()
         from cmpc_tf2.recipes.masked_passes import MaskedPasses

@@ -1,4 +1,4 @@
-"""Where the steps of a run are taken: on one device, on all of this machine, on several machines."""
+"""Distribution of training steps: one device, all devices of this machine, or several machines."""
 
 import json
 import os
@@ -47,10 +47,10 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
 
 
 def require_divisible(batch_size: int, parts: int, replicas: int):
-    """Checks that every part of a batch has as many samples on every device.
+    """Checks that a batch can be divided equally among devices and parts.
 
     Raises:
-        InputError: It has not.
+        InputError: It cannot.
     """
     if batch_size % (parts * replicas):
         raise InputError(

@@ -57,7 +57,7 @@ def train(
         validation_paths: Files of the validation split, or none.
         vocabulary: The words by token id, if a new model is to hold them.
         resume: Resume from the last checkpoint.
-        medium: What the files hold.
+        medium: Medium of the samples.
 
     Returns:
         The last entry of the log; empty if no step was left; None on machines that do not write.
@@ -103,10 +103,10 @@ class _Writer:
 
     Args:
         folder: The run's folder.
-        model: What is trained.
+        model: The model that is trained.
         trainer: Its trainer.
         validation_paths: Files of the validation split, or none.
-        medium: What they hold.
+        medium: Medium of the samples.
     """
 
     def __init__(
@@ -120,11 +120,11 @@ class _Writer:
         """Writes the first checkpoint and `config.json`."""
         os.makedirs(self._folder, exist_ok=True)
         self._save(step)
-        # Last: where it is, there is a checkpoint to resume from.
+        # Written last: if it exists, there is a checkpoint to resume from.
         write_json(self._folder / CONFIG_NAME, config.to_dict())
 
     def open_log(self, step: int):
-        """Continues the log behind a step."""
+        """Continues the log after a step."""
         self._log = RunLog(self._folder, step)
 
     def write(self, step: int, entry: dict):
@@ -137,7 +137,7 @@ class _Writer:
                 if self._log.is_best(scores):
                     save_model(self._model, self._folder / "best.keras")
             self._log.write(entry, pictures)
-        finally:  # Whatever becomes of the scores, the steps are not lost.
+        finally:  # The steps are saved even if validation fails.
             self._save(step)
 
     def _save(self, step: int):
@@ -177,7 +177,7 @@ def _start(
 
 
 def start_model(config: TrainConfig, vocabulary: Vocabulary | None, medium: Medium = PICTURES) -> ReferringModel:
-    """The model before the first step: initialised as the original's, with what the run starts from put in.
+    """The model before the first step: initialised as in the original, then loaded from the run's start files.
 
     Raises:
         InputError: A start file cannot be used, or is of another size.
@@ -203,7 +203,7 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, medium: Medi
 
 
 def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer, paths: list[Path], medium: Medium):
-    """`training_dataset` of the run; what is left to say is the first step, the devices' context and `on_error`."""
+    """`training_dataset` of the run; only first step, context of the devices and `on_error` are still to be given."""
     return functools.partial(
         training_dataset,
         paths,

@@ -1,4 +1,4 @@
-"""What a training run says about itself."""
+"""The log of a training run."""
 
 import csv
 import itertools
@@ -18,11 +18,11 @@ LOG_NAME = "log.csv"
 class RunLog:
     """Lines on standard error, `log.csv`, and TensorBoard events.
 
-    A `log.csv` that cannot be read is set aside, with a warning, and so is `best.keras`, whose score stood in it.
+    A `log.csv` that cannot be read is renamed, with a warning, and so is `best.keras`, whose score was in it.
 
     Args:
         folder: The run's folder.
-        step: Where the run goes on; lines of later steps, which are taken again, are dropped.
+        step: Where the run starts or resumes; lines of later steps are dropped, because these are repeated.
     """
 
     def __init__(self, folder: Path, step: int):
@@ -48,7 +48,7 @@ class RunLog:
         return improves
 
     def write(self, entry: dict, pictures: list):
-        """Takes in the entry of a step: numbers by name, and pictures, uint8 RGB `(h, w, 3)` each."""
+        """Adds the entry of a step: numbers by name, and pictures, uint8 RGB `(h, w, 3)` each."""
         import tensorflow as tf
 
         self._rows.append(entry)
@@ -62,7 +62,7 @@ class RunLog:
         logger.info("%s", ", ".join(f"{name} {value:.5g}" for name, value in entry.items()))
 
     def _save(self):
-        """Writes all lines anew: a run that is killed leaves none half-written."""
+        """Writes all lines again, so that a run that is killed leaves no partial line."""
         names = list(dict.fromkeys(itertools.chain.from_iterable(self._rows)))
         with replacing(self._path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
@@ -71,7 +71,7 @@ class RunLog:
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:
-    """The entries of a run's `log.csv`: finite numbers, or nothing; none if there is no such file.
+    """The entries of a run's `log.csv`: finite numbers or empty fields; no entries if there is no such file.
 
     Raises:
         InputError: The file cannot be read, or is damaged.

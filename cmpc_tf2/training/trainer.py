@@ -15,7 +15,7 @@ class Trainer(keras.Model):
     on the batch alone, not on how many devices or parts share it.
 
     Args:
-        model: A model. But for the values of its weights it stays as it is.
+        model: A model. Only the values of its weights change.
         config: The run.
 
     Attributes:

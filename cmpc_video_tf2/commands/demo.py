@@ -1,4 +1,4 @@
-"""A video model from nothing in one command, offline: draws clips, trains on them, scores held-out ones."""
+"""The whole workflow for videos in one command, offline: draws clips, trains on them, scores held-out ones."""
 
 import argparse
 import json
@@ -78,7 +78,7 @@ def held_out_action(files: A2DFiles) -> tuple[str, str]:
 
 
 def build_data(folder: Path):
-    """Draws `moving_shapes` and builds its splits; those that are there stay."""
+    """Draws `moving_shapes` and builds its splits; existing ones are kept."""
     roots = ["--data-root", folder / "data", "--output-root", folder, "--image-size", SIDE]
     for split in ("train", "test"):
         if (split_folder(folder, DATASET, split) / MANIFEST).exists():
@@ -91,8 +91,8 @@ def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:
     """Samples and overall IoU of all sentences, of those with attributes, with an action, with each action.
 
     Args:
-        report: Of the test split.
-        folder: Where its batches lie.
+        report: Report on the test split.
+        folder: Folder with its batches.
     """
     counts: dict[str, list[int]] = {}
     paths = list_batches(folder, DATASET, "test", VideoSample)

@@ -21,7 +21,7 @@ from cmpc_video_tf2.data.clips import VideoFile, clips_of, open_path
 
 logger = logging.getLogger(__name__)
 
-# What MPEG-4 can store: units of time in a second, and pixels of a side (OpenCV rounds them down to even ones).
+# Limits of MPEG-4: units of time in a second, and pixels of a side (OpenCV rounds them down to even ones).
 MOST_TICKS, LONGEST_SIDE = 65_535, 8190
 
 
@@ -126,11 +126,11 @@ def write_video(path: Path, shape: tuple[int, ...], rate: float) -> Iterator[Cal
 
     Args:
         path: The file.
-        shape: Of the frames, `(h, w, 3)`. If they are larger than MPEG-4 allows, the video is smaller.
+        shape: Shape of the frames, `(h, w, 3)`. If they are larger than MPEG-4 allows, the video is smaller.
         rate: Frames a second, from `storable_rate`.
 
     Yields:
-        What appends a frame, uint8 RGB, given its number in the source. One of another size is fitted.
+        A function that appends a frame, uint8 RGB, given its number in the source. Other sizes are fitted.
 
     Raises:
         InputError: OpenCV cannot write such a file.

@@ -1,4 +1,4 @@
-"""Annotations of A2D-Sentences and J-HMDB-Sentences: which expression means what in which frame."""
+"""Annotations of A2D-Sentences and J-HMDB-Sentences: expressions, and masks of objects in frames."""
 
 import csv
 import dataclasses
@@ -28,7 +28,7 @@ class VideoQuery:
 
     Attributes:
         video_id: Name of the video.
-        instance_id: Which of its objects is meant; None where the dataset has one per video.
+        instance_id: Id of the object; None where the dataset has one per video.
         expression: The sentence, in lower case.
     """
 
@@ -109,7 +109,7 @@ def annotated_frames(folder: Path) -> Iterator[tuple[int, Path]]:
 def read_a2d_mask(path: Path, instance_id: int) -> np.ndarray:
     """The mask of one instance in one annotated frame.
 
-    With one instance in the file its id is not compared; with several, the masks of all that have the asked id are
+    If the file has one instance, its id is not compared; if it has several, the masks of all with the given id are
     joined.
 
     Source: `get_masks` in `CMPC_video/build_A2D_batches.py` of CMPC-Refseg.

@@ -36,10 +36,10 @@ JHMDB_FRAMES = 3
 
 @dataclasses.dataclass(frozen=True)
 class VideoReference:
-    """An annotated frame, and what was said of an object in it.
+    """An annotated frame, and an expression for an object in it.
 
     Attributes:
-        name: What to call it in messages.
+        name: Its name in messages.
         expressions: One sentence.
         video_id: Its video.
         frame_id: Number of the annotated frame, from 1.
@@ -134,7 +134,7 @@ def read_a2d(files: A2DFiles, split: str) -> list[VideoReference]:
 def read_jhmdb(files: JHMDBFiles) -> list[VideoReference]:
     """The references of J-HMDB-Sentences: by line of the annotations, some frames of each clip.
 
-    Where the list that MTTR published lies beside the annotations its frames are taken, otherwise three spread evenly.
+    If the list published with MTTR is next to the annotations, its frames are taken, otherwise three spread evenly.
     """
     masks = {path.parent.name: path for path in files.masks.glob("*/*/puppet_mask.mat")}
     chosen = read_chosen(files.chosen) if files.chosen.is_file() else None

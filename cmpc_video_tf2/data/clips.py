@@ -16,7 +16,7 @@ VIDEO_SUFFIXES = (".mp4", ".avi")
 
 
 def clip_numbers(annotated: int, last: int) -> list[int]:
-    """Numbers of the 16 frames around an annotated one; beyond the ends the first or last frame stands again.
+    """Numbers of the 16 frames around an annotated one; beyond the ends the first or last frame is repeated.
 
     Source: `frame_range` in `CMPC_video/build_A2D_batches.py` of CMPC-Refseg.
 
@@ -83,7 +83,7 @@ class FrameFolder:
             )
         self._files = files
         self.last = max(files)
-        self.rate = 25.0  # A folder does not say.
+        self.rate = 25.0  # A folder has no frame rate.
 
     def frames(self) -> Iterator[np.ndarray]:
         """All frames in order; as `read`."""
@@ -106,7 +106,7 @@ class VideoFile:
     """A video file, decoded by OpenCV from its beginning, so that frame numbers are exact.
 
     Args:
-        path: An mp4 or avi file; it is opened when frames are asked for.
+        path: An mp4 or avi file; it is opened when frames are read.
     """
 
     def __init__(self, path: Path):

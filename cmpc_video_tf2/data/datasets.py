@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class VideoDataset:
-    """Where a data set's annotations and videos lie, as its authors ship them.
+    """The locations of a data set's annotations and videos, as its authors ship them.
 
     Attributes:
         name: Its name on the command line and in the batches' path.

@@ -32,7 +32,7 @@ SEED = 0
 SIDE = 80
 # Counted from 1, as in A2D; the ninth of the clip around it.
 ANNOTATED_FRAME = 1 + CLIP_FRAMES // 2
-# What a shape does, and by how much its radius changes.
+# Actions, and by how much the radius of a shape changes.
 ACTIONS = {"swelling": 2.4, "shrinking": 0.35}
 RADIUS = (8.0, 10.0)
 SHAPES_PER_VIDEO = (2, 3)

@@ -1,7 +1,7 @@
 """The `.npz` files of clips: those of pictures, with frames.
 
-With all 16 frames of a clip the format is the original's. With the five that the model reads, which is what the builder
-writes if not told otherwise, the original's reader cannot use them.
+With all 16 frames of a clip the format is the original's. By default the builder writes only the five frames that the
+model reads; the original's reader cannot use such files.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ class VideoSample(Sample):
 
     Attributes:
         image: The annotated frame.
-        mask: Of the annotated frame.
+        mask: Mask of the annotated frame.
         frames: uint8 RGB `(16, h, w, 3)`, or of these the five that the model reads, `(5, h, w, 3)`.
         frame_id: Number of the annotated frame in its video, from 1.
     """
@@ -45,7 +45,7 @@ class VideoSample(Sample):
         return CLIP_FRAMES, size, size, 3
 
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
-        """What a model sees, before its values are normalised: uint8 RGB `(16, S, S, 3)`; what is not read is 0."""
+        """The fitted clip, before its values are normalised: uint8 RGB `(16, S, S, 3)`; 0 in frames not read."""
         return fit_clip(self.pixels, preprocessing)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
@@ -67,7 +67,7 @@ def fit_clip(frames: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
 
     Args:
         frames: The five frames that are read, uint8 `(5, h, w, 3)`.
-        preprocessing: That of the model.
+        preprocessing: Preprocessing of the model.
 
     Returns:
         uint8 `(16, S, S, 3)`; 0 in the frames that the model does not read.

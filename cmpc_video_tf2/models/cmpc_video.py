@@ -1,4 +1,4 @@
-"""CMPC-V: the parts put together."""
+"""CMPC-V, assembled from its parts."""
 
 from typing import ClassVar
 
@@ -74,9 +74,9 @@ class CMPCVideo(DeepLabModel):
 
     @staticmethod
     def build_expression_decoder(config: CMPCVideoConfig) -> keras.Model:
-        """What `connect_encoder` gives, and `token_ids` -> the mask logits of `CMPCVideo`.
+        """The outputs of `connect_encoder`, and `token_ids` -> the mask logits of `CMPCVideo`.
 
-        The features may have batch size 1 beside any number of expressions: they are broadcast.
+        The features may have batch size 1 with any number of expressions: they are broadcast.
         """
         size, channels, levels = config.grid_size, config.feature_dim, config.backbone.levels
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")

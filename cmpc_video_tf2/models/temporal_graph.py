@@ -58,7 +58,7 @@ class TemporalGraph(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class TemporalContext(keras.layers.Layer):
-    """What every cell of the annotated frame takes from the frames' nodes.
+    """Attention from every cell of the annotated frame to the frames' nodes.
 
         context = l2n(softmax_frames((m W_m + b_m) (n W_n + b_n)^T / sqrt(C)) n)
 

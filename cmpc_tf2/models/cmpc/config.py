@@ -10,7 +10,7 @@ from cmpc_tf2.text.word_types import WordType
 # MUTAN's rank: the number of products that are summed.
 MUTAN_HEADS = 5
 
-# Parts of the model that can be left out, to see what each of them earns.
+# Parts of the model that can be left out, to measure their effect.
 ABLATIONS = ("word_types", "relation_graph", "exchange")
 
 

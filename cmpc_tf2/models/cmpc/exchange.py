@@ -14,7 +14,7 @@ from cmpc_tf2.registration import PACKAGE
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class TextGuidedExchange(keras.layers.Layer):
-    """Adds to one level what the sentence lets through from others.
+    """Adds features of other levels to one level, gated by the sentence.
 
     The level x is pooled to a vector with attention from the sentence s; vector and sentence make the gates:
 
@@ -28,7 +28,7 @@ class TextGuidedExchange(keras.layers.Layer):
     `tests/models/test_cmpc.py`.
 
     Args:
-        sources: Names of the levels that give, in the order they are passed.
+        sources: Names of the other levels, in the order they are passed.
 
     Call arguments:
         level: `(B, h, w, C)`.

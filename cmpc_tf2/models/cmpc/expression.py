@@ -1,4 +1,4 @@
-"""What an expression says, as tensors of a functional model: its words, and what each of them does."""
+"""A parsed expression as tensors of a functional model: its words and their types."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ from cmpc_tf2.text.word_types import WordType
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ParsedExpression:
-    """Expressions, read and parsed.
+    """Parsed expressions.
 
     Attributes:
         words: `(B, T, C)`, zero at pads.
@@ -27,25 +27,25 @@ class ParsedExpression:
     config: CMPCConfig
 
     def probability(self, word_type: WordType):
-        """How probably each word is of a type: `(B, T)`."""
+        """The probability of a type for each word: `(B, T)`."""
         return self.type_probs[:, :, self.config.word_types.index(word_type)]
 
     def pool(self, name: str, *word_types: WordType):
-        """The words of some types in one feature of unit norm: `(B, C)`."""
+        """The words of some types, pooled to one feature of unit norm: `(B, C)`."""
         indices = [self.config.word_types.index(word_type) for word_type in word_types]
         return WeightedWordPool(indices, name=name)(self.words, self.type_probs)
 
     def pool_necessary(self):
-        """All words but the unnecessary ones: `(B, C)`."""
+        """All words but the unnecessary ones, pooled: `(B, C)`."""
         types = [word_type for word_type in self.config.word_types if word_type is not WordType.UNNECESSARY]
         return self.pool("necessary_feature", *types)
 
 
 def parse_expression(token_ids, config: CMPCConfig) -> ParsedExpression:
-    """Reads and parses token ids, int32 `(B, T)`."""
+    """Encodes and parses token ids, int32 `(B, T)`."""
     encoder = TextEncoder(config.vocabulary_size, config.embedding_dim, config.feature_dim, name="text_encoder")
     words, is_word, _ = encoder(token_ids)
-    if "word_types" in config.without:  # Every word is everything.
+    if "word_types" in config.without:  # Every word counts as every type.
         type_probs = ops.ones_like(words[:, :, : len(config.word_types)])
     else:
         type_probs = WordParser(config.word_parser_dim, len(config.word_types), name="word_parser")(words)

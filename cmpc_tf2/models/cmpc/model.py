@@ -1,4 +1,4 @@
-"""CMPC-I: the parts put together."""
+"""CMPC-I, assembled from its parts."""
 
 from typing import ClassVar
 
@@ -21,13 +21,13 @@ from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.word_types import WordType
 
 EXCHANGE_ROUNDS = 2
-# What follows the fusion of each level is computed in float32 in every precision: a tenth of the arithmetic, whose
-# rounding would move three times as many pixels across the threshold as all the rest's.
+# Everything after the fusion of each level is computed in float32 in every precision. It is a tenth of the arithmetic,
+# but its rounding would move three times as many pixels across the threshold as that of all the rest.
 HEAD_DTYPE = "float32"
 
 
 def layers_by_level(name: str) -> tuple[str, ...]:
-    """The names of the layers that are there once for each level."""
+    """The names of the layers that exist once per level."""
     return tuple(f"{name}_{level}" for level in DeepLabResNetConfig.levels)
 
 
@@ -52,7 +52,7 @@ class CMPC(DeepLabModel):
 
     Call arguments (a dict):
         image: float32 `(B, S, S, 3)` with S = `config.image_size`; BGR, 0 to 255, minus the mean
-            (`preprocessing.normalize`).
+            (`model.preprocessing`).
         token_ids: int32 `(B, T)` with T = `config.max_words`, left-padded with 0.
 
     Returns:
@@ -80,7 +80,7 @@ class CMPC(DeepLabModel):
     def build_expression_decoder(config: CMPCConfig) -> keras.Model:
         """`visual_c3`, `visual_c4`, `visual_c5` and `token_ids` -> the mask logits of `CMPC`.
 
-        The visual features may have batch size 1 beside any number of expressions: they are broadcast.
+        The visual features may have batch size 1 with any number of expressions: they are broadcast.
         """
         size = config.grid_size
         visual = {
@@ -133,7 +133,7 @@ def segment(features: dict, sentence, config: CMPCConfig) -> dict:
 
 
 def exchange(features: dict, sentence, round_number: int) -> dict:
-    """One round: every level takes from the other two, all from the round before."""
+    """One round: every level receives from the other two, as they were after the round before."""
     exchanged = {}
     for level in features:
         sources = [source for source in features if source != level]

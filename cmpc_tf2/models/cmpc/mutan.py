@@ -1,4 +1,4 @@
-"""Entity perception: MUTAN fusion of vision and language, split where the words come in.
+"""Entity perception: MUTAN fusion of vision and language, split where the words enter.
 
 Source: `mutan_head` and `mutan_fusion` in `CMPC_model.py` of CMPC-Refseg. The original convolves once per head; here
 the heads are the blocks of one wide kernel.

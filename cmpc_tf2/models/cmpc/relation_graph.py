@@ -1,4 +1,4 @@
-"""Relation-aware reasoning: cells that the relation words tie together exchange what they hold."""
+"""Relation-aware reasoning: cells that relation words connect exchange features."""
 
 import math
 
@@ -14,7 +14,7 @@ from cmpc_tf2.registration import PACKAGE
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class GraphConvolution(keras.layers.Layer):
-    """Updates nodes with the messages they got: `g = relu(x + LN(message))`, `l2n(relu(LN(g W + b)))`.
+    """Updates nodes with their messages: `g = relu(x + LN(message))`, `l2n(relu(LN(g W + b)))`.
 
     Source: `graph_conv` in `CMPC_model.py` of CMPC-Refseg.
 

@@ -1,4 +1,4 @@
-"""Backbone levels to the visual halves of MUTAN; both do not depend on words."""
+"""From the levels of the backbone to the visual halves of MUTAN. Neither depends on words."""
 
 import keras
 import numpy as np

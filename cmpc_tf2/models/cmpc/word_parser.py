@@ -1,4 +1,4 @@
-"""What each word does in the expression, and sentence features made of the words of chosen types."""
+"""The classifier of word types, and sentence features pooled from words of some types."""
 
 import keras
 from keras import layers, ops
@@ -45,7 +45,7 @@ class WeightedWordPool(keras.layers.Layer):
     """Sums the words, each weighted by its probability of being of one of some types, and scales to unit norm.
 
     Args:
-        type_indices: Which outputs of the word parser count.
+        type_indices: Outputs of the word parser that are summed.
 
     Call arguments:
         words: `(B, T, C)`, zero at pads.

@@ -1,1 +1,1 @@
-"""D+LSTM, the baseline of RMI's authors: one sentence vector beside every cell."""
+"""D+LSTM, the baseline of RMI's authors: the sentence vector is joined to the features of every cell."""

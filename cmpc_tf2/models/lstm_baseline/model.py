@@ -1,4 +1,4 @@
-"""The LSTM baseline: the parts put together."""
+"""The LSTM baseline, assembled from its parts."""
 
 import keras
 
@@ -10,13 +10,13 @@ from cmpc_tf2.registration import PACKAGE
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class LSTMBaseline(DeepestLevelModel):
-    """D+LSTM, the baseline of RMI's authors: one sentence vector beside the visual features of every cell.
+    """D+LSTM, the baseline of RMI's authors: the sentence vector is joined to the features of every cell.
 
     Args: as `ReferringModel`. Call arguments: as `CMPC`.
 
     Returns:
-        A dict of float32 logits: `mask_logits`, `(B, S, S, 1)`; and `coarse_logits`, `(B, h, w, 1)`, which training
-        looks at.
+        A dict of float32 logits: `mask_logits`, `(B, S, S, 1)`; and `coarse_logits`, `(B, h, w, 1)`, for
+        training.
 
     Source: `TF-phrasecut-public` of chenxi116 (commit b0b0778); Liu et al., ICCV 2017.
 

@@ -1,4 +1,4 @@
-"""RMI: the parts put together."""
+"""RMI, assembled from its parts."""
 
 import itertools
 
@@ -17,7 +17,7 @@ class MultimodalLSTM(keras.layers.Layer):
     """An LSTM that reads a sentence at every cell of the picture, with one kernel for all cells.
 
     Its input at a cell and word is `[visual, word vector, word feature, grid]`. The product with the kernel splits
-    exactly into a part of the picture, a part of the word, and the state's. At pads the state is carried on.
+    exactly into the shares of the picture, the word and the state. At pads the state does not change.
 
     Source: `RNN/ALSTM` in `RMI_model.py` of TF-phrasecut-public.
 
@@ -58,7 +58,7 @@ class MultimodalLSTM(keras.layers.Layer):
         def input_gates(step: int):
             return from_picture + from_words[:, step, None, None]
 
-        # One picture may stand beside many sentences: the state has the shape of their sum.
+        # The picture may have batch size 1 with many sentences: the state has the shape of the sum.
         zeros = ops.zeros_like(input_gates(0)[..., : self.units])
         return read_sentence(input_gates, state_kernel, is_word, zeros)[-1]
 
@@ -85,7 +85,7 @@ class RMI(DeepestLevelModel):
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         words, is_word, vectors = read_words(token_ids, config)
         h = MultimodalLSTM(config.fusion_dim, name="multimodal_lstm")(visual, vectors, words, is_word)
-        h = ops.cast(h, "float32")  # In bfloat16 1.001 is 1, and the logarithm of nothing infinite.
+        h = ops.cast(h, "float32")  # In bfloat16, 1.001 rounds to 1, and log(0) is infinite.
         features = layers.ReLU(dtype="float32", name="stretch")(0.5 * (ops.log(1.001 + h) - ops.log(1.001 - h)))
         outputs = score_cells(features, config)
         return keras.Model({"visual": visual, "token_ids": token_ids}, outputs, name="expression_decoder")

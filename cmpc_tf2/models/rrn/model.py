@@ -1,4 +1,4 @@
-"""RRN: the parts put together."""
+"""RRN, assembled from its parts."""
 
 import keras
 from keras import layers, ops
@@ -47,7 +47,7 @@ class RRN(DeepLabModel):
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         words, _, _ = read_words(token_ids, config)
         fused = LevelFusion(config.fusion_dim, name="fusion")([visual], words[:, -1])
-        # One picture may stand beside many sentences.
+        # The picture may have batch size 1 with many sentences.
         sequence = [fused, *(laterals[level] + ops.zeros_like(fused) for level in reversed(levels))]
         refined = PeepholeConvLSTM(config.fusion_dim, dtype="float32", name="conv_lstm")(sequence)
         logits = layers.Conv2D(1, 3, padding="same", dtype="float32", name="score")(refined)

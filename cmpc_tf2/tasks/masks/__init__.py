@@ -1,4 +1,4 @@
-"""Masks of what an expression refers to. `task.MaskTask` is what the commands ask.
+"""Masks of what an expression refers to. `task.MaskTask` is the interface for the commands.
 
 Not here: boxes, and how a model computes logits.
 """

@@ -12,19 +12,19 @@ FILL = 0.45
 
 
 def color_of(index: int) -> tuple[int, int, int]:
-    """The colour of the mask with this index; they come round again."""
+    """The colour of the mask with this index; colours repeat."""
     return COLORS[index % len(COLORS)]
 
 
 def draw_masks(
     image: np.ndarray, masks: list[np.ndarray], captions: list[str] | None = None, target: np.ndarray | None = None
 ) -> np.ndarray:
-    """Fills each mask with its own translucent colour, draws its contour, and says below what it is.
+    """Fills each mask with its own translucent colour, draws its contour, and adds captions below.
 
     Args:
         image: uint8 RGB `(h, w, 3)`; left as it is.
         masks: bool `(h, w)` each.
-        captions: What each mask is, for the lines that are added below the picture; None adds none.
+        captions: A caption for each mask, added below the picture; None adds none.
         target: Ground truth, bool `(h, w)`; its contour is drawn in white.
 
     Returns:

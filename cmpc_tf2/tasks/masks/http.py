@@ -10,7 +10,7 @@ from cmpc_tf2.inference.explanation import Explanation
 
 
 class Word(BaseModel):
-    """A word that counts, and how probably it is of each type."""
+    """A word that the model reads, and the probability of each type."""
 
     word: str
     known: bool
@@ -25,7 +25,7 @@ class RunLengths(BaseModel):
 
 
 class Segment(BaseModel):
-    """What is marked for an expression."""
+    """The mask of an expression."""
 
     expression: str
     mask: RunLengths | str
@@ -43,11 +43,11 @@ class Segments(BaseModel):
 
 
 def make_segment(expression: str, explanation: Explanation, mask_format: str, threshold: float) -> Segment:
-    """What is marked for an expression.
+    """Makes the part of the answer for an expression.
 
     Args:
         expression: The expression.
-        explanation: The model's result.
+        explanation: The model's result for it.
         mask_format: `rle` or `png`.
         threshold: Probability from which a pixel counts.
     """

@@ -1,4 +1,4 @@
-"""How good masks are: overall IoU, mean IoU, precision at IoU thresholds."""
+"""Metrics of masks: overall IoU, mean IoU, precision at IoU thresholds."""
 
 import numpy as np
 
@@ -24,7 +24,7 @@ class SegmentationScores:
 
     Args:
         thresholds: IoU values for the precision; a sample counts from the threshold on (IoU >= X).
-        average_precision: Give their mean too.
+        average_precision: Also return the mean of the precisions.
     """
 
     def __init__(self, thresholds: tuple[float, ...], average_precision: bool = False):
@@ -33,7 +33,7 @@ class SegmentationScores:
         self._pairs: list[tuple[int, int]] = []
 
     def add(self, intersection: int, union: int):
-        """Takes in one sample."""
+        """Adds a sample."""
         self._pairs.append((intersection, union))
 
     def summary(self) -> dict:
@@ -41,7 +41,7 @@ class SegmentationScores:
 
         Returns:
             `overall_iou`: sum of intersections over sum of unions. `mean_iou`: mean of each sample's IoU.
-            `precision`: share of samples per threshold. `average_precision`: their mean, if it is wanted. All None if
+            `precision`: share of samples per threshold. `average_precision`: their mean, if requested. All None if
             there is no sample.
         """
         if not self._pairs:

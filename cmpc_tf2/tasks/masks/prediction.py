@@ -15,7 +15,7 @@ class Prediction:
     """The result for one expression.
 
     Attributes:
-        fitted_probabilities: float32 `(S, S)`, of the fitted picture: what the model gives.
+        fitted_probabilities: float32 `(S, S)`, the model's output for the fitted picture.
         size: Height and width of the picture.
         preprocessing: How the picture was fitted.
     """
@@ -26,7 +26,7 @@ class Prediction:
 
     @functools.cached_property
     def probabilities(self) -> np.ndarray:
-        """float32 `(h, w)`. Beyond the picture's edge the nearest value goes on: a mask may touch the border."""
+        """float32 `(h, w)`. Beyond the picture's edge the nearest value is repeated: a mask may touch the border."""
         return self.preprocessing.restore(self.fitted_probabilities, *self.size, dtype=np.float32)
 
     def bands(self) -> Iterator[tuple[slice, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""Referring segmentation as the commands see it."""
+"""Referring segmentation: the interface for the commands."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from cmpc_tf2.tasks.masks.metrics import SegmentationScores, iou
 
 @dataclasses.dataclass(frozen=True)
 class MaskTask:
-    """Marks the pixels of what an expression refers to.
+    """Segments what an expression refers to.
 
     Attributes:
         thresholds: IoU values for the precision.
@@ -48,7 +48,7 @@ class MaskTask:
         return entry | {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
 
     def format_scores(self, title: str, scores: dict) -> str:
-        """The scores in the words the original prints."""
+        """The scores in the original's format."""
         lines = [f"{title}:"]
         lines += [f"precision@{threshold} = {value:f}" for threshold, value in scores["precision"].items()]
         if "average_precision" in scores:
