@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.inference.densecrf import load_densecrf, refine_mask
+from cmpc_tf2.tasks.masks.densecrf import load_densecrf, refine_mask
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.commands.predict import warn_of_lost_words
 from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.inference.densecrf import refine_mask
 from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_tf2.tasks.masks.densecrf import refine_mask
 from cmpc_tf2.text.tokenizers import WordTokenizer
 from cmpc_tf2.text.vocabulary import Vocabulary
 from pictures import DAMAGED_METADATA, HEIGHT, WIDTH

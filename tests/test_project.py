@@ -42,6 +42,7 @@ DIRECTIONS = {
     "data": {"preprocessing", "text"},
     "backbones": {"layers"},
     "models": {"backbones", "layers", "preprocessing", "text", "config"},
+    "tasks": {"data", "preprocessing", "text", "inference"},
     "recipes": {"backbones", "layers", "text"},
 }
 

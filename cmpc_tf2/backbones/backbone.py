@@ -1,7 +1,5 @@
 """The interface of all backbones."""
 
-import abc
-
 import keras
 
 from cmpc_tf2.layers.keras_file_model import KerasFileModel
@@ -15,14 +13,14 @@ class Backbone(KerasFileModel):
             `channels(level)` gives the width of a map.
     """
 
-    @abc.abstractmethod
     def inference_form(self, image_size: int | None = None) -> "Backbone":
         """A faster copy that computes the same function; not to be trained.
 
         Args:
             image_size: Side of the pictures, if all are square and of one size.
         """
+        raise NotImplementedError
 
-    @abc.abstractmethod
     def finetuned_variables(self) -> list[keras.Variable]:
         """The variables that fine-tuning trains; all others stay as they are in every training run."""
+        raise NotImplementedError

@@ -18,7 +18,7 @@ from cmpc_tf2.data.batches import MANIFEST, split_folder
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.fields import RANGES
 from cmpc_tf2.files import require_folder, write_json
-from cmpc_tf2.inference.densecrf import load_densecrf
+from cmpc_tf2.tasks.masks.densecrf import load_densecrf
 
 logger = logging.getLogger(__name__)
 

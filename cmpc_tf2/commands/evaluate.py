@@ -39,7 +39,7 @@ def add_parser(commands, medium: Medium):
 def run(arguments: argparse.Namespace):
     """The `evaluate` command: everything cheap is checked before the model is loaded."""
     from cmpc_tf2.data.batches import check_batches, list_batches
-    from cmpc_tf2.inference.densecrf import load_densecrf
+    from cmpc_tf2.tasks.masks.densecrf import load_densecrf
 
     medium, split = arguments.medium, arguments.split
     dataset = find_dataset(arguments.dataset, split, medium.datasets)

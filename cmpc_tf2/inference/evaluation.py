@@ -70,7 +70,6 @@ def evaluate(
         InputError: A batch cannot be used.
     """
     task = medium.task
-    plain, refined = task.new_scores(), task.new_scores()
     skipped, records = [], []
     score = functools.partial(_score, task=task, preprocessing=model.preprocessing, dcrf=dcrf, exact_masks=exact_masks)
     decoded_samples = _decode_samples(model, paths, batch_size, medium.sample_type)
@@ -80,9 +79,6 @@ def evaluate(
             logger.warning("%s: skipped: the expression has no words", paths[decoded.index])
             continue
         mask, record = scored
-        plain.add(record["intersection"], record["union"])
-        if dcrf:
-            refined.add(record["dcrf_intersection"], record["dcrf_union"])
         records.append({"index": decoded.index, **record})
         if on_prediction is not None:
             on_prediction(decoded.index, decoded.sample, mask, task.final_score(record))
@@ -91,8 +87,7 @@ def evaluate(
     return {
         "samples": len(records),
         "skipped": skipped,
-        "plain": plain.summary(),
-        "dcrf": refined.summary() if dcrf else None,
+        **task.summarize(records, dcrf),
         "per_sample": records,
     }
 

@@ -42,6 +42,8 @@ class ReferringModel(KerasFileModel):
     title: str
     config_type: ClassVar[type] = ReferringConfig
     tokenizer_name: ClassVar[str] = WordTokenizer.name
+    # What differs from the defaults of `Preprocessing`.
+    preprocessing_options: ClassVar[dict] = {}
     # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it.
     stages: ClassVar[dict[str, tuple[str, ...]]] = {}
 
@@ -73,7 +75,7 @@ class ReferringModel(KerasFileModel):
         super().__init__(inputs={pixels.name: pixels, **text}, outputs=outputs, **kwargs)
         self.config = config
         self.vocabulary = None if vocabulary is None else list(vocabulary)
-        self.preprocessing = Preprocessing(config.image_size, **(preprocessing or {}))
+        self.preprocessing = Preprocessing(config.image_size, **(preprocessing or self.preprocessing_options))
         self.tokenizer_type = TOKENIZERS[tokenizer]
         self.image_encoder = encoder
         self.expression_decoder = decoder

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from cmpc_tf2.inference.densecrf import refine_mask
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.tasks.masks.densecrf import refine_mask
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

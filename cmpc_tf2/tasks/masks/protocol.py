@@ -4,8 +4,8 @@ import numpy as np
 from scipy.special import expit
 
 from cmpc_tf2.data.batches import Sample
-from cmpc_tf2.inference.densecrf import refine_mask
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.tasks.masks.densecrf import refine_mask
 from cmpc_tf2.tasks.masks.metrics import intersection_and_union
 
 # The original's threshold on logits.

@@ -19,9 +19,15 @@ class MaskTask:
     thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
     average_precision: bool = False
 
-    def new_scores(self) -> SegmentationScores:
-        """Collects the results of a split."""
-        return SegmentationScores(self.thresholds, self.average_precision)
+    def summarize(self, records: list[dict], dcrf: bool) -> dict:
+        """Scores of a split from the records of its samples: `plain`, and `dcrf`, None without DenseCRF."""
+        return {"plain": self._scores(records, ""), "dcrf": self._scores(records, "dcrf_") if dcrf else None}
+
+    def _scores(self, records: list[dict], prefix: str) -> dict:
+        scores = SegmentationScores(self.thresholds, self.average_precision)
+        for record in records:
+            scores.add(record[f"{prefix}intersection"], record[f"{prefix}union"])
+        return scores.summary()
 
     def score(self, *arguments, **options) -> tuple[np.ndarray, dict]:
         """As `protocol.score_mask`."""
