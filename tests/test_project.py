@@ -42,7 +42,7 @@ DIRECTIONS = {
     "data": {"preprocessing", "text"},
     "backbones": {"layers"},
     "models": {"backbones", "layers", "preprocessing", "text", "config"},
-    "tasks": {"data", "preprocessing", "text", "inference"},
+    "tasks": {"data", "preprocessing", "text"},
     "recipes": {"backbones", "layers", "text"},
 }
 

@@ -8,6 +8,10 @@ from cmpc_tf2.layers.keras_file_model import KerasFileModel
 class Backbone(KerasFileModel):
     """A functional model from pictures, `(B, H, W, 3)`, to a dict of feature maps by level.
 
+    A subclass also has what Keras needs to save it (`get_config`, its registration), `title` for messages, and sizes
+    with `to_dict`. A model uses it by building it in `ReferringModel.build_image_encoder`, as `DeepLabModel` does;
+    `docs/adding_a_model.md` lists the steps.
+
     Attributes:
         config: Sizes. Its `levels` names the maps from fine to coarse, `stride` divides the sides of a picture, and
             `channels(level)` gives the width of a map.

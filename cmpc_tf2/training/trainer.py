@@ -111,7 +111,10 @@ class Trainer(keras.Model):
         return sums[:-1], sums[-1]
 
     def get_metrics_result(self) -> dict:
-        """Means of the losses, and overall IoU on the training inputs, since the last `reset_metrics`."""
+        """Means of the losses, and overall IoU on the training inputs, since the last `reset_metrics`.
+
+        The IoU counts logits from 0 on at the model's size, without the protocol of `tasks/masks/protocol.py`.
+        """
         result = {name: metric.result() for name, metric in self.means.items()}
         return result | {"overall_iou": self.intersection.result() / tf.maximum(self.union.result(), 1)}
 

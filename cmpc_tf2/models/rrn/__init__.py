@@ -1,1 +1,4 @@
-"""RRN (CVPR 2018): a ConvLSTM refines a mask with the levels of the backbone."""
+"""RRN (CVPR 2018): a ConvLSTM refines a mask with the levels of the backbone.
+
+Its loss and optimizer are in `recipes/`, its pixels and words in the defaults of `models/referring_model.py`.
+"""

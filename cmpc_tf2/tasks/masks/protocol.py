@@ -8,7 +8,8 @@ from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.masks.densecrf import refine_mask
 from cmpc_tf2.tasks.masks.metrics import intersection_and_union
 
-# The original's threshold on logits.
+# The original's threshold on logits. (`Prediction.mask` has another: probabilities from one half on, at the picture's
+# own size.)
 SCORE_THRESHOLD = 1e-9
 
 
