@@ -13,10 +13,10 @@ import pytest
 from PIL import Image
 
 import cmpc_tf2
-from cmpc_tf2.inference.explanation import Explanation, WordReading
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.serving import page as pages
 from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
+from cmpc_tf2.tasks.masks.explanation import Explanation, WordReading
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.data.clips import VideoFile

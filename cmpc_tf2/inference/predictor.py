@@ -7,9 +7,9 @@ import tensorflow as tf
 from scipy.special import expit
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.inference.explanation import Explanation, WordReading, stage_similarity
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.tasks.masks.explanation import Explanation, WordReading, stage_similarity
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_tf2.text.vocabulary import Vocabulary
 

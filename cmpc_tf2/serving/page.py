@@ -10,9 +10,9 @@ import gradio as gr
 import numpy as np
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.inference.explanation import Explanation
 from cmpc_tf2.serving.segmenter import Limits, Segmenter, read_picture
 from cmpc_tf2.tasks.masks.drawing import color_of, draw_masks
+from cmpc_tf2.tasks.masks.explanation import Explanation
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_tf2.text.word_types import WordType
 

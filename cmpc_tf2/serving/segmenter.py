@@ -13,8 +13,8 @@ import numpy as np
 
 from cmpc_tf2.data.image_decoding import TooManyPixelsError, decode_image
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.inference.explanation import Explanation
 from cmpc_tf2.inference.predictor import Encoded, ExpressionPredictor
+from cmpc_tf2.tasks.masks.explanation import Explanation
 
 Result = TypeVar("Result")
 

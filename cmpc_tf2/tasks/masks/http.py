@@ -2,13 +2,11 @@
 
 import base64
 import io
-from typing import TYPE_CHECKING
 
 import numpy as np
 from pydantic import BaseModel
 
-if TYPE_CHECKING:
-    from cmpc_tf2.inference.explanation import Explanation
+from cmpc_tf2.tasks.masks.explanation import Explanation
 
 
 class Word(BaseModel):
@@ -44,7 +42,7 @@ class Segments(BaseModel):
     segments: list[Segment]
 
 
-def make_segment(expression: str, explanation: "Explanation", mask_format: str, threshold: float) -> Segment:
+def make_segment(expression: str, explanation: Explanation, mask_format: str, threshold: float) -> Segment:
     """Makes the part of the answer for an expression.
 
     Args:
