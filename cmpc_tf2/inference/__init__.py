@@ -1,4 +1,4 @@
-"""Inference with a trained model: encode once and decode many times, evaluation, explanations, DenseCRF, galleries.
+"""Inference with a trained model: encode once and decode many times, evaluation, galleries.
 
 Not here: what a mask or box is (`tasks`), and serving (`serving`).
 """
