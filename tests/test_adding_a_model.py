@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from test_family import SIZES
 
 import cmpc_tf2
 from cmpc_tf2.cli import main
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.systems import SYSTEMS, System
 from conftest import ROOT
-from test_family import SIZES
 
 NAME = "bag_of_words"
 

@@ -1,10 +1,11 @@
+import os
 import subprocess
 import sys
 
 import pytest
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.processes import locked
+from cmpc_tf2.processes import locked, map_in_order
 
 
 def test_a_lock_is_held_once(tmp_path):
@@ -23,3 +24,9 @@ def test_a_lock_ends_with_its_process(tmp_path):
     assert subprocess.run([sys.executable, "-c", program, str(path)]).returncode == 7
     with locked(path, "it"):
         pass
+
+
+def test_a_process_that_is_killed():
+    message = "a worker process was killed, probably because memory ran out; run the same command with fewer --workers"
+    with pytest.raises(InputError, match=f"^{message}$"):
+        list(map_in_order(os._exit, [1, 2], 1))

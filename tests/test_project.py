@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from conftest import ROOT
+
 HEAVY = {"tensorflow", "keras"}
 COMMANDS = {
     "cmpc_tf2": ("train", "evaluate", "predict", "export", "convert", "serve", "demo"),

@@ -9,9 +9,7 @@ import scipy.io
 from PIL import Image
 
 import build_batches
-from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.batches import list_batches, read_batch
-from cmpc_tf2.errors import InputError
 from refer_layout import POLYGON, WORDS, make_refer
 
 
@@ -156,14 +154,6 @@ def test_repeated_ids_are_reported_and_the_last_counts(tmp_path, capsys):
     error = capsys.readouterr().err
     assert f"{refs}: 1 entries repeat the ref_id of another; the last one counts" in error
     assert f"{instances}: 1 entries repeat the id of another; the last one counts" in error
-
-
-def test_polygons_outside_and_of_two_points():
-    assert rasterize([[-10.0, -10.0, 20.0, -10.0, 20.0, 20.0, -10.0, 20.0]], 40, 60).sum() == 400
-    assert rasterize([[1.0, 2.0, 3.0, 4.0], *POLYGON], 40, 60).sum() == 400
-    assert not rasterize([[100.0, 100.0, 120.0, 100.0, 120.0, 120.0]], 40, 60).any()
-    with pytest.raises(InputError, match="empty segmentation"):
-        rasterize([[1.0, 2.0, 3.0, 4.0]], 40, 60)
 
 
 def test_a_sentence_that_is_no_text(tmp_path, capsys):

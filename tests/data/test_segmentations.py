@@ -117,18 +117,6 @@ def test_polygons_of_another_form(segmentation, words):
     assert "segmentation" in str(failure.value) and words in str(failure.value)
 
 
-def test_pycocotools_decodes_no_mask(monkeypatch):
-    """While NumPy converts what its `decode` returns, an interrupt becomes a TypeError, as if the data were bad."""
-    from pycocotools import mask as coco_mask
-
-    def decode(_):
-        raise TypeError("__array__() got an unexpected keyword argument 'copy'")
-
-    monkeypatch.setattr(coco_mask, "decode", decode)
-    assert rasterize(POLYGON, *SIZE).sum() == 400
-    assert rasterize({"size": SIZE, "counts": [0, 400]}, *SIZE).sum() == 400
-
-
 def test_errors_of_programming_come_out(monkeypatch):
     from pycocotools import mask as coco_mask
 
@@ -136,3 +124,31 @@ def test_errors_of_programming_come_out(monkeypatch):
         monkeypatch.setattr(coco_mask, "merge", lambda _, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(error):
             rasterize(POLYGON, *SIZE)
+
+
+def test_rasterize_all_forms():
+    from pycocotools import mask as coco_mask
+
+    polygon = rasterize(POLYGON, 40, 60)
+    assert polygon.dtype == bool and polygon.sum() == 400
+    two = rasterize([*POLYGON, [40.0, 5.0, 50.0, 5.0, 50.0, 15.0, 40.0, 15.0]], 40, 60)
+    assert two.sum() == 500
+    compressed = coco_mask.encode(np.asfortranarray(polygon.astype(np.uint8)))
+    compressed["counts"] = compressed["counts"].decode()
+    np.testing.assert_array_equal(rasterize(compressed, 40, 60), polygon)
+    flat = polygon.T.ravel()
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *changes, flat.size]).tolist()
+    np.testing.assert_array_equal(rasterize({"size": [40, 60], "counts": counts}, 40, 60), polygon)
+    far, odd = [1e30, 0.0, 9.0, 9.0, 0.0, 9.0], [float("nan"), 0.0, 9.0, 9.0, 0.0, 9.0]
+    for bad in ([], [[1.0, 2.0]], {"size": [4, 6], "counts": [24]}, 7, [far], [odd], ["a"], [7]):
+        with pytest.raises(InputError, match=r"segmentation|mask of"):
+            rasterize(bad, 40, 60)
+
+
+def test_polygons_outside_and_of_two_points():
+    assert rasterize([[-10.0, -10.0, 20.0, -10.0, 20.0, 20.0, -10.0, 20.0]], 40, 60).sum() == 400
+    assert rasterize([[1.0, 2.0, 3.0, 4.0], *POLYGON], 40, 60).sum() == 400
+    assert not rasterize([[100.0, 100.0, 120.0, 100.0, 120.0, 120.0]], 40, 60).any()
+    with pytest.raises(InputError, match="empty segmentation"):
+        rasterize([[1.0, 2.0, 3.0, 4.0]], 40, 60)

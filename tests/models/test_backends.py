@@ -3,16 +3,14 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
 from cmpc_tf2.systems import SYSTEMS
+from conftest import ROOT
 from small import SMALL, SMALL_ANCESTOR
-
-ROOT = Path(__file__).resolve().parents[2]
 
 SCRIPT = """
 import sys

@@ -203,3 +203,19 @@ def test_folding_laterals_changes_no_feature(rng):
     assert expected.keys() == found.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(found[name], value, rtol=0, atol=2e-6, err_msg=name)
+
+
+def test_what_moves_masks_most_is_exact_in_every_precision():
+    from cmpc_tf2.models.cmpc.model import CMPC
+    from cmpc_tf2.precision import computing_in
+    from small import SMALL
+
+    with computing_in("bfloat16", weights="bfloat16"):
+        decoder = CMPC(SMALL).expression_decoder
+    for layer in decoder.layers:
+        is_exact = layer.name.startswith(("exchange", "conv_lstm", "score", "upsample"))
+        if layer.name.startswith(("mutan", "relation_graph", "fusion")) or is_exact:
+            assert layer.compute_dtype == ("float32" if is_exact else "bfloat16"), layer.name
+        if is_exact:
+            inner = [inner for inner in layer._flatten_layers() if isinstance(inner, keras.layers.Dense)]
+            assert all(one.compute_dtype == "float32" for one in inner), layer.name

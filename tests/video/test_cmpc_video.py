@@ -17,7 +17,7 @@ from cmpc_video_tf2.config import VideoTrainConfig
 from cmpc_video_tf2.conversion import video_pairs
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from convert_tf1_ckpt import main
-from original import FULL_SCORE_BIAS, checkpoint_values, read_manifest, write_checkpoint
+from original import checkpoint_values, read_manifest, write_checkpoint
 from small import subtract_mean
 
 OUTPUTS = {"mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
@@ -131,7 +131,7 @@ def test_the_state_of_adam_is_converted_too(video_prefix, tmp_path):
 @pytest.mark.slow
 def test_a_full_size_checkpoint_goes_there_and_back(tmp_path, parity):
     """All 1330 variables are accounted for, and the weights come back byte for byte."""
-    values = checkpoint_values("video_full_train", FULL_SCORE_BIAS)
+    values = checkpoint_values("video_full_train")
     write_checkpoint(str(tmp_path / "a2d.tfmodel"), values)
     model, report_file = tmp_path / "video.keras", tmp_path / "report.json"
     options = ["--output", str(model), "--report", str(report_file)]

@@ -18,8 +18,8 @@ from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.systems import SYSTEMS, systems_of
 from cmpc_tf2.training.config import TrainConfig
+from http_client import ask, form
 from small import SMALL, SMALL_ANCESTOR
-from test_serving import ask, form
 
 SIZES = SMALL_ANCESTOR.to_dict()
 ANCESTORS = [name for name in systems_of("pictures") if name != "cmpc"]

@@ -6,12 +6,10 @@ import pytest
 from keras import ops
 from scipy.special import softmax
 
-from cmpc_tf2.layers.level_fusion import LevelFusion
 from cmpc_tf2.layers.normalization import l2_normalize
 from cmpc_tf2.models.cmpc.exchange import TextGuidedExchange
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.models.cmpc.relation_graph import RelationGraph
-from cmpc_tf2.text.text_encoder import TextEncoder
 
 
 def randomize(layer, rng):
@@ -79,35 +77,6 @@ def test_exchange_equals_the_plain_formula(rng):
         for other, transform, gate in zip((first, second), layer.transforms, layer.gates, strict=True):
             expected = expected + np.asarray(transform(other[sample])) * np.asarray(gate(context))
         np.testing.assert_allclose(found[sample], expected, atol=1e-5)
-
-
-def test_level_fusion_equals_a_convolution_of_the_concatenation(rng):
-    first, second = rng.normal(size=(2, 2, 3, 4, 6)).astype("float32")
-    sentence = rng.normal(size=(2, 5)).astype("float32")
-    layer = LevelFusion(7)
-    found = layer([first, second], sentence)
-    grid = np.broadcast_to(layer._grid, (2, 3, 4, 8))
-    tiled = np.broadcast_to(sentence[:, None, None], (2, 3, 4, 5))
-    stacked = np.concatenate([first, second, tiled, grid], axis=-1)
-    expected = np.maximum(
-        stacked @ keras.ops.convert_to_numpy(layer.kernel) + keras.ops.convert_to_numpy(layer.bias), 0
-    )
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_more_padding_changes_no_word():
-    encoder = TextEncoder(9, 4, 6)
-    short, is_word, _ = encoder(np.array([[0, 3, 5, 7]]))
-    long, *_ = encoder(np.array([[0, 0, 0, 0, 3, 5, 7]]))
-    np.testing.assert_allclose(long[:, -3:], short[:, -3:], atol=1e-6)
-    assert not np.asarray(short)[0, 0].any()
-    np.testing.assert_array_equal(is_word, [[False, True, True, True]])
-
-
-def test_pads_alone_count_as_words_without_features():
-    words, is_word, _ = TextEncoder(9, 4, 6)(np.zeros((1, 3), "int32"))
-    assert not np.asarray(words).any()
-    assert np.asarray(is_word).all()
 
 
 def test_relation_graph_of_pads_alone_equals_two_words_without_features(graph_inputs, rng):

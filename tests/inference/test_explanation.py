@@ -9,10 +9,6 @@ import pytest
 import cmpc_tf2
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.preprocessing.resizing import restore_map
-from cmpc_tf2.text.word_types import WordType
-from cmpc_video_tf2.config import CMPCVideoConfig
-from cmpc_video_tf2.models.cmpc_video import CMPCVideo
-from cmpc_video_tf2.predictor import VideoPredictor
 from small import SMALL, WORDS
 
 
@@ -78,18 +74,6 @@ def test_stages_have_the_pictures_shape(small_model, rng):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_picture_is_taken_up_again(small_model, rng):
-    predictor = cmpc_tf2.Predictor(small_model)
-    first, second = rng.integers(0, 256, size=(2, 40, 40, 3), dtype=np.uint8)
-    predictor.set_image(first)
-    kept, expected = predictor.encoded, predictor.predict("man").probabilities
-    predictor.set_image(second)
-    assert not np.array_equal(predictor.predict("man").probabilities, expected)
-    predictor.encoded = kept
-    np.testing.assert_array_equal(predictor.predict("man").probabilities, expected)
-
-
-@pytest.mark.usefixtures("eagerly")
 def test_a_model_without_parts_explains_what_it_has():
     keras.utils.set_random_seed(0)
     config = dataclasses.replace(SMALL, without=("word_types", "relation_graph"))
@@ -97,14 +81,3 @@ def test_a_model_without_parts_explains_what_it_has():
     predictor.set_image(np.zeros((32, 32, 3), np.uint8))
     explanation = predictor.explain("the man")
     assert explanation.words == [] and list(explanation.similarity) == ["entities"]
-
-
-def test_words_of_clips_may_be_actions(rng):
-    keras.utils.set_random_seed(0)
-    model = CMPCVideo(CMPCVideoConfig(**SMALL.to_dict()), vocabulary=WORDS)
-    predictor = VideoPredictor(model)
-    predictor.set_clip(rng.integers(0, 256, size=(16, 40, 60, 3), dtype=np.uint8))
-    explanation = predictor.explain("the man")
-    assert WordType.ACTION in explanation.words[0].probabilities
-    assert list(explanation.similarity) == [*model.stages]
-    assert explanation.heat_map("actions").shape == (40, 60)

@@ -1,6 +1,5 @@
-"""Model files and checkpoints of runs: what is loaded, what is refused, what a kill leaves."""
+"""Model files: what is loaded, and what is refused."""
 
-import contextlib
 import importlib
 import json
 import re
@@ -21,12 +20,9 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.predictor import Predictor
 from cmpc_tf2.model_files import load_model, save_model
-from cmpc_tf2.recipes.optimizers import ITERATION, BiasDoublingAdam, slot_paths
 from cmpc_tf2.systems import SYSTEMS
-from cmpc_tf2.training.checkpoints import OptimizerState, load_training, save_training
-from killing import killed_at
+from conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 # The smallest model that there is.
 TINY = DeepLabResNetConfig(width=1, depths=(1, 1, 1, 1))
 
@@ -82,13 +78,6 @@ def test_keras_loads_our_files_if_it_was_first(backbone_file, monkeypatch):
     importlib.reload(cmpc_tf2)
     assert names <= set(registry)
     assert isinstance(keras.models.load_model(backbone_file), DeepLabResNet)
-
-
-@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
-def test_every_system_is_what_the_table_says(system):
-    assert SYSTEMS[system.name] is system
-    assert keras.saving.get_registered_name(system.model_type) == system.registered_name
-    assert getattr(system.model_type, "config_type", DeepLabResNetConfig) is system.config_type
 
 
 def test_one_loader_for_all_models(backbone, backbone_file):
@@ -164,119 +153,18 @@ def test_members_that_overlap_are_not_read(backbone_file, tmp_path):
         load_model(tmp_path / "overlapping.keras")
 
 
-class Weights(keras.Model):
-    """Stands for a model: two weights, which are quick to save."""
+def test_damaged_model_files_are_named(arguments, small_model_file, tmp_path, capsys):
+    import keras
 
-    def __init__(self, value: float):
-        super().__init__()
-        self.kernel = self.add_weight(shape=(2, 3), name="kernel", initializer=keras.initializers.Constant(value))
-        self.bias = self.add_weight(shape=(3,), name="bias", initializer=keras.initializers.Constant(value))
-        self.built = True
-
-    def get_config(self):
-        return {}
-
-
-@pytest.fixture
-def at_step(monkeypatch):
-    """Makes a model and an optimizer whose values tell the step; they are loaded as those of a run are."""
-
-    def load(path, *_):
-        try:
-            model = Weights(0.0)
-            with zipfile.ZipFile(path) as archive:
-                archive.testzip()
-            model.load_weights(path)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            raise InputError(str(error)) from error
-        return model
-
-    monkeypatch.setattr("cmpc_tf2.training.checkpoints.load_model", load)
-
-    def make(step: float):
-        model = Weights(step)
-        optimizer = keras.optimizers.SGD(momentum=0.5)
-        optimizer.build(model.trainable_variables)
-        for variable in optimizer.variables:
-            variable.assign(keras.ops.full(variable.shape, step, variable.dtype))
-        return model, optimizer
-
-    return make
-
-
-def found_in(folder: Path) -> tuple[int, float]:
-    """The step of the newest checkpoint, and the value that all its weights and its optimizer's state have."""
-    step, model, state = load_training(folder)
-    values = [*model.get_weights(), *(value for path, value in state.values.items() if "learning_rate" not in path)]
-    (value,) = {float(one) for array in values for one in np.ravel(array)}
-    return step, value
-
-
-@pytest.mark.parametrize("older, step", [([], 0), ([0], 0), ([10, 20], 30), ([10, 20], 20)])
-def test_a_kill_while_a_checkpoint_is_written_loses_none(older, step, at_step, tmp_path):
-    """At every file operation of saving, and of loading after it: the newest before or the new one is there, whole.
-
-    The new one may have the step of one that is there: of a run that was started again, or went back to an older one.
-    """
-    new, number, is_killed = 7, 0, True
-    while is_killed:
-        folder = tmp_path / str(number)
-        for one in older:
-            save_training(folder, one, *at_step(one))
-        model, optimizer = at_step(new)
-        with killed_at(tmp_path, number) as switch:
-            save_training(folder, step, model, optimizer)
-            switch.at = None
-        is_killed = switch.at is not None
-        for at in range(3):
-            with killed_at(tmp_path, at), contextlib.suppress(InputError):
-                load_training(folder)
-        if older:
-            assert found_in(folder) in {(older[-1], older[-1]), (step, new)}, number
-        save_training(folder, step, model, optimizer)
-        assert found_in(folder) == (step, new)
-        kept = sorted(path.name for path in folder.iterdir())
-        assert kept == [f"step-{one:09d}" for one in sorted({*older, step})[-2:]]
-        number += 1
-    assert number > 5
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
-def test_a_killed_run_ends_with_the_same_weights(share, squares, small_model_file, tmp_path):
-    """Killed at a file operation of its start or later, and again early in what goes on with it."""
-    start = ["train", "-d", "unc", "-t", "train", "--batch-root", str(squares), "--model", str(small_model_file)]
-    start += ["-bs", "2", "--steps", "4", "--checkpoint-every", "2", "--output-dir"]
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    with killed_at(whole, None) as switch:
-        assert main([*start, str(whole)]) == 0
-    for at in (int(share * switch.count), 2, None):
-        is_started = (killed / "config.json").exists()
-        command = ["train", "--resume", "--output-dir", str(killed)] if is_started else [*start, str(killed)]
-        with killed_at(killed, at):
-            assert main(command) == 0
-    expected, found = (load_model(folder / "last.keras").get_weights() for folder in (whole, killed))
-    for one, other in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_slots_are_named_as_keras_names_them():
-    layer = keras.layers.Dense(2, name="part")
-    layer.build((None, 3))
-    optimizer = BiasDoublingAdam()
-    optimizer.build(layer.trainable_variables)
-    expected = {ITERATION, "adam/learning_rate", *(path for v in layer.variables for path in slot_paths(v.path))}
-    assert {variable.path for variable in optimizer.variables} == expected
-
-
-def test_a_state_of_other_types_is_refused(tmp_path):
-    optimizer = keras.optimizers.SGD()
-    optimizer.build([])
-    state = OptimizerState.of(optimizer)
-    state.save(tmp_path / "state.npz")
-    OptimizerState.from_file(tmp_path / "state.npz").restore(optimizer)
-    text = OptimizerState({path: value.astype(str) for path, value in state.values.items()})
-    with pytest.raises(
-        InputError, match=r"the state of the optimizer belongs to other weights or settings: .* is \('<U"
-    ):
-        text.restore(optimizer)
+    whole = small_model_file.read_bytes()
+    for name, content in (("cut", whole[: len(whole) // 2]), ("foreign", b"hello"), ("empty", b"")):
+        path = tmp_path / f"{name}.keras"
+        path.write_bytes(content)
+        assert main([*arguments, "--expression", "man", "--model", str(path)]) == 1
+        assert f"{path}: not a .keras file, or cut off" in capsys.readouterr().err
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
+    assert main([*arguments, "--expression", "man", "--model", str(tmp_path / "other.keras")]) == 1
+    assert (
+        "other.keras: expected a CMPC model, an RRN model, an RMI model or an LSTM baseline model, found a Sequential"
+        in capsys.readouterr().err
+    )

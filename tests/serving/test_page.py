@@ -16,15 +16,15 @@ import cmpc_tf2
 from cmpc_tf2.inference.explanation import Explanation, WordReading
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.serving import page as pages
-from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
+from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_video_tf2.config import CMPCVideoConfig
-from cmpc_video_tf2.data.clips import VideoFile
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
-from cmpc_video_tf2.page import MOST_FRAMES, VIDEO_INPUT, read_clip
+from cmpc_video_tf2.page import VIDEO_INPUT
 from cmpc_video_tf2.predictor import VideoPredictor
 from conftest import PATIENCE
 from small import SMALL, WORDS
+from videos import write_video
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 # Chromium as root in a container, which asks no server for anything of its own.
@@ -223,7 +223,7 @@ def test_a_video_and_sentences_give_masks_and_reasons(browser, tmp_path, rng):
     try:
         tab = browser.new_page()
         tab.goto(address)
-        ask(tab, _video(tmp_path / "clip.mp4", 20), "the man")
+        ask(tab, write_video(tmp_path / "clip.mp4", 20), "the man")
         assert shown(tab, "#overlay").shape[1] == 64
         assert shown(tab, "#masks").shape == (48, 64, 3)
         tab.wait_for_function("document.querySelectorAll('#stages img').length == 4")
@@ -231,50 +231,6 @@ def test_a_video_and_sentences_give_masks_and_reasons(browser, tmp_path, rng):
         tab.close()
     finally:
         page.close()
-
-
-def _video(path, frames):
-    codec = cv2.VideoWriter_fourcc(*("MJPG" if path.suffix == ".avi" else "mp4v"))
-    writer = cv2.VideoWriter(str(path), codec, 25, (64, 48))
-    for number in range(frames):
-        writer.write(np.full((48, 64, 3), 8 * number % 250, np.uint8))
-    writer.release()
-    return path
-
-
-def test_clips_are_cut_around_a_moment(tmp_path, monkeypatch):
-    path = _video(tmp_path / "clip.avi", 30)
-    frames = list(VideoFile(path).frames())
-    decoded = []
-    monkeypatch.setattr(VideoFile, "frames", lambda video, decode=VideoFile.frames: decoded.append(1) or decode(video))
-    for moment, first, last in ((0, 0, 7), (1, 21, 29), (0.5, 6, 21)):
-        clip = read_clip(path, moment, Limits())
-        assert clip.shape == (16, 48, 64, 3)
-        np.testing.assert_array_equal(clip[[0, -1]], [frames[first], frames[last]])
-    assert len(decoded) == 3  # Once for each.
-    for wrong in (-1.0, 7.0, 60.0, np.nan):
-        monkeypatch.setattr(VideoFile, "stated_last", wrong)
-        np.testing.assert_array_equal(read_clip(path, 0.5, Limits()), clip)
-
-
-def test_videos_that_cannot_be_used_are_named(tmp_path, monkeypatch):
-    path = _video(tmp_path / "clip.mp4", 3)
-    for limits, words in ((Limits(file_bytes=100), "at most 100 bytes"), (Limits(pixels=100), "found 64 x 48")):
-        with pytest.raises(RequestError, match=words):
-            read_clip(path, 0, limits)
-    frames = [np.zeros((48, 64, 3), np.uint8), np.zeros((48, 32, 3), np.uint8)]
-    with monkeypatch.context() as patch, pytest.raises(RequestError, match="different sizes"):
-        patch.setattr(VideoFile, "frames", lambda _: iter(frames))
-        read_clip(path, 0, Limits())
-    playlist = tmp_path / "playlist.mp4"
-    playlist.write_bytes(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
-    with pytest.raises(RequestError, match="expected an mp4 or avi file"):
-        read_clip(playlist, 0, Limits())
-    playlist.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(RequestError, match="cannot be decoded, or is cut off"):
-        read_clip(playlist, 0, Limits())
-    with pytest.raises(RequestError, match=f"at most {MOST_FRAMES} frames"):
-        read_clip(_video(tmp_path / "long.avi", MOST_FRAMES + 1), 0, Limits())
 
 
 def test_words_cannot_change_the_page():

@@ -2,15 +2,11 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from PIL import Image
 from skimage.transform import resize
 from skimage.util import img_as_float
 
-from cmpc_tf2.data.image_files import read_image, require_image_name, write_image
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing import resizing
 from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask, restore_map, restore_mask, restored_bands
-from small import subtract_mean
 
 
 def pad_with_scikit_image(image: np.ndarray, size: int) -> np.ndarray:
@@ -135,82 +131,6 @@ def test_long_and_thin_pictures_are_fitted_and_restored(height, width):
     assert restore_mask(fitted[..., 0] > 0, height, width).all()
 
 
-def test_subtract_mean_is_blue_first_and_unscaled():
-    pixel = np.array([[[200, 100, 50]]], np.uint8)
-    np.testing.assert_allclose(
-        subtract_mean(pixel)[0, 0], [50 - 104.00698793, 100 - 116.66876762, 200 - 122.67891434], rtol=1e-6
-    )
-    assert subtract_mean(pixel).dtype == np.float32
-
-
 def test_fit_image_keeps_a_picture_of_its_size(rng):
     image = rng.integers(0, 256, size=(50, 50, 3), dtype=np.uint8)
     np.testing.assert_array_equal(fit_image(image, 50), image)
-
-
-def test_kinds_of_pictures(tmp_path):
-    rgb = np.zeros((4, 6, 3), np.uint8)
-    rgb[..., 0] = 255
-    grey = np.full((4, 6), 120, np.uint8)
-    pictures = {
-        "rgb.png": Image.fromarray(rgb),
-        "rgba.png": Image.fromarray(np.dstack([rgb, grey])),
-        "cmyk.jpg": Image.fromarray(rgb).convert("CMYK"),
-        "palette.png": Image.fromarray(rgb).convert("P"),
-        "grey.png": Image.fromarray(grey),
-        "grey16.png": Image.fromarray(grey.astype(np.uint16) * 257),
-        "black.png": Image.fromarray(grey > 200),
-    }
-    expected = {"grey.png": (120,) * 3, "grey16.png": (120,) * 3, "black.png": (0,) * 3}
-    for name, picture in pictures.items():
-        picture.save(tmp_path / name)
-        image = read_image(tmp_path / name)
-        assert image.shape == (4, 6, 3) and image.dtype == np.uint8, name
-        np.testing.assert_allclose(image[0, 0], expected.get(name, (255, 0, 0)), atol=3, err_msg=name)
-
-
-def test_orientation_is_applied_on_request_only(tmp_path):
-    picture = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
-    exif = picture.getexif()
-    exif[0x0112] = 6  # Turn by 90 degrees.
-    picture.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_image(tmp_path / "turned.jpg").shape == (4, 6, 3)
-    assert read_image(tmp_path / "turned.jpg", upright=True).shape == (6, 4, 3)
-
-
-def test_unreadable_pictures_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"none.png: no such image"):
-        read_image(tmp_path / "none.png")
-    (tmp_path / "text.png").write_text("hello")
-    with pytest.raises(InputError, match=r"text.png: not a readable image"):
-        read_image(tmp_path / "text.png")
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(tmp_path / "a.jpg")
-    (tmp_path / "cut.jpg").write_bytes((tmp_path / "a.jpg").read_bytes()[:1000])
-    with pytest.raises(InputError, match=r"cut.jpg: not a readable image: damaged or cut off: image file is truncated"):
-        read_image(tmp_path / "cut.jpg")
-    with pytest.raises(InputError, match=r"x: cannot be opened: File name too long"):
-        read_image(tmp_path / ("x" * 300))
-
-
-def test_write_image(tmp_path, rng):
-    image = rng.integers(0, 256, size=(5, 7, 3), dtype=np.uint8)
-    write_image(tmp_path / "a.png", image)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), image)
-    write_image(tmp_path / "m.png", image[..., 0] > 100)
-    assert set(np.unique(np.asarray(Image.open(tmp_path / "m.png")))) <= {0, 255}
-    with pytest.raises(InputError, match=r"ends in \.png or \.jpg"):
-        require_image_name(tmp_path / "a.docx")
-    with pytest.raises(InputError, match="does not exist"):
-        write_image(tmp_path / "no" / "a.png", image)
-
-
-def test_jpeg_holds_no_longer_side(tmp_path):
-    image = np.zeros((1, 65_501, 3), np.uint8)
-    with pytest.raises(
-        InputError, match=r"a.jpg: JPEG holds at most 65500 pixels a side, found 65501 x 1; write a .png"
-    ):
-        write_image(tmp_path / "a.jpg", image)
-    assert not list(tmp_path.iterdir())
-    write_image(tmp_path / "a.jpg", image[:, 1:])
-    write_image(tmp_path / "a.png", image)
-    assert read_image(tmp_path / "a.png").shape == image.shape
