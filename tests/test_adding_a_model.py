@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
-from test_family import SIZES
 
 import cmpc_tf2
 from cmpc_tf2.cli import main
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.systems import SYSTEMS, System
 from conftest import ROOT
+from small import SMALL_ANCESTOR
 
 NAME = "bag_of_words"
 
@@ -41,7 +41,7 @@ def model_type(tmp_path, monkeypatch):
 
 def test_the_commands_take_the_fifth_model(model_type, squares, tmp_path, capsys):
     run, file = tmp_path / "run", str(tmp_path / "run" / "last.keras")
-    (tmp_path / "sizes.json").write_text(json.dumps(SIZES))
+    (tmp_path / "sizes.json").write_text(json.dumps(SMALL_ANCESTOR.to_dict()))
     data = ["-d", "unc", "--batch-root", str(squares)]
     start = ["--model-name", NAME, "--sizes", str(tmp_path / "sizes.json"), "--vocabulary", str(squares / "words.txt")]
     options = ["--steps", "4", "--checkpoint-every", "2", "--validation-split", "val", "-bs", "2"]

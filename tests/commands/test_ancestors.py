@@ -13,7 +13,6 @@ import cmpc_tf2
 from cmpc_tf2.cli import main
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.exporting.graph_files import FORMATS
-from cmpc_tf2.model_files import load_for_inference
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.systems import SYSTEMS, systems_of
@@ -91,19 +90,6 @@ def test_export_takes_it(name, runs, tmp_path, eager):
         image_bytes=tf.constant(picture.read_bytes()), expression=tf.constant("man")
     )
     np.testing.assert_allclose(found["probabilities"], expected, atol=1e-4)
-
-
-@pytest.mark.parametrize("name", ANCESTORS)
-def test_bfloat16_is_close_to_float32(name, runs, rng):
-    """Weights have eight bits there; features of cells and words are of unit norm."""
-    file = runs[name] / "last.keras"
-    inputs = {
-        "image": rng.uniform(-120, 120, size=(2, 32, 32, 3)).astype("float32"),
-        "token_ids": np.sort(rng.integers(0, 12, size=(2, 20)), axis=1).astype("int32"),
-    }
-    exact, fast = (np.asarray(load_for_inference(file, p)(inputs)["mask_logits"]) for p in ("float32", "bfloat16"))
-    assert fast.dtype == np.float32
-    assert 0 < np.abs(fast - exact).max() < 0.02
 
 
 @pytest.mark.slow

@@ -113,8 +113,6 @@ def test_another_size_of_picture(small_model, small_model_file, split, tmp_path)
     assert resized.vocabulary == small_model.vocabulary
     cells = {v.path: v.shape for v in resized.variables if "peephole" in v.path}
     assert set(cells.values()) == {(6, 6, 14)}
-    for weight, other in zip(small_model.at_size(32).variables, small_model.variables, strict=True):
-        np.testing.assert_array_equal(weight, other)
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -1,7 +1,6 @@
 """Numbers among the options: what they cannot be is refused before anything is loaded, by the option's name."""
 
 import argparse
-import re
 
 import pytest
 
@@ -41,7 +40,7 @@ BUILD = ["-d", "unc", "-t", "train"]
         (video_cli.main, ["demo"], "--seed", "-1", "a whole number from 0 to 4294967295"),
         (build_batches.main, BUILD, "--workers", "0", "a whole number from 1 to 1024"),
         (build_batches.main, BUILD, "--image-size", "50", "a multiple of 8 from 8 to 4096"),
-        (build_batches.main, BUILD, "--shard", "3/2 ²/2 1", "I/N with I from 1 to N"),
+        (build_batches.main, BUILD, "--shard", "0/2 3/2 ²/2 1 a/b 1/" + 5000 * "9", "I/N with I from 1 to N"),
         (video_build_batches.main, BUILD, "--image-size", "50", "a multiple of 8 from 8 to 4096"),
     ],
 )
@@ -68,10 +67,3 @@ def test_every_number_has_a_range():
     for module in (cli, video_cli, build_batches):
         check(module.build_parser())
     check(video_build_batches.build_parser())
-
-
-def test_help_shows_no_internals(capsys):
-    for command in ("train", "evaluate", "predict", "serve"):
-        with pytest.raises(SystemExit):
-            cli.main([command, "--help"])
-        assert not re.search(r"WholeNumber|<function", capsys.readouterr().out)

@@ -1,4 +1,4 @@
-"""What counts as a picture. The ways in are tested beside: `test_serving.py`, `test_predict.py`, `test_builder.py`."""
+"""Decoding of picture files: formats, kinds of pixels, damaged files."""
 
 import io
 import struct

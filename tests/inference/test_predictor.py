@@ -4,6 +4,7 @@ import pytest
 import cmpc_tf2
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.densecrf import refine_mask
+from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.text.vocabulary import Vocabulary
 from small import SMALL, WORDS, subtract_mean
@@ -30,14 +31,13 @@ def test_any_size(size, predictor, rng):
     prediction = predictor.predict("man")
     assert prediction.mask.shape == prediction.probabilities.shape == size
     assert prediction.mask.dtype == bool and prediction.probabilities.dtype == np.float32
-    assert 0 <= prediction.probabilities.min() <= prediction.probabilities.max() <= 1
 
 
-def test_the_picture_is_encoded_once(small_model, rng, monkeypatch):
+def test_a_picture_is_encoded_once_for_all_expressions(small_model, rng, monkeypatch):
     predictor = cmpc_tf2.Predictor(small_model)
     calls = []
-    encode = predictor._runner.encode
-    monkeypatch.setattr(predictor._runner, "encode", lambda images: calls.append(1) or encode(images))
+    encode = ModelRunner.encode
+    monkeypatch.setattr(ModelRunner, "encode", lambda runner, images: calls.append(1) or encode(runner, images))
     predictor.set_image(rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8))
     first = predictor.predict("man").probabilities
     predictor.predict("red circle")
@@ -46,7 +46,7 @@ def test_the_picture_is_encoded_once(small_model, rng, monkeypatch):
 
 
 def test_the_border_of_a_picture_is_not_darkened(small_model, predictor):
-    """Beyond the picture the probabilities go on as they are at its edge, not as zeros."""
+    """Beyond the picture the probabilities continue as at its edge, not as zeros."""
     predictor.set_image(np.full((96, 96, 3), 128, np.uint8))
     probabilities = predictor.predict("man").probabilities
     np.testing.assert_array_equal(probabilities[0], probabilities[1])
@@ -84,7 +84,7 @@ def test_wrong_use_is_named(small_model, rng):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_picture_is_taken_up_again(small_model, rng):
+def test_an_encoded_picture_can_be_set_again(small_model, rng):
     predictor = cmpc_tf2.Predictor(small_model)
     first, second = rng.integers(0, 256, size=(2, 40, 40, 3), dtype=np.uint8)
     predictor.set_image(first)

@@ -1,4 +1,4 @@
-"""What every registered layer keeps: its configuration, the precision of its outputs, and samples apart."""
+"""Properties of every registered layer: configuration, dtype of the outputs, independence of the samples."""
 
 import dataclasses
 import importlib

@@ -3,7 +3,6 @@ import pytest
 from keras import ops
 
 from cmpc_tf2.layers.normalization import GlobalLayerNormalization, l2_normalize
-from cmpc_tf2.model_files import load_model
 from cmpc_tf2.precision import computing_in
 
 
@@ -44,21 +43,11 @@ def test_layer_norm_of_a_constant_is_its_offset():
     np.testing.assert_array_equal(layer(np.ones((1, 3, 2), "float32")), np.zeros((1, 3, 2)))
 
 
-def test_parts_that_stay_float32_in_float16(small_model_file, rng):
-    """Sums over cells and channels that float16 cannot hold, and a mask value that is beyond it."""
+def test_sums_that_float16_cannot_hold(rng):
+    x = (300 * rng.normal(size=(1, 4, 4, 10))).astype("float16")
     with computing_in("float16"):
-        model = load_model(small_model_file)
-        from cmpc_tf2.layers.normalization import GlobalLayerNormalization, l2_normalize
-
-        norm = GlobalLayerNormalization()
-        x = (300 * rng.normal(size=(1, 4, 4, 10))).astype("float16")
-        np.testing.assert_allclose(np.std(norm(x)), 1, atol=1e-3)
-    np.testing.assert_allclose(np.linalg.norm(l2_normalize(x).numpy().astype(float), axis=-1), 1, atol=2e-3)
-    dtypes = {layer.name: layer.compute_dtype for layer in model.expression_decoder.layers}
-    assert dtypes["fusion_c3"] == "float16"
-    assert dtypes["score"] == dtypes["upsample"] == "float32"
-    out = model({"image": rng.normal(0, 50, size=(1, 32, 32, 3)), "token_ids": np.array([[0] * 18 + [5, 7]])})
-    expected = load_model(small_model_file)
-    assert all(np.isfinite(logits).all() for logits in out.values())
-    assert out["mask_logits"].dtype == "float32"
-    assert expected.compute_dtype == "float32"
+        normalized = GlobalLayerNormalization()(x)
+    assert normalized.dtype == "float16"
+    assert np.std(np.asarray(normalized, "float32")) == pytest.approx(1, abs=1e-3)
+    norms = np.linalg.norm(np.asarray(l2_normalize(x), "float32"), axis=-1)
+    np.testing.assert_allclose(norms, 1, atol=2e-3)

@@ -13,7 +13,6 @@ from cmpc_tf2.cli import main as command
 from cmpc_tf2.conversion.families import load_families
 from cmpc_tf2.conversion.tf1 import convert, convert_back
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.model_files import load_model
 from cmpc_tf2.models.lstm_baseline.model import LSTMBaseline
 from cmpc_tf2.models.rmi.model import RMI
@@ -89,16 +88,6 @@ def test_in_one_batch(converted, parity):
     for sample in SAMPLES:
         parity.within(converted.logits, found[sample], converted.golden[f"{sample}/up"], 1e-5)
         parity.within(converted.logits, cells[sample], converted.golden[f"{sample}/pred"], 1e-5)
-
-
-def test_one_picture_serves_all_sentences(converted):
-    inputs = converted.inputs(*SAMPLES)
-    features = converted.model.inference_encoder()(inputs["image"][:1])
-    decoder = converted.model.expression_decoder
-    found = decoder({**features, "token_ids": tf.constant(inputs["token_ids"])})["mask_logits"]
-    expected = converted.model({**inputs, "image": np.repeat(inputs["image"][:1], 3, axis=0)})["mask_logits"]
-    np.testing.assert_allclose(found, expected, atol=1e-5)
-    np.testing.assert_allclose(found[0], converted.golden["0/up"], rtol=0, atol=1e-5)
 
 
 def test_the_converted_model_scores_as_the_original(converted, tmp_path, capsys):
@@ -291,10 +280,3 @@ def test_their_bare_backbone(converted, tmp_path):
     assert found.config == converted.model.config.backbone
     for ours, theirs in zip(found.variables, expected.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
-
-
-def test_another_model_is_named(converted):
-    for kind in KINDS.values():
-        if kind is not KINDS[converted.kind]:
-            with pytest.raises(InputError, match=f"expected {kind.title}, found"):
-                load_model(converted.file, kind)

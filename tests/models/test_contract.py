@@ -1,4 +1,4 @@
-"""What every system of the table keeps, at small sizes."""
+"""Properties of every system, at small sizes."""
 
 import json
 import os

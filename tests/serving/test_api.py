@@ -4,7 +4,6 @@ import asyncio
 import base64
 import io
 import struct
-import tracemalloc
 import zlib
 
 import httpx
@@ -14,8 +13,6 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import cmpc_tf2
-from cmpc_tf2.serving.api import create_app
-from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from http_client import SEGMENT, ask, client_of, form, picture
 from pictures import HEIGHT, NOISE, WIDTH, avif_with_damaged_pixels, file_of, several
 
@@ -122,39 +119,6 @@ def test_whatever_predict_takes_is_taken(app):
         for response in ask(app, *(form("man", image=file, mask_format="png") for file in files)):
             assert response.status_code == 200, response.text
             assert (response.json()["height"], response.json()["width"]) == size
-
-
-def test_a_picture_is_encoded_once(predictor, app, monkeypatch):
-    calls = []
-    encode = predictor._runner.encode
-    monkeypatch.setattr(predictor._runner, "encode", lambda pixels: calls.append(1) or encode(pixels))
-    ask(app, form("man"), form("red circle"), form("man", image=picture(1)), form("blue"))
-    assert len(calls) == 2
-
-
-def test_few_pictures_stay_encoded(segmenter, app):
-    ask(app, *(form("man", image=picture(seed)) for seed in range(segmenter.limits.encodings + 2)))
-    assert len(segmenter._encodings) == segmenter.limits.encodings
-
-
-def test_one_map_at_a_time_takes_memory(app):
-    """16 float32 maps of the picture's size would be 64 MB; the picture itself, in float32, is 12 MB."""
-    image = file_of(Image.new("RGB", (1000, 1000)))
-    ask(app, form("the man"))
-    tracemalloc.start()
-    for mask_format in ("rle", "png"):
-        (answer,) = ask(app, form(*["the man"] * 16, image=image, mask_format=mask_format))
-        assert answer.status_code == 200
-    assert tracemalloc.get_traced_memory()[1] < 40e6
-    tracemalloc.stop()
-
-
-def test_pixels_times_expressions_are_limited(predictor):
-    limits = Limits(marked_pixels=2 * 90 * 60)
-    app = create_app(Segmenter(predictor, predictor.set_image, limits), "small.keras")
-    largest, above = ask(app, form("the man", "man"), form("the man", "man", "red circle"))
-    assert largest.status_code == 200 and above.status_code == 413
-    assert "at most 10800 pixels over all expressions, found 90 x 60 for each of 3; send fewer" in above.text
 
 
 def test_failures_are_counted(predictor, app, monkeypatch):

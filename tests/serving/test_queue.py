@@ -16,7 +16,7 @@ from conftest import PATIENCE
 from http_client import SEGMENT, ask, client_of, form, picture
 
 
-def test_the_place_is_given_back_when_the_answer_is_built(segmenter, app, monkeypatch):
+def test_a_request_stays_in_the_queue_until_its_answer_is_built(segmenter, app, monkeypatch):
     admitted = []
     encode = http._run_lengths
     monkeypatch.setattr(http, "_run_lengths", lambda mask: admitted.append(segmenter.admitted) or encode(mask))
@@ -24,11 +24,11 @@ def test_the_place_is_given_back_when_the_answer_is_built(segmenter, app, monkey
     assert admitted == [1, 1] and segmenter.admitted == 0
 
 
-def test_a_full_queue_refuses_before_it_reads(predictor):
-    segmenter = Segmenter(predictor, predictor.set_image, Limits())
+def test_a_full_queue_refuses_a_request_unread(predictor):
+    segmenter = Segmenter(predictor, predictor.set_image, Limits(waiting=1))
     app = create_app(segmenter, "small.keras")
-    segmenter._admitted = 17
-    sent = []
+    release, sent = threading.Event(), []
+    works = [segmenter.submit(lambda: release.wait(PATIENCE)) for _ in range(2)]
 
     async def receive():
         raise AssertionError("the request was read")
@@ -39,25 +39,27 @@ def test_a_full_queue_refuses_before_it_reads(predictor):
     headers = [(b"content-type", b"multipart/form-data; boundary=x")]
     scope = {"type": "http", "method": "POST", "path": SEGMENT, "headers": headers, "query_string": b""}
     asyncio.run(app(scope, receive, send))
+    release.set()
     assert sent[0]["status"] == 429 and (b"retry-after", b"5") in sent[0]["headers"]
-    assert b"16 requests are waiting already" in sent[1]["body"]
+    assert b"1 requests are waiting already" in sent[1]["body"]
+    assert all(work.result() for work in works)
 
 
 class Held:
-    """A model that waits until it is told to go on."""
+    """A model that waits until it is released."""
 
     def __init__(self, predictor):
         self._predictor = predictor
-        self.started, self.go_on = threading.Event(), threading.Event()
+        self.started, self.release = threading.Event(), threading.Event()
 
     def set_image(self, pixels: np.ndarray):
         self.started.set()
-        assert self.go_on.wait(PATIENCE)
+        assert self.release.wait(PATIENCE)
         self._predictor.set_image(pixels)
 
 
 def test_more_requests_than_the_queue_holds(predictor):
-    """One is worked on, 16 wait, the others are told to come again."""
+    """One is in progress, 16 wait, and the others get status 429."""
     held = Held(predictor)
     app = create_app(Segmenter(predictor, held.set_image, Limits()), "small.keras")
 
@@ -66,7 +68,7 @@ def test_more_requests_than_the_queue_holds(predictor):
             requests = [asyncio.create_task(client.post(SEGMENT, **form("man"))) for _ in range(50)]
             while sum(request.done() for request in requests) < 33:
                 await asyncio.sleep(0.01)
-            held.go_on.set()
+            held.release.set()
             return await asyncio.gather(*requests), await client.post(SEGMENT, **form("man"))
 
     responses, next_one = asyncio.run(post())
@@ -91,12 +93,12 @@ def server(predictor):
         thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         yield listening.getsockname()[1], segmenter, held
-        held.go_on.set()
+        held.release.set()
         running.should_exit = True
         thread.join(PATIENCE)
 
 
-def test_clients_that_hang_up_give_their_place_back(server):
+def test_a_disconnected_client_leaves_the_queue(server):
     port, segmenter, held = server
     address = f"http://127.0.0.1:{port}{SEGMENT}"
     request = httpx.Request("POST", address, **form("man", image=picture(5)))
@@ -128,8 +130,8 @@ def test_clients_that_hang_up_give_their_place_back(server):
     until(6)
     for connection in waiting:
         connection.close()
-    until(1)  # Only the one that is worked on is left.
-    held.go_on.set()
+    until(1)  # Only the one in progress is left.
+    held.release.set()
     assert first.recv(20).startswith(b"HTTP/1.1 200")
     first.close()
     assert httpx.post(address, timeout=PATIENCE, **form("man")).status_code == 200

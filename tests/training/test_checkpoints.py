@@ -1,4 +1,4 @@
-"""Model files and checkpoints of runs: what is loaded, what is refused, what a kill leaves."""
+"""Checkpoints of training runs: which ones are loaded, which are refused, and which remain after a kill."""
 
 import contextlib
 import zipfile

@@ -8,8 +8,7 @@ import pytest
 
 from cmpc_tf2.conversion.tf1 import convert_back
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
-from cmpc_tf2.errors import InputError
-from cmpc_tf2.model_files import load_for_inference, load_model
+from cmpc_tf2.model_files import load_model
 from cmpc_tf2.training.checkpoints import OptimizerState
 from cmpc_tf2.training.config import TrainConfig
 from cmpc_tf2.training.trainer import Trainer
@@ -84,17 +83,6 @@ def test_stages_equal_the_originals(model, inputs, video_golden, parity):
         parity.within(STAGES, value, expected, 1e-5, scale=np.abs(expected).max(), name=theirs)
 
 
-def test_several_expressions_share_a_clip(model, inputs, outputs):
-    features = model.inference_encoder()(inputs["clip"][:1])
-    token_ids = keras.ops.convert_to_tensor(inputs["token_ids"])
-    logits = model.expression_decoder({**features, "token_ids": token_ids})["mask_logits"]
-    np.testing.assert_allclose(logits[:1], outputs[0][0]["mask_logits"], rtol=0, atol=1e-4)
-    clip = np.repeat(inputs["clip"][:1], 3, axis=0)
-    np.testing.assert_allclose(
-        logits, model({"clip": clip, "token_ids": inputs["token_ids"]})["mask_logits"], rtol=0, atol=1e-4
-    )
-
-
 def test_the_report_accounts_for_every_variable(converted, video_values):
     report = converted[1]
     assert report["model"] == "cmpc_video" and report["missing"] == report["unexpected"] == []
@@ -145,13 +133,6 @@ def test_a_full_size_checkpoint_goes_there_and_back(tmp_path, parity):
     for name in checkpoint.shapes:
         assert checkpoint.read(name).tobytes() == values[name].tobytes(), name
     parity.counted("variables of the video model at full size, accounted for; weights back", "equal bytes", len(names))
-
-
-def test_image_and_video_models_are_told_apart(converted, small_model_file):
-    with pytest.raises(InputError, match=r"or an LSTM baseline model, found a CMPC-V \(video\) model, which goes with"):
-        load_for_inference(converted[0])
-    with pytest.raises(InputError, match=r"expected a CMPC-V \(video\) model, found a CMPC model, which goes with"):
-        load_model(small_model_file, CMPCVideo)
 
 
 def test_six_steps_follow_the_originals(converted, video_golden, parity):
