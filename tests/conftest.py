@@ -21,13 +21,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # Real images, sentences, annotations and checkpoints, not part of this repository: their tests skip where it is absent.
 REAL_DATA = Path(os.environ.get("CMPC_TEST_DATA", ROOT.parent / "shared"))
 
-# Seconds. What is awaited longer hangs: no machine is that slow.
+# Timeout in seconds: even slow machines need less.
 PATIENCE = 600
 
 
 @pytest.fixture(scope="session")
 def is_quick(pytestconfig) -> bool:
-    """Whether the slow tests are left out. Small models take longer to trace and to optimize than to run."""
+    """Whether the slow tests are deselected. Tracing and optimizing small models takes longer than running them."""
     return pytestconfig.option.markexpr == "not slow"
 
 
@@ -40,9 +40,9 @@ def graphs_as_traced(is_quick):
 
 @pytest.fixture(scope="session")
 def eager(is_quick):
-    """A context in which `tf.function` traces nothing, unless the slow tests run too.
+    """A context in which `tf.function` runs eagerly, unless the slow tests run too.
 
-    For what other tests run as graphs.
+    For functions that other tests run as graphs.
     """
     import tensorflow as tf
 
@@ -61,13 +61,13 @@ def eager(is_quick):
 
 @pytest.fixture
 def eagerly(eager):
-    """The whole test in that context; fixtures of wider scope are made before it."""
+    """Runs the whole test in that context; fixtures of wider scope are made before it."""
     with eager():
         yield
 
 
 class Parity:
-    """Holds results to the original's, and keeps what was measured for `benchmarks/parity.py`."""
+    """Compares results with the original's and records the differences for `benchmarks/parity.py`."""
 
     def __init__(self, record_property):
         self._record_property = record_property
@@ -81,7 +81,7 @@ class Parity:
         assert error <= tolerance, f"{what}: {name} off by {error}"
 
     def counted(self, what: str, required: str, count: int):
-        """Notes how many passed a test that gives no number."""
+        """Records how many items passed a test without a tolerance."""
         self._record_property("parity", [what, required, count])
 
 

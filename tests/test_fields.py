@@ -75,7 +75,7 @@ def test_names_and_sizes_within_a_run(change, words):
     assert str(refusal.value).startswith(words) and "\n" not in str(refusal.value)
 
 
-def test_what_is_missing_or_no_object_is_named():
+def test_missing_fields_and_other_types_are_reported():
     with pytest.raises(InputError, match=r"^split: missing$"):
         from_dict(TrainConfig, {"dataset": "unc"})
     for data in ([], "text", 3, None):
@@ -83,7 +83,7 @@ def test_what_is_missing_or_no_object_is_named():
             from_dict(TrainConfig, data)
 
 
-def test_what_was_written_is_read_again():
+def test_configurations_round_trip():
     for config in (
         TrainConfig("unc", "train", model=SMALL),
         VideoTrainConfig("a2d", "train"),
@@ -93,7 +93,7 @@ def test_what_was_written_is_read_again():
         assert from_dict(type(config), json.loads(json.dumps(config.to_dict()))) == config
 
 
-def test_annotations_that_are_text_are_checked_too(monkeypatch):
+def test_postponed_annotations_are_checked_too(monkeypatch):
     module = types.ModuleType("wide")
     monkeypatch.setitem(sys.modules, "wide", module)
     code = """

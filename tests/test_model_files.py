@@ -41,7 +41,7 @@ def backbone_file(backbone, tmp_path_factory) -> Path:
 
 @pytest.fixture
 def repacked(backbone_file, tmp_path):
-    """Writes a copy of a model file with another description, or other members."""
+    """Writes a copy of a model file with a changed configuration or other members."""
 
     def write(change=None, compression=zipfile.ZIP_STORED, **members):
         path = tmp_path / "repacked.keras"
@@ -57,7 +57,7 @@ def repacked(backbone_file, tmp_path):
 
 
 def test_keras_loads_our_files_after_one_import(backbone_file):
-    """Keras after the package; importing the package loads neither Keras nor a model."""
+    """Keras is imported after the package. Importing the package loads neither Keras nor a model."""
     script = (
         "import sys, cmpc_tf2\n"
         "assert not {'keras', 'tensorflow', 'cmpc_tf2.models'} & set(sys.modules)\n"
@@ -89,7 +89,7 @@ def test_one_loader_for_all_models(backbone, backbone_file):
         Predictor(loaded)
 
 
-def test_only_what_can_be_loaded_is_saved(backbone, tmp_path):
+def test_models_are_saved_as_keras_files_only(backbone, tmp_path):
     for name in ("model.h5", "model.hdf5", "model.weights", "model"):
         with pytest.raises(ValueError, match=f"{name}: expected a name that ends in .keras"):
             backbone.save(tmp_path / name)
@@ -99,7 +99,7 @@ def test_only_what_can_be_loaded_is_saved(backbone, tmp_path):
 
 
 class Foreign(keras.layers.Layer):
-    """Must never be made."""
+    """Must never be instantiated."""
 
     def __init__(self, **_):
         raise AssertionError
@@ -122,14 +122,14 @@ LAMBDA = {"class_name": "__lambda__", "config": {"value": ["4wAAAAA=", None, Non
         ({"config": {"config": {"width": 0}}}, "could not load it: "),
     ],
 )
-def test_no_other_class_is_made(change, words, repacked, monkeypatch):
+def test_no_other_class_is_instantiated(change, words, repacked, monkeypatch):
     monkeypatch.setitem(keras.saving.get_custom_objects(), "other>Foreign", Foreign)
     with pytest.raises(InputError) as failure:
         load_model(repacked(change), DeepLabResNet)
     assert words in str(failure.value) and "\n" not in str(failure.value)
 
 
-def test_archives_that_are_not_as_keras_writes_them(backbone_file, repacked, tmp_path):
+def test_archives_of_another_form_are_refused(backbone_file, repacked, tmp_path):
     with pytest.raises(InputError, match="expected members without compression"):
         load_model(repacked(compression=zipfile.ZIP_DEFLATED))
     with pytest.raises(InputError, match=r"expected config.json, metadata.json, model.weights.h5 in it, found"):
@@ -144,7 +144,7 @@ def test_archives_that_are_not_as_keras_writes_them(backbone_file, repacked, tmp
 
 
 def test_members_that_overlap_are_not_read(backbone_file, tmp_path):
-    """More than the file has: every member is the whole of it."""
+    """Both members claim the whole file, so their sizes add up to more than it has."""
     content = bytearray(backbone_file.read_bytes())
     for entry in re.finditer(b"PK\x01\x02", bytes(content)):  # Of the directory; both sizes stand there.
         content[entry.start() + 20 : entry.start() + 28] = 2 * (len(content) // 2).to_bytes(4, "little")
@@ -153,7 +153,7 @@ def test_members_that_overlap_are_not_read(backbone_file, tmp_path):
         load_model(tmp_path / "overlapping.keras")
 
 
-def test_damaged_model_files_are_named(arguments, small_model_file, tmp_path, capsys):
+def test_damaged_model_files_are_reported(arguments, small_model_file, tmp_path, capsys):
     import keras
 
     whole = small_model_file.read_bytes()

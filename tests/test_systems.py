@@ -6,7 +6,7 @@ from cmpc_tf2.systems import SYSTEMS
 
 
 @pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
-def test_every_system_is_what_the_table_says(system):
+def test_every_system_matches_its_entry(system):
     assert SYSTEMS[system.name] is system
     assert keras.saving.get_registered_name(system.model_type) == system.registered_name
     assert getattr(system.model_type, "config_type", DeepLabResNetConfig) is system.config_type

@@ -40,7 +40,7 @@ def test_taps_have_one_eighth_of_the_sides(backbone, image):
 
 
 def test_batch_norm_epsilon(backbone):
-    """Full-size goldens do not tell 1e-3 from 1e-5: their variances are large."""
+    """The full-size goldens cannot distinguish 1e-3 from 1e-5, because their variances are large."""
     norm = backbone.get_layer("bn_conv1")
     saved = norm.get_weights()
     one, zero = np.ones(4, "float32"), np.zeros(4, "float32")
@@ -69,7 +69,7 @@ def test_folding_changes_nothing(backbone, image):
 
 @pytest.mark.parametrize("side, stages", [(64, {4, 5}), (48, {4}), (40, set())])
 def test_phases_change_nothing(side, stages, backbone, rng):
-    """Of both dilated stages, of the first alone, of none: whatever the grid of side / 8 divides into."""
+    """Both dilated stages run on phases, the first alone, or none, as the grid of side / 8 divides."""
     image = rng.normal(0, 50, size=(2, side, side, 3)).astype("float32")
     folded = fold_batch_norm(backbone, image_size=side)
     names = {layer.name for layer in folded.layers}

@@ -1,4 +1,4 @@
-"""RRN, RMI and the LSTM baseline go through the same commands."""
+"""The commands with RRN, RMI and the LSTM baseline."""
 
 import json
 from pathlib import Path
@@ -26,7 +26,7 @@ ANCESTORS = [name for name in systems_of("pictures") if name != "cmpc"]
 
 @pytest.fixture(scope="module")
 def runs(squares, tmp_path_factory, eager):
-    """A trained model of each kind, by name: its folder."""
+    """Trains a model of each system; returns their folders by name."""
     folder = tmp_path_factory.mktemp("family")
     (folder / "sizes.json").write_text(json.dumps(SIZES))
     data = ["-d", "unc", "-t", "train", "--batch-root", squares, "--vocabulary", squares / "words.txt"]
@@ -45,7 +45,7 @@ def draw_picture(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ANCESTORS)
-def test_training_goes_by_the_models_own_loss(name, runs):
+def test_training_uses_the_recipe_of_the_model(name, runs):
     config = json.loads((runs[name] / "config.json").read_text())
     assert config["model_name"] == name and config["model"] == SIZES
     columns = (runs[name] / "log.csv").read_text().splitlines()[0].split(",")
@@ -55,7 +55,7 @@ def test_training_goes_by_the_models_own_loss(name, runs):
 
 
 @pytest.mark.parametrize("name", ANCESTORS)
-def test_evaluate_predict_and_serve_take_it(name, runs, squares, tmp_path, eager):
+def test_evaluate_predict_and_serve(name, runs, squares, tmp_path, eager):
     file = str(runs[name] / "last.keras")
     split = ["-d", "unc", "-t", "val", "--batch-root", str(squares), "--report", str(tmp_path / "report.json")]
     with eager():
@@ -79,7 +79,7 @@ def test_evaluate_predict_and_serve_take_it(name, runs, squares, tmp_path, eager
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ANCESTORS)
-def test_export_takes_it(name, runs, tmp_path, eager):
+def test_export(name, runs, tmp_path, eager):
     file, picture = str(runs[name] / "last.keras"), draw_picture(tmp_path)
     assert main(["export", "--model", file, "--output", str(tmp_path / "exported")]) == 0
     predictor = cmpc_tf2.Predictor(cmpc_tf2.load_model(file))
@@ -96,7 +96,7 @@ def test_export_takes_it(name, runs, tmp_path, eager):
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("name", ANCESTORS)
 def test_one_file_for_other_runtimes(name, kind, runs, tmp_path, request):
-    """The command compares three inputs itself."""
+    """The command itself compares the results for three inputs."""
     if (name, kind) == ("rmi", "onnx"):
         request.applymarker(pytest.mark.xfail(reason="tf2onnx 1.17 loses an output of RMI's conditional steps"))
     pytest.importorskip(FORMATS[kind].needs[0])
@@ -105,7 +105,7 @@ def test_one_file_for_other_runtimes(name, kind, runs, tmp_path, request):
     assert main(command) == 0 and path.is_file()
 
 
-def test_mix_ups_are_named(runs, small_model_file, squares, tmp_path, capsys):
+def test_models_and_sizes_of_other_systems_are_refused(runs, small_model_file, squares, tmp_path, capsys):
     data = ["-d", "unc", "-t", "train", "--batch-root", str(squares), "--output-dir", str(tmp_path / "run")]
     for name, file in (("rrn", small_model_file), ("cmpc", runs["rrn"] / "last.keras")):
         assert main(["train", *data, "--model-name", name, "--model", str(file)]) == 1

@@ -1,4 +1,4 @@
-"""The command `convert`, and the script of the same options."""
+"""The command `convert`, and the script with the same options."""
 
 import pytest
 
@@ -33,7 +33,7 @@ def test_usage_errors_exit_with_2(arguments, capsys):
 
 
 def test_the_command_is_the_script(small_model, small_values, write, tmp_path, capsys):
-    """The same lines and files, for a result and for a mistake."""
+    """Both print and write the same, for a conversion and for an error."""
     prefix = write({pair.tf1: small_values[pair.tf1] for pair in backbone_pairs(small_model.config.backbone)})
     output, back, report = (str(tmp_path / name) for name in ("b.keras", "back", "report.json"))
     results = []

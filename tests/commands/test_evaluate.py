@@ -185,14 +185,14 @@ def test_impossible_options_exit_with_2(change, words, small_model_file, split, 
     assert words in capsys.readouterr().err
 
 
-def test_outputs_that_cannot_be_written_are_found_at_once(small_model_file, split, tmp_path, capsys):
+def test_unwritable_outputs_are_reported_at_once(small_model_file, split, tmp_path, capsys):
     assert main(["evaluate", "--model", "none.keras", *split, "--report", str(tmp_path)]) == 1
     assert f"{tmp_path}: is not a file but a folder or device" in capsys.readouterr().err
     assert main(["evaluate", "--model", "none.keras", *split, "--overlays", __file__]) == 1
     assert f"{__file__}: expected a folder" in capsys.readouterr().err
 
 
-def test_bad_batches_stop_it_before_and_during_the_run(small_model_file, split, tmp_path, capsys):
+def test_bad_batches_are_reported_before_and_during_the_run(small_model_file, split, tmp_path, capsys):
     path = batch_path(tmp_path, "unc", "val", 6)
     whole = path.read_bytes()
     arguments = ["evaluate", "--model", str(small_model_file), *split, "--report", str(tmp_path / "r.json")]

@@ -55,7 +55,7 @@ def test_numbers_out_of_range(main, command, option, values, expected, capsys):
 
 
 def test_every_number_has_a_range():
-    """`int` and `float` as types accept what no option can be."""
+    """The types `int` and `float` accept values that no option can have."""
 
     def check(parser):
         for action in parser._actions:

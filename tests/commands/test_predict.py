@@ -48,7 +48,7 @@ def test_command_writes_overlay_and_masks(arguments, predictor, picture, tmp_pat
 
 
 def test_command_turns_the_picture_upright(arguments, picture, tmp_path):
-    """Even if the rest of its metadata is damaged."""
+    """The orientation is read even if the rest of the metadata is damaged."""
     picture.write_bytes(DAMAGED_METADATA["jpeg number for text"][0])
     assert main([*arguments, "--expression", "man", "--mask", str(tmp_path / "mask.png")]) == 0
     assert read_image(tmp_path / "mask.png").shape == (WIDTH, HEIGHT, 3)

@@ -7,7 +7,7 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.commands import serve
 
 
-def test_a_port_in_use_is_named(small_model_file, capsys):
+def test_a_port_in_use_is_reported(small_model_file, capsys):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -18,7 +18,7 @@ def test_a_port_in_use_is_named(small_model_file, capsys):
 
 
 def test_on_windows_a_port_is_not_shared(monkeypatch):
-    """There SO_REUSEADDR lets a second server listen at the same port, so another option is asked for."""
+    """There SO_REUSEADDR lets a second server listen at the same port, so the command sets another option."""
     asked = []
 
     class Probe(socket.socket):
@@ -45,7 +45,7 @@ def test_wrong_arguments_get_one_line(options, status, words, small_model_file, 
     assert words in capsys.readouterr().err
 
 
-def test_what_is_not_installed_is_named(small_model_file, monkeypatch, capsys):
+def test_missing_packages_are_reported(small_model_file, monkeypatch, capsys):
     import importlib.util
 
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)

@@ -61,7 +61,7 @@ def test_epochs_of_too_many_steps():
 
 @pytest.fixture
 def no_model(monkeypatch):
-    """Fails if a model would be built."""
+    """Fails the test if a model is built."""
 
     def build(*_, **__):
         raise AssertionError("too late")
@@ -79,7 +79,7 @@ def no_model(monkeypatch):
         ("closed/run", "closed/run: cannot be written: Permission denied"),
     ],
 )
-def test_an_impossible_folder_is_noticed_at_once(place, words, no_model, train_options, tmp_path, monkeypatch, capsys):
+def test_unusable_output_folders_are_reported(place, words, no_model, train_options, tmp_path, monkeypatch, capsys):
     (tmp_path / "file").write_text("kept")
     (tmp_path / "link").symlink_to("nowhere")
     (tmp_path / "closed").mkdir()
@@ -110,7 +110,7 @@ def test_an_impossible_folder_is_noticed_at_once(place, words, no_model, train_o
         (b'{"heads": 5}', "heads: unknown name; expected some of image_size, "),
     ],
 )
-def test_sizes_that_are_none_are_named(content, words, no_model, train_options, tmp_path, capsys):
+def test_unusable_sizes_are_reported(content, words, no_model, train_options, tmp_path, capsys):
     sizes = tmp_path / "sizes.json"
     sizes.write_bytes(content)
     assert main(["train", "--output-dir", str(tmp_path / "run"), *train_options, "--sizes", str(sizes)]) == 1

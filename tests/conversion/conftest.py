@@ -1,4 +1,4 @@
-"""What the tests of the conversion share."""
+"""Fixtures of the conversion tests."""
 
 import pytest
 

@@ -62,7 +62,7 @@ def test_full_size_round_trip_keeps_every_byte(full_prefix, full_model_file, tmp
     parity.counted("variables of the image model at full size, converted and back", "equal bytes", len(back.shapes))
 
 
-def test_a_prefix_may_be_as_long_as_names_can_be(small_model_file, tmp_path):
+def test_a_prefix_may_have_the_maximum_length(small_model_file, tmp_path):
     prefix = str(tmp_path / ("a" * 235))
     convert_back(str(small_model_file), prefix)
     assert TF1Checkpoint(prefix).shapes and len(list(tmp_path.iterdir())) == 2
@@ -93,7 +93,7 @@ def test_backbone_both_ways(small_model, small_values, write, tmp_path):
     assert all(back.read(name).tobytes() == value.tobytes() for name, value in values.items())
 
 
-def test_every_misfit_is_listed(assert_refused, small_values, write):
+def test_every_mismatch_is_listed(assert_refused, small_values, write):
     values = dict(small_values)
     del values["text_objseg/score/DW"], values["res4a_branch1/weights"], values["text_objseg/Variable"]
     values["text_objseg/c4_lateral/biases"] = np.zeros(11, "float32")
@@ -115,7 +115,7 @@ def test_every_misfit_is_listed(assert_refused, small_values, write):
     )
 
 
-def test_a_video_model_lacks_more_than_its_mark(assert_refused, small_values, write):
+def test_one_variable_of_the_video_model_is_not_enough(assert_refused, small_values, write):
     values = small_values | {"text_objseg/tg_query_c3/DW": np.zeros((1, 1, 10, 10), "float32")}
     assert_refused(write(values), "53 missing", "missing: text_objseg/tg_key_c4/biases")
 

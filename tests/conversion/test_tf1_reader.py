@@ -17,7 +17,7 @@ def test_prefix_without_index(assert_refused, tmp_path):
     assert_refused(str(tmp_path / "nothing"), "nothing: no such checkpoint")
 
 
-def test_prefix_with_a_suffix_or_a_neighbour(small_values, write, tmp_path):
+def test_a_wrong_prefix_is_explained(small_values, write, tmp_path):
     prefix = write(small_values)
     with pytest.raises(InputError, match="give the prefix alone"):
         TF1Checkpoint(f"{prefix}.index")
@@ -28,7 +28,7 @@ def test_prefix_with_a_suffix_or_a_neighbour(small_values, write, tmp_path):
 
 
 def test_a_backbone_of_format_v1(small_model, small_values, tmp_path):
-    """What `npy2ckpt.py` of DeepLab writes: one file. Large ones come in shards."""
+    """The format of DeepLab's `npy2ckpt.py`: one file, or several for large checkpoints."""
     names = [pair.tf1 for pair in backbone_pairs(small_model.config.backbone)]
     values = {name: small_values[name] for name in names}
     write_v1_checkpoint(tmp_path / "one.ckpt", values)

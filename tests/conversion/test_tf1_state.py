@@ -20,12 +20,12 @@ def test_step_is_reported(small_values, write, tmp_path):
 
 
 @pytest.mark.parametrize("step", [np.zeros(3, "float32"), np.float32("nan"), np.float32(0.5)])
-def test_a_step_that_is_no_number(assert_refused, step, small_values, write):
+def test_a_step_that_is_not_a_whole_number_is_refused(assert_refused, step, small_values, write):
     prefix = write({**small_values, "text_objseg/Variable_1": step})
     assert_refused(prefix, "text_objseg/Variable_1: expected a whole number")
 
 
-def test_the_state_of_adam_of_a_finetuned_backbone(tiny_values, write, tmp_path, capsys):
+def test_the_adam_state_of_a_finetuned_backbone(tiny_values, write, tmp_path, capsys):
     """The original's `-conv5` has slots for the kernels of res3 to res5, and for nothing else of the backbone."""
     kernels = [name for name in tiny_values if re.fullmatch(r"res[345].*/weights", name)]
     slots = {f"text_objseg/{name}/Adam": tiny_values[name] for name in kernels}
@@ -45,7 +45,7 @@ def test_the_state_of_adam_of_a_finetuned_backbone(tiny_values, write, tmp_path,
         OptimizerState.from_file(state).restore(trainer.base_optimizer)
 
 
-def test_the_state_of_adam_is_refused_where_it_is_not_whole(tiny_values, small_values, write, tmp_path, capsys):
+def test_an_incomplete_adam_state_is_refused(tiny_values, small_values, write, tmp_path, capsys):
     output = ["--output", str(tmp_path / "out.keras"), "--optimizer", str(tmp_path / "out.npz")]
     slot = "text_objseg/text_objseg/score/DW/Adam_1"
     for values, words in (

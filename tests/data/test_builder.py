@@ -245,7 +245,7 @@ def test_references_without_expressions(tmp_path, capsys):
     assert not list(tmp_path.glob("unc/*"))
 
 
-def test_what_is_no_split_is_not_replaced_by_one(tmp_path, capsys):
+def test_a_folder_that_is_not_a_split_is_not_replaced(tmp_path, capsys):
     arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "train", "sentences": ["man"]}])
     target = split_folder(tmp_path, "unc", "train")
     target.mkdir(parents=True)
@@ -264,7 +264,7 @@ def test_what_is_no_split_is_not_replaced_by_one(tmp_path, capsys):
         b'{"samples": 65, "sources": [], "settings": {}}',
     ],
 )  # fmt: skip
-def test_damaged_manifests_are_named(content, tmp_path, capsys):
+def test_damaged_manifests_are_reported(content, tmp_path, capsys):
     references = [{"ref_id": 1, "split": "train", "sentences": ["man"]}]
     arguments = ["-d", "unc", "-t", "train", *make_refer(tmp_path, references), "--image-size", "16"]
     assert build_batches.main(arguments) == 0

@@ -1,4 +1,4 @@
-"""Builds that are stopped, shared out, checked, or run out of room: always the same bytes."""
+"""Builds that were interrupted, run in parallel or filled the disk give the same bytes."""
 
 import dataclasses
 import errno
@@ -41,7 +41,7 @@ def test_workers_change_no_byte(arguments, whole, tmp_path):
 
 
 def test_two_builds_at_once(arguments, whole, tmp_path, monkeypatch, capsys):
-    """The second is refused, and the first goes on undisturbed."""
+    """The second is refused, and the first is not disturbed."""
     write, statuses = builder.write_batch, []
 
     def start_another(path, sample, compress):
@@ -57,7 +57,7 @@ def test_two_builds_at_once(arguments, whole, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("damage", ["a byte", "a count", "two writers", "a missing file", "nesting", "the first line"])
-def test_a_damaged_journal_costs_time_only(damage, arguments, whole, tmp_path, monkeypatch, capsys):
+def test_a_build_recovers_from_a_damaged_journal(damage, arguments, whole, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(builder, "publish", interrupt)
     assert build_batches.main([*arguments, str(tmp_path)]) == 130
     monkeypatch.undo()
@@ -84,7 +84,7 @@ def test_a_damaged_journal_costs_time_only(damage, arguments, whole, tmp_path, m
     assert f"{journal}: damaged, or files are missing; going on after line {line}\n" in capsys.readouterr().err
 
 
-def test_a_worker_that_is_killed(arguments, whole, tmp_path, monkeypatch, capsys):
+def test_a_build_resumes_after_a_worker_was_killed(arguments, whole, tmp_path, monkeypatch, capsys):
     plan = image_builder.ImageBuild.plan
 
     def plan_to_die(settings):
@@ -104,8 +104,8 @@ def test_a_worker_that_is_killed(arguments, whole, tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_killed_by_the_system(workers, arguments, whole, tmp_path):
-    """Killed with -9 at some of its file operations, each time with more files in place, then finished."""
+def test_a_killed_build_is_resumed(workers, arguments, whole, tmp_path):
+    """Killed by SIGKILL at some file operations, each time with more files written, then completed."""
     command = ["build_batches.py", *arguments, str(tmp_path), "--workers", workers]
     for at in (5, 40, 61):
         run_killed(tmp_path, at, command, cwd=ROOT)
@@ -114,7 +114,7 @@ def test_killed_by_the_system(workers, arguments, whole, tmp_path):
     assert contents(tmp_path) == whole
 
 
-def test_killed_after_every_file(arguments, whole, tmp_path, monkeypatch):
+def test_a_build_interrupted_in_any_reference_is_resumed(arguments, whole, tmp_path, monkeypatch):
     """Stopped in the middle of each reference in turn: between its files and its line in the journal."""
     add = builder.BuildJournal.add
     for stop in range(0, 40, 3):
@@ -135,7 +135,7 @@ def test_killed_after_every_file(arguments, whole, tmp_path, monkeypatch):
     assert contents(tmp_path) == whole
 
 
-def test_an_unfinished_build_of_other_sources_is_not_taken_up(arguments, tmp_path, monkeypatch, capsys):
+def test_an_unfinished_build_of_other_sources_is_not_resumed(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(builder, "publish", interrupt)
     assert build_batches.main([*arguments, str(tmp_path)]) == 130
     monkeypatch.undo()
@@ -154,8 +154,8 @@ def test_the_old_split_stays_until_the_new_one_is_complete(arguments, whole, tmp
     assert contents(tmp_path) == whole
 
 
-def test_stopped_while_it_is_put_in_place(arguments, whole, tmp_path, monkeypatch):
-    """Nothing is built again: what was complete stays so."""
+def test_a_build_interrupted_while_publishing_is_resumed(arguments, whole, tmp_path, monkeypatch):
+    """Nothing is rebuilt: complete files are kept."""
     replace = os.replace
 
     def stop(source, target):
@@ -171,8 +171,8 @@ def test_stopped_while_it_is_put_in_place(arguments, whole, tmp_path, monkeypatc
     assert contents(tmp_path) == whole
 
 
-def test_a_full_disk(arguments, whole, tmp_path, monkeypatch, capsys):
-    """Stops with the number of bytes missing; what was written is valid, and the build goes on from it."""
+def test_a_full_disk_is_reported_and_the_build_resumed(arguments, whole, tmp_path, monkeypatch, capsys):
+    """The error gives the number of missing bytes; the files so far are valid, and the build is resumed."""
     write, count = builder.write_batch, []
 
     def fill_up(path, sample, compress):

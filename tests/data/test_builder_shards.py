@@ -1,4 +1,4 @@
-"""Builds that are shared out in shards and merged: always the same bytes."""
+"""Builds in shards, merged, give the same bytes as one build."""
 
 import os
 
@@ -19,7 +19,7 @@ def test_shards_merge_to_the_same_bytes(arguments, whole, tmp_path, capsys):
     assert contents(tmp_path) == whole
 
 
-def test_a_merge_that_was_stopped_goes_on(arguments, whole, tmp_path, monkeypatch):
+def test_an_interrupted_merge_is_resumed(arguments, whole, tmp_path, monkeypatch):
     for part in ("1/2", "2/2"):
         assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
     moves, replace = [], os.replace
@@ -37,7 +37,7 @@ def test_a_merge_that_was_stopped_goes_on(arguments, whole, tmp_path, monkeypatc
     assert contents(tmp_path) == whole
 
 
-def test_a_left_over_unsharded_build_does_not_block_a_merge(arguments, whole, tmp_path, monkeypatch):
+def test_an_unfinished_unsharded_build_does_not_block_a_merge(arguments, whole, tmp_path, monkeypatch):
     monkeypatch.setattr(builder, "publish", interrupt)
     assert build_batches.main([*arguments, str(tmp_path)]) == 130
     monkeypatch.undo()
@@ -58,7 +58,7 @@ def test_shards_without_samples_are_not_merged(tmp_path, capsys):
     assert len(list(tmp_path.glob("unc/*"))) == len(list(tmp_path.glob("unc/.*part-*"))) == 2
 
 
-def test_a_shard_that_lost_a_file_is_built_again(arguments, whole, tmp_path, capsys):
+def test_an_incomplete_shard_is_rebuilt(arguments, whole, tmp_path, capsys):
     for part in ("1/2", "2/2"):
         assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
     (tmp_path / "unc" / ".train_batch.part-1-of-2" / "unc_train_7.npz").unlink()
@@ -69,7 +69,7 @@ def test_a_shard_that_lost_a_file_is_built_again(arguments, whole, tmp_path, cap
     assert contents(tmp_path) == whole
 
 
-def test_a_complete_shard_is_built_anew_if_that_is_asked_for(arguments, tmp_path):
+def test_overwrite_rebuilds_a_complete_shard(arguments, tmp_path):
     shard = [*arguments, str(tmp_path), "--shard", "1/8"]
     assert build_batches.main(shard) == 0
     before = {path: path.stat().st_ino for path in tmp_path.glob("unc/.*/*.npz")}

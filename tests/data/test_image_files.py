@@ -8,7 +8,7 @@ from cmpc_tf2.data.image_files import read_image, require_image_name, write_imag
 from cmpc_tf2.errors import InputError
 
 
-def test_unreadable_pictures_are_named(tmp_path):
+def test_unreadable_pictures_are_reported(tmp_path):
     with pytest.raises(InputError, match=r"none.png: no such image"):
         read_image(tmp_path / "none.png")
     (tmp_path / "text.png").write_text("hello")

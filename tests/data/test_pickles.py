@@ -50,7 +50,7 @@ def test_more_content_than_the_file_has(content, read):
 
 
 def test_tuples_within_tuples(read):
-    """As a key such a tuple takes exponential time to hash."""
+    """Hashing such a tuple as a key takes exponential time."""
     bomb = b"}(" + b")" + b"".join(b"q%c0h%ch%c\x86" % (n, n, n) for n in range(60)) + b"Nu."
     with pytest.raises(InputError, match="not a readable pickle of plain data, at byte 2; only plain lists"):
         read(bomb)

@@ -1,4 +1,4 @@
-"""Polygons and run lengths, and what is refused before any C code sees it."""
+"""Polygons and run lengths, and damaged ones, which are refused before they reach C code."""
 
 import itertools
 
@@ -13,7 +13,7 @@ SIZE = [40, 60]
 
 
 def compressed(counts: list[int]) -> str:
-    """COCO's compressed form of any numbers, written down from `rleToString`."""
+    """COCO's compressed form of any numbers, after `rleToString`."""
     text = ""
     for index, count in enumerate(counts):
         number, more = count - (counts[index - 2] if index > 2 else 0), True
@@ -40,7 +40,7 @@ def test_compressed_run_lengths_as_pycocotools_writes_them(rng):
 
 @pytest.mark.parametrize("counts", [[10, 5], [10, 5, 3], [10, 5, 0, 0], [0, 15], [2400], [0], []])
 @pytest.mark.parametrize("write", [list, compressed])
-def test_what_is_missing_at_the_end_is_background(counts, write):
+def test_missing_runs_are_background(counts, write):
     rasterize([[-10.0, -10.0, 100.0, -10.0, 100.0, 100.0, -10.0, 100.0]], *SIZE)  # Leaves its pixels in freed memory.
     expected = np.zeros(2400, bool)
     if len(counts) > 1:
@@ -50,7 +50,7 @@ def test_what_is_missing_at_the_end_is_background(counts, write):
 
 
 def test_a_list_of_run_lengths_is_their_union():
-    """REFER's second form."""
+    """The second form of masks in REFER."""
     parts = [{"size": SIZE, "counts": compressed([0, 40])}, {"size": SIZE, "counts": compressed([80, 40, 2280])}]
     mask = rasterize(parts, *SIZE)
     assert mask[:, [0, 2]].all() and mask.sum() == 80
@@ -117,7 +117,7 @@ def test_polygons_of_another_form(segmentation, words):
     assert "segmentation" in str(failure.value) and words in str(failure.value)
 
 
-def test_errors_of_programming_come_out(monkeypatch):
+def test_programming_errors_are_not_caught(monkeypatch):
     from pycocotools import mask as coco_mask
 
     for error in (KeyboardInterrupt, NameError, TypeError):

@@ -16,7 +16,7 @@ from small import SMALL
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 def test_one_file_for_other_runtimes(kind, small_model, small_model_file, tmp_path, capsys):
-    """Three inputs, of other numbers of pictures and sentences than the command's."""
+    """Three inputs with other numbers of pictures and sentences than those that the command checks."""
     run = FORMATS[kind].run
     pytest.importorskip(FORMATS[kind].needs[0])
     path = tmp_path / f"small.{kind}"

@@ -1,4 +1,4 @@
-"""What an exported model does with raw pictures and sentences, against what `data/` does."""
+"""Preprocessing in the graph of an exported model, compared with that in NumPy."""
 
 import io
 import json
@@ -43,7 +43,7 @@ def test_sentences_without_words_are_refused(sentence, tokenizer):
 
 
 def test_words_of_any_characters():
-    """Separators are words too, with the white space in them."""
+    """Separators are words, including their white space."""
     words = Vocabulary([*WORDS, ",\t", ",\n", "-\r\n", "two\twords", "last"])
     sentence = "the,\tred,\nblue-\r\nlast"
     found = tokenize(tf.constant(sentence), word_table(words), 20)

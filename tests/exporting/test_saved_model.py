@@ -20,7 +20,7 @@ from small import SMALL
 
 @pytest.fixture(scope="module")
 def exported(small_model_file, tmp_path_factory):
-    """The folder that the command writes."""
+    """The folder that the command `export` writes."""
     folder = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # A relative path, as users give.
@@ -72,14 +72,14 @@ def test_raw_pictures_and_sentences_give_the_predictors_masks(signatures, small_
         assert float(found["score"]) == pytest.approx(inside.mean() if inside.size else 0, abs=2e-3)
 
 
-def test_what_cannot_be_used_is_an_error(signatures, photograph):
+def test_unusable_inputs_are_errors(signatures, photograph):
     serve, bytes_of = signatures["serving_default"], photograph.read_bytes()
     for image_bytes, sentence in ((b"nothing", "man"), (bytes_of[:100], "man"), (bytes_of, "."), (bytes_of, "")):
         with pytest.raises(tf.errors.InvalidArgumentError):
             serve(image_bytes=tf.constant(image_bytes), expression=tf.constant(sentence))
 
 
-def test_the_folder_says_what_it_is(exported, small_model_file):
+def test_the_folder_describes_its_signatures(exported, small_model_file):
     described = json.loads((exported / "signature.json").read_text())
     assert set(described) == {"tensors", "serving_default", "encode_image", "decode_expression"}
     assert described["serving_default"]["inputs"] == {
@@ -90,8 +90,8 @@ def test_the_folder_says_what_it_is(exported, small_model_file):
     assert small_model_file.name in (exported / "README.md").read_text()
 
 
-def test_it_is_served_without_this_project(exported, photograph, tmp_path):
-    """As the model card says, from another folder and process."""
+def test_the_exported_model_runs_without_this_package(exported, photograph, tmp_path):
+    """It runs from another folder and process, as the model card shows."""
     script = tmp_path / "use.py"
     script.write_text(
         "import sys, tensorflow as tf\n"
@@ -120,8 +120,7 @@ def test_a_model_that_differs_is_not_written(difference, words, small_model, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_a_result_that_is_not_a_number_differs(small_model, tmp_path, monkeypatch):
-    """Whichever of the results it is."""
+def test_a_nan_in_any_result_counts_as_a_difference(small_model, tmp_path, monkeypatch):
     zeros = {"tensors/mask_logits": np.zeros(3), "serving_default/probabilities": np.zeros(3)}
     for broken in zeros:
         found = {**zeros, broken: np.array([0, np.nan, 0])}
@@ -131,7 +130,7 @@ def test_a_result_that_is_not_a_number_differs(small_model, tmp_path, monkeypatc
         assert not checks.compare_saved_model(small_model, tmp_path) <= checks.TOLERANCE
 
 
-def test_without_a_vocabulary_there_are_tensors_alone(small_model_file):
+def test_without_a_vocabulary_only_tensors_are_exported(small_model_file):
     model = CMPC(SMALL)
     assert set(ExportedModel(model).signatures()) == {"tensors"}
     assert 'model.signatures["tensors"]' in write_card(model, small_model_file, "exported")

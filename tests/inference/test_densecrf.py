@@ -9,7 +9,7 @@ from cmpc_tf2.inference.densecrf import load_densecrf, refine_mask
 
 @pytest.fixture
 def picture():
-    """Left half dark, right half bright, and probabilities that follow it but for one wrong pixel."""
+    """A picture with a dark left and a bright right half, and probabilities that follow it except for one pixel."""
     image = np.zeros((24, 32, 3), np.uint8)
     image[:, 16:] = 220
     probabilities = np.where(image[..., 0] > 0, 0.9, 0.1).astype(np.float32)
@@ -19,7 +19,7 @@ def picture():
 
 @pytest.fixture(autouse=True)
 def needs_densecrf(request):
-    if "absent" not in request.node.name:
+    if "missing" not in request.node.name:
         pytest.importorskip("pydensecrf.densecrf")
 
 
@@ -67,7 +67,7 @@ def test_energies_are_those_of_the_original(picture, monkeypatch):
     np.testing.assert_array_equal(unary[finite], expected[finite])
 
 
-def test_absent_library_is_named(picture, monkeypatch):
+def test_a_missing_library_is_reported(picture, monkeypatch):
     monkeypatch.setitem(sys.modules, "pydensecrf", None)
     with pytest.raises(InputError, match="pip install pydensecrf2"):
         refine_mask(picture[1], picture[0])

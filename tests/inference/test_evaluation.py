@@ -12,7 +12,7 @@ from small import SMALL, WORDS
 
 
 def test_an_image_is_encoded_once(small_model, tmp_path, rng):
-    """It is encoded for all consecutive samples that have it."""
+    """Consecutive samples of one image share its encoding."""
 
     class Counting(ModelRunner):
         encoded = 0
@@ -29,7 +29,7 @@ def test_an_image_is_encoded_once(small_model, tmp_path, rng):
 
 
 class FixedLogits:
-    """Stands for a model: always the same logits."""
+    """A stand-in for a model that always gives the same logits."""
 
     config = SMALL
     preprocessing = Preprocessing(SMALL.image_size)

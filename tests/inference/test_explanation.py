@@ -1,4 +1,4 @@
-"""What a prediction says about its reasoning comes from the model's own tensors."""
+"""Explanations of predictions: types of words, and heat maps of the stages."""
 
 import dataclasses
 
@@ -14,7 +14,7 @@ from small import SMALL, WORDS
 
 @pytest.fixture(scope="module")
 def golden_predictor(tiny_model, tiny_golden):
-    """The goldens' model with made-up words, looking at their first picture."""
+    """The model of the goldens with invented words, after `set_image` of their first picture."""
     size = tiny_model.config.vocabulary_size
     words = ["<pad>", "<go>", "<eos>", "<unk>", *(f"w{number}" for number in range(4, size))]
     predictor = cmpc_tf2.Predictor(tiny_model, words)
@@ -39,7 +39,7 @@ def test_types_of_words_are_the_originals(explanation, tiny_golden):
 
 
 def test_heat_maps_are_those_of_the_originals_features(explanation, tiny_golden):
-    """The mean over the levels of the cosine to what is marked, by hand from the golden's tensors."""
+    """The mean over the levels of the cosine to what is marked, computed from the golden's tensors."""
     weights = 1 / (1 + np.exp(-tiny_golden["0/pred"].reshape(8, 8)))
     for stage, name in (("entities", "mutan"), ("relations", "graph")):
         similarity = []
@@ -54,7 +54,7 @@ def test_heat_maps_are_those_of_the_originals_features(explanation, tiny_golden)
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_it_explains_the_prediction(golden_predictor, explanation):
+def test_the_explained_prediction_is_that_of_predict(golden_predictor, explanation):
     expression = " ".join(word.word for word in explanation.words)
     expected = golden_predictor.predict(expression).probabilities
     np.testing.assert_allclose(explanation.prediction.probabilities, expected, atol=1e-6)
@@ -74,7 +74,7 @@ def test_stages_have_the_pictures_shape(small_model, rng):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_model_without_parts_explains_what_it_has():
+def test_a_model_without_parts_has_fewer_stages():
     keras.utils.set_random_seed(0)
     config = dataclasses.replace(SMALL, without=("word_types", "relation_graph"))
     predictor = cmpc_tf2.Predictor(CMPC(config, vocabulary=WORDS))

@@ -66,7 +66,7 @@ def test_the_refined_mask_is_that_of_densecrf(predictor, rng):
     assert predictor.predict("man").refined_mask(wide).shape == (45, 70)
 
 
-def test_wrong_use_is_named(small_model, rng):
+def test_wrong_arguments_raise(small_model, rng):
     predictor = cmpc_tf2.Predictor(small_model)
     with pytest.raises(InputError, match="call set_image"):
         predictor.predict("man")

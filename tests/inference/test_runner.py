@@ -3,7 +3,7 @@ from keras import ops
 
 
 def test_compiled_inference_gives_the_models_logits(small_model, rng):
-    """What is compiled in one pass computes the same."""
+    """Compiled chains of elementwise operations give the same numbers."""
     from cmpc_tf2.inference.runner import ModelRunner
     from small import subtract_mean
 

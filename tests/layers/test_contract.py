@@ -34,7 +34,7 @@ class Case:
         config: Arguments of the constructor.
         prepare: Turns these inputs into those of the layer; None if they are.
         samples: Puts the samples of the layer's output first; None if they are.
-        dtype: In which models build the layer, whatever their precision; None for that precision.
+        dtype: The dtype in which models build the layer in every precision; None for the dtype of the policy.
     """
 
     inputs: tuple

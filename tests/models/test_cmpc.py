@@ -106,7 +106,7 @@ def test_full_golden(full_model_file, full_golden, parity):
 
 
 def test_a_trained_weight_changes_the_output(small_model, small_inputs):
-    """Every weight takes part, except those that cancel in exact arithmetic."""
+    """Every weight has a gradient, except those that cancel in exact arithmetic."""
     import tensorflow as tf
 
     with tf.GradientTape() as tape:
@@ -121,7 +121,7 @@ def test_a_trained_weight_changes_the_output(small_model, small_inputs):
 
 @pytest.mark.parametrize("part, layers", [("word_types", "word_parser"), ("relation_graph", "relation_graph_c3")])
 def test_parts_can_be_left_out(part, layers, tmp_path):
-    """Such a model is one: it runs, is saved and loaded; the whole model has the part."""
+    """A model without a part can be saved and loaded; the complete model has the part."""
     config = dataclasses.replace(SMALL, without=(part,))
     model = CMPC(config, name="cmpc")
     save_model(model, tmp_path / "less.keras")

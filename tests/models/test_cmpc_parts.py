@@ -80,7 +80,7 @@ def test_exchange_equals_the_plain_formula(rng):
 
 
 def test_relation_graph_of_pads_alone_equals_two_words_without_features(graph_inputs, rng):
-    """The original then sees as many zero vectors as there are word slots; how many makes no difference."""
+    """The original gets one zero vector per word slot; their number makes no difference."""
     cells = graph_inputs[0]
     layer = RelationGraph(name="graph")
     relation = np.full((2, 5), 0.3, "float32")

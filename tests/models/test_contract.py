@@ -124,7 +124,7 @@ def test_a_batch_equals_its_samples_alone(subject):
 
 
 def test_samples_do_not_see_each_other(subject):
-    """Nothing is pooled or normalized over the batch: with other neighbours a sample has the same output."""
+    """Nothing is pooled or normalized over the batch: a sample has the same output in another batch."""
     inputs = subject.with_changed(subject.model.input_name, sample=slice(1, None), change=lambda pixels: 0.5 * pixels)
     for name, value in subject.text.items():
         inputs[name][1:] = value[[0]]
@@ -134,7 +134,7 @@ def test_samples_do_not_see_each_other(subject):
 
 
 def test_one_encoding_serves_many_sentences(subject):
-    """By the encoder for inference, too."""
+    """This holds for the encoder for inference, too."""
     pixels = subject.inputs[subject.model.input_name]
     expected = subject.run({**subject.inputs, subject.model.input_name: np.repeat(pixels[:1], len(LENGTHS), axis=0)})
     text = {name: keras.ops.convert_to_tensor(value) for name, value in subject.text.items()}

@@ -34,8 +34,8 @@ def test_words_are_hidden_at_the_rates_of_the_paper(rng):
     assert shares[0] == 0
 
 
-def test_masked_copies_follow_from_the_place_in_the_stream(squares):
-    """The same after a restart, and not the same for every step."""
+def test_masked_copies_depend_on_the_step_alone(squares):
+    """They are the same after a restart, and differ between steps."""
     paths = list_batches(squares, "unc", "train")
 
     def batches(start, count):

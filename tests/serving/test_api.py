@@ -36,7 +36,7 @@ def test_masks_are_the_predictors(app, small_model):
     np.testing.assert_array_equal(mask, reference.predict("the man").probabilities >= 0.3)
 
 
-def test_pages_beside_it(app):
+def test_health_metrics_and_documentation(app):
     async def get():
         async with client_of(app) as client:
             await client.post(SEGMENT, **form("the man"))
@@ -103,7 +103,7 @@ def test_bad_input_gets_a_reason_and_the_next_request_is_served(name, app):
     assert good.status_code == 200
 
 
-def test_whatever_predict_takes_is_taken(app):
+def test_accepted_picture_formats(app):
     """A camera's JPEG with a preview, colours for print, 16 bits, a TIFF file, a panorama."""
     pictures = {
         (HEIGHT, WIDTH): [

@@ -84,14 +84,14 @@ def picture(tmp_path, rng):
     return path
 
 
-def test_stages_that_a_new_model_names_are_shown_by_that_name():
+def test_unknown_stages_are_shown_under_their_own_names():
     prediction = Prediction(np.zeros((8, 8), np.float32), (8, 8), Preprocessing(8))
     explanation = Explanation(prediction, [], {"entities": np.eye(4), "gaze": np.eye(4)})
     assert list(pages._stages(explanation)) == ["entities perceived", "gaze", "final"]
 
 
 def functions_of(small_model, page_input) -> dict:
-    """What the page of a picture model calls, by name."""
+    """The event handlers of the page of a picture model, by name."""
     predictor = cmpc_tf2.Predictor(small_model)
     page = pages.build_page(Segmenter(predictor, predictor.set_image, Limits()), page_input, "small.keras", False)
     return {function.name: function.fn for function in page.fns.values()}
@@ -112,7 +112,7 @@ def test_a_click_reads_the_upload_once_and_keeps_little(small_model, picture):
     assert len(pickle.dumps(answer)) < fitted + 2000
 
 
-def test_an_upload_that_is_gone_is_said(small_model, picture):
+def test_a_missing_upload_is_reported(small_model, picture):
     functions = functions_of(small_model, pages.PICTURE_INPUT)
     answer, *_ = functions["segment"](str(picture), 0.5, "the man", 0.5, False)
     picture.unlink()
@@ -150,7 +150,7 @@ def test_a_picture_and_sentences_give_masks_and_reasons(tab, address, picture, s
         assert f"{stage}: the man" in captions and f"{stage}: red circle" in captions
     tab.screenshot(path=tmp_path / "after.png", full_page=True)
 
-    # Another threshold draws the same answer anew.
+    # Another threshold redraws the same answer.
     slider = tab.locator("input[type=range]").last
     before = tab.locator("#overlay img").get_attribute("src")
     slider.fill("0.05")
@@ -182,14 +182,14 @@ def test_a_picture_and_sentences_give_masks_and_reasons(tab, address, picture, s
         ("man " * 200, "expected at most 500"),
     ],
 )
-def test_what_cannot_be_marked_is_said(sentences, message, tab, picture):
+def test_unusable_expressions_are_reported(sentences, message, tab, picture):
     ask(tab, picture, sentences)
     tab.get_by_text(message).first.wait_for()
     ask(tab, picture, "the man")  # And the next one is answered.
     assert shown(tab, "#overlay").shape[1] == 90
 
 
-def test_a_file_that_is_no_picture_is_said(tab, tmp_path):
+def test_a_file_that_is_not_a_picture_is_reported(tab, tmp_path):
     path = tmp_path / "no_picture.png"
     path.write_bytes(b"hello")
     tab.set_input_files("#upload input[type=file]", path)
@@ -204,8 +204,8 @@ def test_without_a_picture_it_asks_for_one(tab):
     tab.get_by_text("Choose a picture first.").first.wait_for()
 
 
-def test_no_path_of_a_client_is_opened(tab, address, picture):
-    """What names a file that was not uploaded is refused."""
+def test_paths_sent_by_a_client_are_not_opened(tab, address, picture):
+    """Requests that name a file that was not uploaded are refused."""
     functions = {function["id"]: function for function in tab.request.get(f"{address}/config").json()["dependencies"]}
     clicked = next(number for number, function in functions.items() if len(function["inputs"]) == 5)
     upload = {"path": str(picture), "meta": {"_type": "gradio.FileData"}}
@@ -234,7 +234,7 @@ def test_a_video_and_sentences_give_masks_and_reasons(browser, tmp_path, rng):
         page.close()
 
 
-def test_words_cannot_change_the_page():
+def test_words_are_escaped_on_the_page():
     prediction = Prediction(np.zeros((4, 4), np.float32), (4, 4), Preprocessing(4))
     word = WordReading("<img src=x>", False, dict.fromkeys(SMALL.word_types, 0.25))
     described = pages.describe_words([Explanation(prediction, [word], {})])

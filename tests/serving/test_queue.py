@@ -81,7 +81,7 @@ def test_more_requests_than_the_queue_holds(predictor):
 
 @pytest.fixture
 def server(predictor):
-    """A real server, whose model is held; gives its port, segmenter and model."""
+    """A real server with a `Held` model; gives its port, segmenter and model."""
     import uvicorn
 
     held = Held(predictor)

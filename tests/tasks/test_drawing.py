@@ -5,7 +5,7 @@ from cmpc_tf2.preprocessing import resizing
 from cmpc_tf2.tasks.masks.drawing import COLORS, FILL, draw_masks
 
 
-def test_a_small_picture_by_hand():
+def test_a_small_picture():
     image = np.full((7, 7, 3), 100, np.uint8)
     first, second, target = np.zeros((3, 7, 7), bool)
     first[1:6, 1:6] = True
@@ -21,7 +21,7 @@ def test_a_small_picture_by_hand():
     assert (image == 100).all()
 
 
-def test_it_is_drawn_in_bands(rng, monkeypatch):
+def test_drawing_in_bands_gives_the_same_picture(rng, monkeypatch):
     image = rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8)
     masks = list(rng.random((2, 45, 70)) < 0.5)
     whole = draw_masks(image, masks, target=masks[0] & masks[1])
@@ -29,7 +29,7 @@ def test_it_is_drawn_in_bands(rng, monkeypatch):
     np.testing.assert_array_equal(draw_masks(image, masks, target=masks[0] & masks[1]), whole)
 
 
-def test_captions_stand_below_in_their_masks_colour():
+def test_captions_are_below_the_picture_in_the_colour_of_the_mask():
     image = np.full((60, 90, 3), 100, np.uint8)
     masks = [np.zeros((60, 90), bool)] * 2
     short = draw_masks(image, masks, ["the man", "the dog (IoU 0.512)"])
@@ -39,7 +39,7 @@ def test_captions_stand_below_in_their_masks_colour():
     assert bars.index([*COLORS[0]]) < bars.index([*COLORS[1]])
     written = short[60:, 10:].min(axis=2)
     assert written.min() < 60 and written.max() == 255
-    # A long one goes on in further lines; letters that the font lacks do not fail.
+    # Long captions are wrapped, and characters that the font lacks cause no error.
     assert len(draw_masks(image, masks, ["the man " * 20, "\U0001f436 \u4eba"])) > len(short)
     assert len(draw_masks(np.zeros((1, 1, 3), np.uint8), [np.ones((1, 1), bool)], ["the man"])) > 1
 

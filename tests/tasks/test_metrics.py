@@ -30,7 +30,7 @@ def test_scores_by_hand():
     }
 
 
-def test_empty_truth_with_empty_prediction_is_right():
+def test_an_empty_prediction_of_an_empty_mask_is_correct():
     scores = SegmentationScores(PICTURES.task.thresholds)
     scores.add(0, 0)
     assert scores.summary()["overall_iou"] == scores.summary()["mean_iou"] == 1

@@ -6,7 +6,7 @@ from cmpc_tf2.text.embeddings import load_embeddings
 
 
 def test_tables_are_checked_for_their_shape(tmp_path):
-    """The authors' tables are read as they are."""
+    """Tables of the original's authors can be read directly."""
     path = tmp_path / "Gref_emb.npy"
     with pytest.raises(InputError, match="no such word vectors; make them with"):
         load_embeddings(path, (5, 3))

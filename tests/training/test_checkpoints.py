@@ -16,7 +16,7 @@ from killing import killed_at
 
 
 class Weights(keras.Model):
-    """Stands for a model: two weights, which are quick to save."""
+    """A stand-in for a model with two weights, which are quick to save."""
 
     def __init__(self, value: float):
         super().__init__()
@@ -30,7 +30,7 @@ class Weights(keras.Model):
 
 @pytest.fixture
 def at_step(monkeypatch):
-    """Makes a model and an optimizer whose values tell the step; they are loaded as those of a run are."""
+    """Makes a model and an optimizer whose values equal the step; they are loaded as those of a run."""
 
     def load(path, *_):
         try:
@@ -64,10 +64,10 @@ def found_in(folder: Path) -> tuple[int, float]:
 
 
 @pytest.mark.parametrize("older, step", [([], 0), ([0], 0), ([10, 20], 30), ([10, 20], 20)])
-def test_a_kill_while_a_checkpoint_is_written_loses_none(older, step, at_step, tmp_path):
-    """At every file operation of saving, and of loading after it: the newest before or the new one is there, whole.
+def test_a_kill_while_saving_loses_no_checkpoint(older, step, at_step, tmp_path):
+    """Killed at every file operation of saving and of loading: the previous or the new checkpoint can be loaded.
 
-    The new one may have the step of one that is there: of a run that was started again, or went back to an older one.
+    The new one may have the step of an existing one, after a run was started again or resumed from an older one.
     """
     new, number, is_killed = 7, 0, True
     while is_killed:
@@ -114,8 +114,8 @@ def test_a_state_of_other_types_is_refused(tmp_path):
         text.restore(optimizer)
 
 
-def test_what_is_no_checkpoint_is_left_alone(tmp_path):
-    """Neither taken for one, nor counted among the last two, nor removed."""
+def test_other_files_among_the_checkpoints_are_ignored(tmp_path):
+    """They are not loaded, not counted among the last two checkpoints, and not removed."""
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)
@@ -142,7 +142,7 @@ def test_what_is_no_checkpoint_is_left_alone(tmp_path):
         "[]",
     ],
 )
-def test_the_state_of_an_optimizer_with_a_made_up_header(header, tmp_path):
+def test_optimizer_states_with_forged_headers_are_refused(header, tmp_path):
     content = b"\x93NUMPY\x01\x00" + (len(header) + 1).to_bytes(2, "little") + header.encode() + b"\n" + bytes(12)
     with zipfile.ZipFile(tmp_path / "optimizer.npz", "w") as archive:
         archive.writestr("adam/iteration.npy", content)

@@ -47,7 +47,7 @@ def free_ports(count: int) -> list[int]:
 
 @pytest.mark.slow
 def test_the_number_of_devices_does_not_matter(squares, small_model_file, tmp_path):
-    """One device, two of one machine, two machines: the same weights after ten steps."""
+    """One device, two devices and two machines give the same weights after ten steps."""
     common = ["-d", "unc", "-t", "train", "--batch-root", squares, "--model", small_model_file, "-bs", "4"]
     common += ["--steps", "10", "--checkpoint-every", "5", "--validation-split", "val", "--output-dir"]
     workers = [f"localhost:{port}" for port in free_ports(2)]
@@ -80,8 +80,8 @@ def test_the_number_of_devices_does_not_matter(squares, small_model_file, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options, tolerance", [(["--accumulate", "2"], 1e-5), (["--precision", "float16"], 1e-2)])
-def test_devices_go_with_parts_and_lower_precision(options, tolerance, squares, small_model_file, tmp_path):
-    """Two devices against one: the losses of ten steps."""
+def test_several_devices_with_accumulation_and_lower_precision(options, tolerance, squares, small_model_file, tmp_path):
+    """Two devices give the losses of one in ten steps."""
     common = ["-d", "unc", "-t", "train", "--batch-root", squares, "--model", small_model_file, "-bs", "4"]
     common += ["--steps", "10", "--checkpoint-every", "5", *options, "--output-dir"]
     processes = [

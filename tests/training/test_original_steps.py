@@ -27,7 +27,7 @@ NOISE = 1e-6
 
 @pytest.fixture(scope="module")
 def model(tiny_prefix, tmp_path_factory):
-    """A model of its own: it is trained."""
+    """A model for this module alone, because it is trained."""
     path = tmp_path_factory.mktemp("training") / "tiny.keras"
     convert(tiny_prefix, str(path))
     return load_model(path)
@@ -49,7 +49,7 @@ def batches(tiny_golden):
 
 
 def by_tf1_name(model, values_by_path: dict) -> dict[str, np.ndarray]:
-    """Values of Keras weights under the names of TensorFlow 1; the heads of MUTAN apart."""
+    """Values of Keras weights under the names of TensorFlow 1; the heads of MUTAN are separate."""
     values = {}
     for pair in cmpc_pairs(model.config):
         if pair.keras in values_by_path:
@@ -149,7 +149,7 @@ def totals_of(trainer, batches) -> list[float]:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_from_a_training_checkpoint(tiny_prefix, tiny_values, tiny_golden, batches, tmp_path):
+def test_training_resumes_from_a_tf1_checkpoint(tiny_prefix, tiny_values, tiny_golden, batches, tmp_path):
     """Through the compiled trainer: four steps, a checkpoint as TensorFlow 1 writes it, then the other four."""
     config = TrainConfig("unc", "train")
     convert(tiny_prefix, str(tmp_path / "start.keras"))
@@ -201,7 +201,7 @@ def test_which_weights_are_decayed_and_doubled(model):
 
 
 def test_doubling_is_of_gradients_before_adam():
-    """With a large epsilon Adam no longer divides the doubling away."""
+    """With a large epsilon Adam does not cancel the doubling."""
     moved = {}
     for name in ("kernel", "bias"):
         layer = keras.layers.Dense(1, name="dense")

@@ -17,7 +17,7 @@ from small import weights_of
 
 
 def assert_equal_weights(*runs: Path):
-    """The last models of two runs are equal to the bit."""
+    """Asserts that the last models of two runs are equal to the bit."""
     expected, found = (load_model(run / "last.keras").get_weights() for run in runs)
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -42,7 +42,7 @@ def test_a_killed_run_ends_with_the_same_weights(share, squares, small_model_fil
 
 @pytest.mark.slow
 def test_a_resumed_run_equals_an_uninterrupted_one(train_options, tmp_path, monkeypatch):
-    """To the bit. The run stops between checkpoints; the steps since the last one are repeated."""
+    """The weights are equal to the bit. The run stops between checkpoints; steps since the last one are repeated."""
     more = ["--steps", "7", "--checkpoint-every", "3"]
     assert main(["train", "--output-dir", str(tmp_path / "whole"), *train_options, *more]) == 0
 
@@ -96,7 +96,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(train_options, tmp_pa
 
 @pytest.fixture
 def no_model(monkeypatch):
-    """Fails if a model would be built."""
+    """Fails the test if a model is built."""
 
     def build(*_, **__):
         raise AssertionError("too late")
@@ -115,7 +115,7 @@ def no_model(monkeypatch):
         ({"model": {"image_size": 10**9}}, "model.image_size: expected a multiple of 8 from 8 to 4096, received 1000"),
     ],
 )
-def test_a_damaged_configuration_is_named(change, words, no_model, tmp_path, capsys):
+def test_a_damaged_configuration_is_reported(change, words, no_model, tmp_path, capsys):
     path = tmp_path / "config.json"
     config = change if change in ([], {"dataset": "unc"}) else {"dataset": "unc", "split": "train", **(change or {})}
     path.write_text("[" * 200_000 if change is None else json.dumps(config))

@@ -44,7 +44,7 @@ def test_a_run_learns_and_leaves_its_files(train_options, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_what_a_run_starts_from(train_options, tmp_path, small_model_file):
+def test_initial_weights_come_from_the_given_files(train_options, tmp_path, small_model_file):
     backbone = DeepLabResNet(SMALL.backbone, name="backbone")
     save_model(backbone, tmp_path / "backbone.keras")
     table = np.random.default_rng(0).normal(size=(len(WORDS), SMALL.embedding_dim)).astype("float32")
@@ -64,7 +64,7 @@ def test_what_a_run_starts_from(train_options, tmp_path, small_model_file):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_loss_that_is_not_a_number_names_its_samples(train_options, squares, tmp_path, monkeypatch, capsys):
+def test_a_nan_loss_reports_its_samples(train_options, squares, tmp_path, monkeypatch, capsys):
     from cmpc_tf2.recipes import losses
 
     call = losses.SummedCrossEntropy.call
@@ -78,7 +78,7 @@ def test_a_loss_that_is_not_a_number_names_its_samples(train_options, squares, t
 
 @pytest.mark.slow
 def test_epochs_count_samples(train_options, tmp_path):
-    """Six samples, two at a time."""
+    """Six samples in batches of two."""
     run = tmp_path / "run"
     assert main(["train", "--output-dir", str(run), *train_options, "--epochs", "1.5", "--rate-scaling", "sqrt"]) == 0
     config = read_config(run / "config.json")
@@ -87,7 +87,7 @@ def test_epochs_count_samples(train_options, tmp_path):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_broken_batch_is_named(train_options, squares, tmp_path, capsys):
+def test_a_broken_batch_is_reported(train_options, squares, tmp_path, capsys):
     copy = tmp_path / "unc" / "train_batch"
     copy.mkdir(parents=True)
     for path in (squares / "unc" / "train_batch").iterdir():

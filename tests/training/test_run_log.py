@@ -5,8 +5,8 @@ import pytest
 from cmpc_tf2.training.run_log import RunLog, read_log
 
 
-def test_lines_that_are_taken_again_are_dropped(tmp_path):
-    """A checkpoint was damaged, so the run goes on one before it."""
+def test_rows_after_the_checkpoint_are_dropped(tmp_path):
+    """A checkpoint was damaged, so the run is resumed from the one before it."""
     (tmp_path / "log.csv").write_text("step,loss,val_overall_iou\n10,3,0.2\n20,2,0.5\n30,1,0.9\n")
     log = RunLog(tmp_path, 20)
     assert [row["step"] for row in read_log(tmp_path)] == ["10", "20"]
@@ -34,8 +34,8 @@ def test_lines_that_are_taken_again_are_dropped(tmp_path):
         None,
     ],
 )
-def test_a_damaged_log_is_set_aside(content, tmp_path, caplog):
-    """The run goes on whatever is in it; it is kept, and so is the best model, whose score is unknown."""
+def test_a_damaged_log_is_kept_under_another_name(content, tmp_path, caplog):
+    """The run is resumed. The old log is kept, and so is the best model, because its score is unknown."""
     path = tmp_path / "log.csv"
     if content is None:
         path.mkdir()
@@ -55,8 +55,8 @@ def test_a_damaged_log_is_set_aside(content, tmp_path, caplog):
     assert not log.is_best({"val_overall_iou": 0.0})
 
 
-def test_lines_of_other_columns_go_together(tmp_path):
-    """The log was begun by another version."""
+def test_rows_with_other_columns_are_merged(tmp_path):
+    """The log was started by another version."""
     (tmp_path / "log.csv").write_text("step,loss\n10,3\n")
     RunLog(tmp_path, 10).write({"step": 20, "rate": 0.5}, [])
     assert (tmp_path / "log.csv").read_text().splitlines() == ["step,loss,rate", "10,3,", "20,,0.5"]

@@ -1,4 +1,4 @@
-"""One step of training: on parts of a batch, in lower precision, with masked passes, on several devices."""
+"""One training step: gradient accumulation, lower precision, masked passes."""
 
 from pathlib import Path
 
@@ -47,12 +47,12 @@ def run(model_file: Path, paths, count=5, batch_size=4, augmentation=None, **set
 
 @pytest.fixture(scope="module")
 def whole(small_model_file, paths, eager):
-    """Five steps in float32, as a whole, on one device."""
+    """Takes five steps in float32 with whole batches on one device."""
     with eager():
         return run(small_model_file, paths)
 
 
-def test_a_batch_in_parts_is_the_batch(whole, small_model_file, paths):
+def test_accumulated_gradients_equal_those_of_the_batch(whole, small_model_file, paths):
     in_parts = run(small_model_file, paths, accumulate=2)
     assert whole[1].keys() == in_parts[1].keys()
     for name, value in whole[1].items():
@@ -108,8 +108,8 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
 
 
 @pytest.mark.parametrize("finetune", [False, True])
-def test_the_callers_model_stays_as_it_is(finetune, small_model):
-    """What is frozen and what decays is the trainer's own affair."""
+def test_the_trainer_does_not_change_the_model_it_is_given(finetune, small_model):
+    """The trainer freezes and regularizes weights without changing the model."""
 
     def state():
         regularizers = [variable.regularizer for variable in small_model.variables]

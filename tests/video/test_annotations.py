@@ -80,7 +80,7 @@ def test_byte_order_marks_are_skipped(tmp_path):
     assert read_split(path) == {"a": "train", "b": "test"}
 
 
-def test_masks_that_are_no_numbers(tmp_path):
+def test_masks_that_are_not_numbers_are_reported(tmp_path):
     """Text, a group or more values than memory holds where `reMask` or `instance` should be."""
     for number, masks in enumerate((["text"], "text", np.array(b"text"))):
         path = write_h5(tmp_path / f"{number}.h5", instance=[0], reMask=masks)
@@ -101,7 +101,7 @@ def test_masks_that_are_no_numbers(tmp_path):
 
 
 def test_masks_of_instances(tmp_path):
-    """Stored transposed; one: whatever its id; several: the asked one, or all that have the id."""
+    """Masks are stored transposed. A single one counts for any id; of several, all with the requested id count."""
     one = write_h5(tmp_path / "1.h5", instance=[7], reMask=A.T)
     np.testing.assert_array_equal(read_a2d_mask(one, 0), A > 0)
     several = write_h5(tmp_path / "2.h5", instance=[0, 2], reMask=np.stack([A.T, B.T]))
@@ -203,7 +203,7 @@ def test_a_real_video_equals_its_frames(shared_data):
         video.read([41])
 
 
-def test_a_file_that_is_no_video(tmp_path):
+def test_a_file_that_is_not_a_video_is_reported(tmp_path):
     (tmp_path / "v.mp4").write_bytes(b"not a video")
     with pytest.raises(InputError, match=r"v.mp4: not a video that OpenCV can decode"):
         open_video([tmp_path], "v").read([1])

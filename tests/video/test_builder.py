@@ -75,7 +75,7 @@ def test_workers_shards_and_a_second_run_change_no_byte(tmp_path):
 
 
 def test_all_frames_are_stored_as_the_original_does_and_read_alike(tmp_path):
-    """Key for key what the original writes; the five frames are those of the short form."""
+    """The keys are those of the original; the five frames are those of the short form."""
     arguments = make_a2d(tmp_path, {"test": 20}, QUERIES[2:], annotated=(10,))
     assert main(["-d", "a2d", "-t", "test", *arguments]) == 0
     (short,) = samples_of(tmp_path, "test")
@@ -102,7 +102,7 @@ def test_clips_of_short_videos_repeat_their_ends(tmp_path):
     assert sample.frames[:, 0, 0, 0].tolist() == [10] * 5
 
 
-def test_what_cannot_be_used_is_named_and_left_out(tmp_path, capsys):
+def test_unusable_samples_are_reported_and_skipped(tmp_path, capsys):
     queries = [
         *QUERIES[:1], ("v", 7, "the cat"), ("v", 0, "."), ("gone", 0, "the man"), ("empty", 0, "the man"),
         ("unlisted", 0, "the man"), ("holes", 0, "the man"), ("bare", 0, "the man"), ("damaged", 0, "the man"),
@@ -162,14 +162,14 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
         ("words.txt", "words.txt: no such vocabulary"),
     ],
 )
-def test_missing_files_are_named(name, words, tmp_path, capsys):
+def test_missing_files_are_reported(name, words, tmp_path, capsys):
     arguments = make_a2d(tmp_path, {"test": 6}, QUERIES[2:])
     (tmp_path / name).unlink()
     assert main(["-d", "a2d", "-t", "test", *arguments]) == 1
     assert words in capsys.readouterr().err
 
 
-def test_unknown_datasets_and_splits_are_named(capsys):
+def test_unknown_datasets_and_splits_are_reported(capsys):
     assert main(["-d", "unc", "-t", "test"]) == 2
     assert "unknown dataset 'unc'; known: a2d_sent_new (a2d, a2d_sentences), jhmdb_sent" in capsys.readouterr().err
     assert main(["-d", "jhmdb", "-t", "train"]) == 2
@@ -228,7 +228,7 @@ def test_a_damaged_mask_of_jhmdb_is_skipped(tmp_path, capsys):
     assert "puppet_mask.mat: not a readable .mat file" in capsys.readouterr().err
 
 
-def test_a_sample_of_pictures_is_no_clip(tmp_path, squares):
+def test_a_picture_batch_is_not_a_clip_batch(tmp_path, squares):
     path = list_batches(squares, "unc", "val")[0]
     with pytest.raises(InputError, match=r"not a batch of clips: no frame_id, frames"):
         read_batch(path, VideoSample)
@@ -242,7 +242,7 @@ def test_a_sample_of_pictures_is_no_clip(tmp_path, squares):
         ({"frame_id": np.array([1, 2])}, "frame_id: expected a whole number"),
     ],
 )
-def test_damaged_clips_are_named(change, words, tmp_path):
+def test_damaged_clips_are_reported(change, words, tmp_path):
     arguments = make_a2d(tmp_path, {"test": 6}, QUERIES[2:], annotated=(5,))
     assert main(["-d", "a2d", "-t", "test", *arguments]) == 0
     (path,) = list_batches(tmp_path, "a2d_sent_new", "test")
@@ -254,7 +254,7 @@ def test_damaged_clips_are_named(change, words, tmp_path):
 
 
 def test_h5_files_of_the_released_form_are_read(tmp_path):
-    """MATLAB's HDF5: ids as doubles in a row."""
+    """MATLAB's HDF5 files store ids as doubles in a row."""
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file["instance"] = np.array([[0.0, 1.0]])
         file["reMask"] = np.stack([np.ones((WIDTH, HEIGHT)), np.zeros((WIDTH, HEIGHT))])

@@ -49,7 +49,7 @@ def inputs(video_golden):
 
 @pytest.fixture(scope="module")
 def outputs(model, inputs):
-    """Of each sample alone, and of all in one batch."""
+    """Outputs for each sample alone, and for all in one batch."""
     alone = [model({name: value[k : k + 1] for name, value in inputs.items()}) for k in SAMPLES]
     batch = model(inputs)
     return alone, batch
@@ -106,7 +106,7 @@ def test_converting_back_gives_the_same_bytes(converted, video_values, tmp_path)
         assert checkpoint.read(name).tobytes() == video_values[name].tobytes(), name
 
 
-def test_the_state_of_adam_is_converted_too(video_prefix, tmp_path):
+def test_the_adam_state_is_converted(video_prefix, tmp_path):
     options = ["--output", str(tmp_path / "video.keras"), "--optimizer", str(tmp_path / "adam.npz")]
     assert main(["--checkpoint", video_prefix, *options]) == 0
     trainer = Trainer(load_model(tmp_path / "video.keras", CMPCVideo), VideoTrainConfig("a2d", "train"))
@@ -117,7 +117,7 @@ def test_the_state_of_adam_is_converted_too(video_prefix, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_size_checkpoint_goes_there_and_back(tmp_path, parity):
+def test_a_full_size_checkpoint_round_trip(tmp_path, parity):
     """All 1330 variables are accounted for, and the weights come back byte for byte."""
     values = checkpoint_values("video_full_train")
     write_checkpoint(str(tmp_path / "a2d.tfmodel"), values)

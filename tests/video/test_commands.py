@@ -163,7 +163,7 @@ def test_predict_gives_the_masks_of_the_evaluator(data, model_file, tmp_path):
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_a_video_that_breaks_off_leaves_nothing(data, model_file, tmp_path, capsys):
+def test_an_unreadable_video_leaves_no_output(data, model_file, tmp_path, capsys):
     video = tmp_path / "video"
     shutil.copytree(data / "a2d_sentences" / "Release" / "frames" / "test", video)
     (video / "00007.png").unlink()
@@ -231,7 +231,7 @@ def test_export_runs_by_itself(model_file, tmp_path):
     assert main(["export", "--model", str(model_file), "--output", str(tmp_path / "saved")]) == 0
 
 
-def test_models_of_the_other_kind_are_refused(data, model_file, small_model_file, tmp_path, capsys):
+def test_models_of_the_other_medium_are_refused(data, model_file, small_model_file, tmp_path, capsys):
     from cmpc_tf2.cli import main as image_main
 
     batches = ["-d", "a2d", "-t", "test", "--batch-root", str(data)]

@@ -8,7 +8,7 @@ from cmpc_video_tf2.commands import demo
 
 @pytest.mark.slow
 def test_the_demo_runs_from_anywhere(tmp_path, monkeypatch, capfd):
-    """Everything but the length of the training."""
+    """The demo runs as for users, with a shorter training."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "STEPS", 20)
     assert main(["demo", "--output", "out"]) == 0

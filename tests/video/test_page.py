@@ -9,7 +9,7 @@ from cmpc_video_tf2.page import MOST_FRAMES, read_clip
 from videos import write_video
 
 
-def test_clips_are_cut_around_a_moment(tmp_path, monkeypatch):
+def test_clips_are_centred_on_the_chosen_moment(tmp_path, monkeypatch):
     path = write_video(tmp_path / "clip.avi", 30)
     frames = list(VideoFile(path).frames())
     decoded = []
@@ -24,7 +24,7 @@ def test_clips_are_cut_around_a_moment(tmp_path, monkeypatch):
         np.testing.assert_array_equal(read_clip(path, 0.5, Limits()), clip)
 
 
-def test_videos_that_cannot_be_used_are_named(tmp_path, monkeypatch):
+def test_videos_that_cannot_be_used_are_reported(tmp_path, monkeypatch):
     path = write_video(tmp_path / "clip.mp4", 3)
     for limits, words in ((Limits(file_bytes=100), "at most 100 bytes"), (Limits(pixels=100), "found 64 x 48")):
         with pytest.raises(RequestError, match=words):
