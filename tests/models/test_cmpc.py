@@ -159,3 +159,13 @@ def test_float16_gives_finite_logits(small_model_file, small_inputs):
         model = load_model(small_model_file)
     for logits in model(small_inputs).values():
         assert logits.dtype == "float32" and np.isfinite(logits).all()
+
+
+def test_the_head_computes_in_float32_in_every_precision():
+    """In bfloat16 it would move more pixels across the threshold than the rest of the model together."""
+    with computing_in("bfloat16", weights="bfloat16"):
+        layers = CMPC(SMALL).expression_decoder.layers
+    dtypes = {layer.name: layer.compute_dtype for layer in layers}
+    head = ("exchange", "conv_lstm", "score", "upsample")
+    assert {dtype for name, dtype in dtypes.items() if name.startswith(head)} == {"float32"}
+    assert dtypes["fusion_c3"] == dtypes["mutan_c3"] == dtypes["relation_graph_c3"] == "bfloat16"
