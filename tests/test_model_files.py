@@ -16,10 +16,9 @@ import cmpc_tf2
 import cmpc_video_tf2
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
-from cmpc_tf2.cli import main
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.predictor import Predictor
-from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.model_files import load_for_inference, load_model, save_model
 from cmpc_tf2.systems import SYSTEMS
 from conftest import ROOT
 
@@ -153,18 +152,17 @@ def test_members_that_overlap_are_not_read(backbone_file, tmp_path):
         load_model(tmp_path / "overlapping.keras")
 
 
-def test_damaged_model_files_are_reported(arguments, small_model_file, tmp_path, capsys):
-    import keras
-
-    whole = small_model_file.read_bytes()
+def test_damaged_model_files_are_reported(backbone_file, tmp_path):
+    whole = backbone_file.read_bytes()
     for name, content in (("cut", whole[: len(whole) // 2]), ("foreign", b"hello"), ("empty", b"")):
         path = tmp_path / f"{name}.keras"
         path.write_bytes(content)
-        assert main([*arguments, "--expression", "man", "--model", str(path)]) == 1
-        assert f"{path}: not a .keras file, or cut off" in capsys.readouterr().err
+        with pytest.raises(InputError, match=re.escape(f"{path}: not a .keras file, or cut off")):
+            load_model(path)
+
+
+def test_files_of_other_models_are_reported(tmp_path):
     keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(tmp_path / "other.keras")
-    assert main([*arguments, "--expression", "man", "--model", str(tmp_path / "other.keras")]) == 1
-    assert (
-        "other.keras: expected a CMPC model, an RRN model, an RMI model or an LSTM baseline model, found a Sequential"
-        in capsys.readouterr().err
-    )
+    expected = "expected a CMPC model, an RRN model, an RMI model or an LSTM baseline model, found a Sequential"
+    with pytest.raises(InputError, match=f"other.keras: {expected}"):
+        load_for_inference(tmp_path / "other.keras")
