@@ -14,13 +14,13 @@ from measuring import add_json_option, write_json
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 FILES = (
     "models/test_cmpc.py",
-    "test_training_golden.py",
+    "training/test_original_steps.py",
     "video/test_cmpc_video.py",
     "models/test_ancestors.py",
-    "data/test_text.py",
+    "text/test_vocabulary.py",
     "data/test_builder.py",
-    "test_evaluate.py",
-    "tools/test_convert_tf1_ckpt.py",
+    "commands/test_evaluate.py",
+    "conversion/test_tf1.py",
 )
 
 

@@ -14,20 +14,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # Several processes share the cores.
 import numpy as np
 import pytest
 
-from original import FULL_SCORE_BIAS, GOLDEN, TINY_SCORE_BIAS, checkpoint_values, write_checkpoint
+from original import GOLDEN, checkpoint_values, write_checkpoint
 from small import SMALL, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 # Real images, sentences, annotations and checkpoints, not part of this repository: their tests skip where it is absent.
 REAL_DATA = Path(os.environ.get("CMPC_TEST_DATA", ROOT.parent / "shared"))
 
-# Seconds. What is awaited longer hangs: no machine is that slow.
+# Timeout in seconds: even slow machines need less.
 PATIENCE = 600
 
 
 @pytest.fixture(scope="session")
 def is_quick(pytestconfig) -> bool:
-    """Whether the slow tests are left out. Small models take longer to trace and to optimize than to run."""
+    """Whether the slow tests are deselected. Tracing and optimizing small models takes longer than running them."""
     return pytestconfig.option.markexpr == "not slow"
 
 
@@ -40,9 +40,9 @@ def graphs_as_traced(is_quick):
 
 @pytest.fixture(scope="session")
 def eager(is_quick):
-    """A context in which `tf.function` traces nothing, unless the slow tests run too.
+    """A context in which `tf.function` runs eagerly, unless the slow tests run too.
 
-    For what other tests run as graphs.
+    For functions that other tests run as graphs.
     """
     import tensorflow as tf
 
@@ -61,13 +61,13 @@ def eager(is_quick):
 
 @pytest.fixture
 def eagerly(eager):
-    """The whole test in that context; fixtures of wider scope are made before it."""
+    """Runs the whole test in that context; fixtures of wider scope are made before it."""
     with eager():
         yield
 
 
 class Parity:
-    """Holds results to the original's, and keeps what was measured for `benchmarks/parity.py`."""
+    """Compares results with the original's and records the differences for `benchmarks/parity.py`."""
 
     def __init__(self, record_property):
         self._record_property = record_property
@@ -81,7 +81,7 @@ class Parity:
         assert error <= tolerance, f"{what}: {name} off by {error}"
 
     def counted(self, what: str, required: str, count: int):
-        """Notes how many passed a test that gives no number."""
+        """Records how many items passed a test without a tolerance."""
         self._record_property("parity", [what, required, count])
 
 
@@ -110,7 +110,7 @@ def full_golden() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def tiny_values() -> dict[str, np.ndarray]:
     """Variables of the training checkpoint behind `image_tiny.npz`."""
-    return checkpoint_values("image_tiny_train", TINY_SCORE_BIAS)
+    return checkpoint_values("image_tiny_train")
 
 
 @pytest.fixture(scope="session")
@@ -133,7 +133,7 @@ def video_golden() -> dict[str, np.ndarray]:
 @pytest.fixture(scope="session")
 def video_values() -> dict[str, np.ndarray]:
     """Variables of the training checkpoint behind `video_tiny.npz`."""
-    return checkpoint_values("video_tiny_train", TINY_SCORE_BIAS)
+    return checkpoint_values("video_tiny_train")
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +147,7 @@ def video_prefix(video_values, tmp_path_factory) -> str:
 def full_prefix(tmp_path_factory) -> str:
     """A full-size training checkpoint: 118.7 M weights with their Adam slots, 1.08 GB."""
     prefix = str(tmp_path_factory.mktemp("full") / "unc_iter_700000.tfmodel")
-    write_checkpoint(prefix, checkpoint_values("image_full_train", FULL_SCORE_BIAS))
+    write_checkpoint(prefix, checkpoint_values("image_full_train"))
     return prefix
 
 
@@ -205,6 +205,38 @@ def squares(tmp_path_factory):
     (root / "words.txt").write_text("\n".join(WORDS) + "\n")
     (root / "sizes.json").write_text(json.dumps(SMALL.to_dict()))
     return root
+
+
+@pytest.fixture
+def train_options(squares) -> list[str]:
+    """Options of the command `train` for a small model on `squares`."""
+    return [
+        "-d", "unc", "-t", "train", "--batch-root", str(squares), "--vocabulary", str(squares / "words.txt"),
+        "--sizes", str(squares / "sizes.json"), "-bs", "2",
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def small_values(small_model) -> dict[str, np.ndarray]:
+    """The TensorFlow 1 variables of a small evaluation checkpoint, with random values."""
+    from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
+    from cmpc_tf2.conversion.tf1 import tf1_shape
+
+    rng = np.random.default_rng(2)
+    shapes = {v.path: v.shape for v in small_model.variables}
+    pairs = cmpc_pairs(small_model.config)
+    return {pair.tf1: rng.normal(size=tf1_shape(pair, shapes[pair.keras])).astype("float32") for pair in pairs}
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a TensorFlow 1 checkpoint; returns its prefix."""
+
+    def write(values: dict[str, np.ndarray]) -> str:
+        write_checkpoint(tmp_path / "ckpt", values)
+        return str(tmp_path / "ckpt")
+
+    return write
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-# What Python reports before it opens a file or changes a folder: where among the arguments its paths stand, and the
-# descriptors of the folders that they are relative to (-1 for none).
+# Audit events that Python raises before it opens a file or changes a folder. For each path among their arguments: its
+# index, and that of the descriptor of the folder that it is relative to (-1 for none).
 _OPERATIONS = {
     "open": [(0, None)],
     "os.mkdir": [(0, 2)],

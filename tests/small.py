@@ -1,11 +1,14 @@
-"""A small model's sizes and vocabulary. Every width is another number, so that swapped axes do not fit."""
+"""The sizes and the vocabulary of small models. All widths differ, so that swapped axes do not fit."""
 
 import dataclasses
+
+import numpy as np
 
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.models.cmpc.config import CMPCConfig
 from cmpc_tf2.models.config import DeepLabModelConfig
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_video_tf2.config import CMPCVideoConfig
 
 SMALL = CMPCConfig(
     image_size=32,
@@ -19,7 +22,25 @@ SMALL = CMPCConfig(
 SMALL_ANCESTOR = DeepLabModelConfig(
     **{field.name: getattr(SMALL, field.name) for field in dataclasses.fields(DeepLabModelConfig)}
 )
+# By type of configuration, for tests that take every system.
+SMALL_SIZES = {
+    CMPCConfig: SMALL,
+    DeepLabModelConfig: SMALL_ANCESTOR,
+    CMPCVideoConfig: CMPCVideoConfig(**SMALL.to_dict()),
+}
 WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "blue", "circle", "square", "left", "of", "man"]
 
-# What CMPC and its ancestors do to pixel values, whatever the size.
+# What CMPC and its ancestors do to pixel values, at any size.
 subtract_mean = Preprocessing(320).normalize
+
+
+def weights_of(model) -> dict[str, np.ndarray]:
+    """The values of a model's variables by path."""
+    return {variable.path: variable.numpy() for variable in model.variables}
+
+
+def assert_same_weights(expected: dict, found: dict, tolerance: float):
+    """Compares all weights but biases that a softmax cancels: Adam amplifies the rounding noise of their gradients."""
+    for path, value in expected.items():
+        if not path.endswith("/key/bias"):
+            np.testing.assert_allclose(found[path], value, rtol=0, atol=tolerance, err_msg=path)

@@ -18,7 +18,7 @@ from cmpc_tf2.files import (
 )
 
 
-def test_replacing_writes_whole_or_not_at_all(tmp_path):
+def test_replacing_is_atomic(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(OSError, match=r"a\.txt"), replacing(path) as partial:
@@ -57,7 +57,7 @@ def test_names_may_be_as_long_as_the_system_allows(name, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_what_cannot_be_written_is_named_beforehand(tmp_path, monkeypatch):
+def test_unwritable_outputs_are_reported_beforehand(tmp_path, monkeypatch):
     for require in (require_writable, require_new_folder, require_folder):
         with pytest.raises(InputError, match="a: cannot be written: File name too long; give another name"):
             require(tmp_path / ("b" * 300) / "a")
@@ -81,7 +81,7 @@ def test_what_cannot_be_written_is_named_beforehand(tmp_path, monkeypatch):
             require(tmp_path / "out")
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+def test_making_a_folder_is_atomic(tmp_path):
     with pytest.raises(OSError, match="out") as caught, making_folder(tmp_path / "out") as partial:
         (partial / "masks").mkdir()
         raise OSError(28, "No space left on device", str(partial / "masks" / "1.png"))
@@ -134,7 +134,7 @@ def test_text_in_another_encoding(tmp_path):
 
 
 @pytest.mark.parametrize("is_terminal", [True, False])
-def test_progress_passes_everything_on(is_terminal, monkeypatch):
+def test_progress_yields_every_item(is_terminal, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal, raising=False)
     assert list(progress(iter("abc"), 5, "letters", done=2)) == ["a", "b", "c"]
     assert list(progress([], 0, "nothing")) == []

@@ -4,13 +4,11 @@ import itertools
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from conftest import ROOT
 from fuzz.targets import NAMES
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 def fuzz(target: str, count: int):

@@ -1,4 +1,4 @@
-"""Rules of the house that a machine can check."""
+"""Rules of the source code that can be checked automatically."""
 
 import ast
 import json
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from conftest import ROOT
+
 HEAVY = {"tensorflow", "keras"}
 COMMANDS = {
     "cmpc_tf2": ("train", "evaluate", "predict", "export", "convert", "serve", "demo"),
     "cmpc_video_tf2": ("train", "evaluate", "predict", "export", "serve", "demo"),
 }
-# Whatever these load at their top loads no TensorFlow: commands answer `--help` with them, and batches are built.
+# Importing these must not import TensorFlow: commands answer `--help` with them, and batches are built without it.
 LIGHT = (
     "build_batches.py",
     "cmpc_tf2/cli.py",
@@ -33,7 +34,7 @@ LIGHT = (
     "tools/convert_tf1_ckpt.py",
     "tools/fetch_assets.py",
 )
-# Folders of the house, and those of our own modules that each may import beside itself.
+# Folders of the package, and the modules of the project that each may import in addition to its own.
 BASICS = {"npz", "errors", "fields", "files", "precision", "processes", "registration", "systems"}
 DIRECTIONS = {
     "layers": set(),
@@ -82,7 +83,7 @@ def test_imports_point_one_way(folder):
                 assert module.split(".")[1] in allowed | {"config"}, f"{path}: {module}"
 
 
-def test_every_folder_says_what_belongs_there():
+def test_every_package_has_a_docstring():
     folders = [path for package in COMMANDS for path in (ROOT / package).rglob("*") if path.is_dir()]
     for folder in (folder for folder in folders if any(folder.glob("*.py"))):
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
@@ -130,7 +131,7 @@ def test_text_files_have_the_same_bytes_on_every_platform():
 
 
 @pytest.mark.parametrize("name", LIGHT)
-def test_light_files_import_nothing_heavy(name):
+def test_light_modules_do_not_import_tensorflow(name):
     pending, seen = [ROOT / name], set()
     while pending:
         path = pending.pop()

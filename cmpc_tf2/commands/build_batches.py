@@ -45,7 +45,7 @@ def build_parser(medium: Medium, description: str) -> argparse.ArgumentParser:
 def _shard(text: str) -> tuple[int, int]:
     match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
     if not (match and 1 <= int(match[1]) <= int(match[2])):
-        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, received {text!r}")
+        raise argparse.ArgumentTypeError(f"expected I/N with I from 1 to N, received {text!r:.40}")
     return int(match[1]), int(match[2])
 
 

@@ -51,7 +51,8 @@ def evaluate(
     """Scores a model on batches by the protocol of its task (`tasks/masks/protocol.py`).
 
     Differs from TF1: an expression without words is skipped and reported; a sample with an empty ground truth and
-    an empty prediction has an IoU of 1; a split may have any number of samples. Tested by `tests/test_evaluate.py`.
+    an empty prediction has an IoU of 1; a split may have any number of samples. Tested by
+    `tests/inference/test_evaluation.py`.
 
     Args:
         model: The model.

@@ -16,7 +16,8 @@ def fit_image(image: np.ndarray, size: int) -> np.ndarray:
     outside the picture only, where it repeats the edge; a factor per row and column corrects for that.
 
     Differs from TF1: up to one level, on less than a tenth of the values, by rounding; and a side never becomes shorter
-    than one pixel, where the original fails. Tested by `tests/data/test_image_ops.py` and `test_builder.py`.
+    than one pixel, where the original fails. Tested by `tests/preprocessing/test_resizing.py` and
+    `tests/data/test_builder.py`.
 
     Args:
         image: uint8 `(h, w, 3)`.

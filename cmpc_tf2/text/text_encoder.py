@@ -17,7 +17,7 @@ class TextEncoder(keras.layers.Layer):
 
     Differs from TF1: which positions are words is decided for each sample, where the original uses the first one
     of the batch. An expression of pads alone counts as `T` words with zero features, as it does there. Tested by
-    `tests/models/test_parts.py`.
+    `tests/text/test_text_encoder.py`.
 
     Args:
         vocabulary_size: Rows of the embedding table.

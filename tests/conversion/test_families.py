@@ -30,7 +30,7 @@ def test_exactly_one_family_fits(manifest):
     assert fitting(bare) == ["deeplab" if manifest in ("rmi_tiny", "lstm_tiny") else "backbone"]
 
 
-def test_a_backbone_with_other_weights_is_no_bare_one():
+def test_a_backbone_with_other_weights_is_not_a_bare_backbone():
     shapes = {"conv1/weights": (7, 7, 3, 8), "text_objseg/novelty/DW": (1, 1, 3, 3)}
     with pytest.raises(InputError, match="none of its 2 variables is theirs"):
         find_family(SimpleNamespace(prefix="other", shapes=shapes))

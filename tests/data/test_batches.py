@@ -87,7 +87,7 @@ def assert_unreadable(path, words):
     assert str(path) in str(failure.value) and words in str(failure.value)
 
 
-def test_bad_files_are_named(arrays, tmp_path):
+def test_bad_files_are_reported(arrays, tmp_path):
     path = tmp_path / "bad.npz"
     assert_unreadable(path, "no such batch")
     np.savez(path, **arrays)
@@ -104,7 +104,7 @@ def test_bad_files_are_named(arrays, tmp_path):
     assert_unreadable(path, "not a readable .npz file")
 
 
-def test_foreign_contents_are_named(arrays, tmp_path):
+def test_foreign_contents_are_reported(arrays, tmp_path):
     path = tmp_path / "bad.npz"
     np.savez(path, x=np.zeros(3))
     assert_unreadable(path, "no im_batch, mask_batch, sent_batch, text_batch")
@@ -118,13 +118,13 @@ def test_foreign_contents_are_named(arrays, tmp_path):
         assert_unreadable(path, f"{key}: expected")
 
 
-def test_letters_that_do_not_exist(arrays, tmp_path):
+def test_invalid_characters_are_reported(arrays, tmp_path):
     np.savez(tmp_path / "bad.npz", **{**arrays, "sent_batch": np.array([0x7FFFFFFF], np.uint32).view("<U1")})
     assert_unreadable(tmp_path / "bad.npz", "its text has letters that do not exist")
 
 
 @pytest.mark.parametrize("content", ["[1]", "{}", '{"samples": "1", "sources": []}', "[" * 200_000])
-def test_manifests_of_another_form_are_named(content, tmp_path):
+def test_manifests_of_another_form_are_reported(content, tmp_path):
     (tmp_path / "manifest.json").write_text(content)
     with pytest.raises(InputError, match=r"manifest\.json: not (a manifest of a split: expected|readable JSON)"):
         read_manifest(tmp_path)
@@ -180,7 +180,7 @@ def test_group_by_pixels(sample):
 
 
 def test_fuzzed_files_never_end_in_another_error(arrays, tmp_path, rng):
-    """Any byte may be wrong: the file is read, or refused by name."""
+    """With any wrong bytes the file is read, or refused with its name."""
     path = tmp_path / "bad.npz"
     for save in (np.savez, np.savez_compressed):
         save(path, **arrays)

@@ -1,4 +1,4 @@
-"""Commands of the builder that are killed at each of their file operations: nothing is lost, and nothing is claimed."""
+"""Commands of the builder, killed at each of their file operations: no data is lost, and no incomplete split counts."""
 
 import itertools
 import os
@@ -68,7 +68,7 @@ class Builder:
         return build_batches.main([*common, *self.arguments, str(root), *command])
 
     def killed(self, state: Path, command: list[str]):
-        """Yields copies of a folder, in which the command was killed at each of its file operations."""
+        """Yields copies of a folder in which the command was killed, one for each of its file operations."""
         with killed_at(root := self.copy(state), None) as undisturbed:
             self.run(root, command)
         for operation in range(undisturbed.count):
@@ -79,7 +79,7 @@ class Builder:
             yield root
 
     def require_valid(self, root: Path, had_older: bool):
-        """What is in place is whole; and if there was an older split, that or the new one is there."""
+        """A published split is complete; and if there was an older one, either that or the new one exists."""
         target = split(root)
         if self.run(root, ["--check"]) == 0:
             assert {name: content for name, content in tree(target).items() if name != "progress.jsonl"} in (
@@ -116,7 +116,7 @@ def builder(tmp_path, monkeypatch) -> Builder:
         pytest.param("shards", MERGE, marks=pytest.mark.slow),
     ],
 )
-def test_the_same_command_again_ends_in_the_same_bytes(state, command, builder):
+def test_repeating_a_killed_command_gives_the_same_bytes(state, command, builder):
     expected = builder.copy(builder.states[state])
     assert builder.run(expected, command) == 0
     operations = 0
@@ -128,7 +128,7 @@ def test_the_same_command_again_ends_in_the_same_bytes(state, command, builder):
     assert operations > 10
 
 
-def test_an_older_split_is_put_back_whole_or_not_at_all(builder):
+def test_an_older_split_is_restored_completely_or_not_at_all(builder):
     """Even if the new split is deleted by hand, after a kill while the older one was being removed."""
     for root in builder.killed(builder.states["older"], [*BUILD, *ANEW]):
         if split(root).exists() and "unc_train_0.npz" in tree(split(root)):
@@ -139,7 +139,7 @@ def test_an_older_split_is_put_back_whole_or_not_at_all(builder):
 @pytest.mark.slow
 @pytest.mark.parametrize("state", ["nothing", "older", "shards", "older and shards"])
 def test_any_command_after_any_kill(state, builder, capsys):
-    """Nothing is lost or claimed; and after `--merge`, where a merge was interrupted, a new build is possible."""
+    """No data is lost, no incomplete split counts, and after an interrupted merge is completed a new build works."""
     seen = []
     for killed in COMMANDS:
         for root in builder.killed(builder.states[state], killed):

@@ -1,4 +1,4 @@
-"""Builds that are stopped, shared out, checked, or run out of room: always the same bytes."""
+"""Builds that were interrupted, run in parallel or filled the disk give the same bytes."""
 
 import dataclasses
 import errno
@@ -14,44 +14,10 @@ import pytest
 import build_batches
 from cmpc_tf2.data import builder, image_builder
 from cmpc_tf2.data.batches import list_batches, read_batch, split_folder
+from conftest import ROOT
 from killing import exit_at, run_killed
 from refer_layout import make_refer
-
-ROOT = Path(__file__).resolve().parents[2]
-REFERENCES = [
-    {"ref_id": number, "split": "train", "sentences": ["red man", "left", ""][: 1 + number % 3]}
-    for number in range(1, 41)
-]
-
-
-@pytest.fixture(scope="module")
-def arguments(tmp_path_factory):
-    """40 references with 80 sentences, of which 13 have no words, and 3 a picture that is missing.
-
-    The folder to build in has to follow.
-    """
-    root = tmp_path_factory.mktemp("source")
-    *rest, _ = make_refer(root, REFERENCES)
-    (root / "images" / "COCO_train2014_000000000017.jpg").unlink()
-    return ["-d", "unc", "-t", "train", "--skip-errors", *rest]
-
-
-@pytest.fixture(scope="module")
-def whole(arguments, tmp_path_factory):
-    """The split built in one go: name to bytes."""
-    root = tmp_path_factory.mktemp("whole")
-    assert build_batches.main([*arguments, str(root)]) == 0
-    return contents(root)
-
-
-def interrupt(*_):
-    raise KeyboardInterrupt
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    folder = split_folder(root, "unc", "train")
-    assert {path.name for path in folder.parent.iterdir()} == {folder.name}  # Nothing else is left.
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+from split_of_forty import REFERENCES, contents, interrupt
 
 
 def test_manifest(whole):
@@ -74,80 +40,8 @@ def test_workers_change_no_byte(arguments, whole, tmp_path):
     assert contents(tmp_path) == whole
 
 
-def test_shards_merge_to_the_same_bytes(arguments, whole, tmp_path, capsys):
-    for part in ("2/3", "3/3"):
-        assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
-    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 1
-    assert "part-1-of-3: this shard is not there or not complete" in capsys.readouterr().err
-    assert build_batches.main([*arguments, str(tmp_path), "--shard", "1/3"]) == 0
-    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 0
-    assert contents(tmp_path) == whole
-
-
-def test_a_merge_that_was_stopped_goes_on(arguments, whole, tmp_path, monkeypatch):
-    for part in ("1/2", "2/2"):
-        assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
-    moves, replace = [], os.replace
-
-    def stop_at_40(source, target):
-        moves.append(source)
-        if len(moves) == 40:
-            raise KeyboardInterrupt
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", stop_at_40)
-    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 130
-    monkeypatch.undo()
-    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 0
-    assert contents(tmp_path) == whole
-
-
-def test_a_left_over_unsharded_build_does_not_block_a_merge(arguments, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, "publish", interrupt)
-    assert build_batches.main([*arguments, str(tmp_path)]) == 130
-    monkeypatch.undo()
-    for part in ("1/2", "2/2"):
-        assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
-    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 0
-    assert contents(tmp_path) == whole
-
-
-def test_shards_without_samples_are_not_merged(tmp_path, capsys):
-    arguments = ["-d", "unc", "-t", "train", "--skip-errors", *make_refer(tmp_path, REFERENCES[1:3])]
-    for image in tmp_path.glob("images/*"):
-        image.unlink()
-    for part in ("1/2", "2/2"):
-        assert build_batches.main([*arguments, "--shard", part]) == 0
-    assert build_batches.main([*arguments, "--merge"]) == 1
-    assert "train_batch: nothing to write: all 4 samples were skipped" in capsys.readouterr().err
-    assert len(list(tmp_path.glob("unc/*"))) == len(list(tmp_path.glob("unc/.*part-*"))) == 2
-
-
-def test_a_shard_that_lost_a_file_is_built_again(arguments, whole, tmp_path, capsys):
-    for part in ("1/2", "2/2"):
-        assert build_batches.main([*arguments, str(tmp_path), "--shard", part]) == 0
-    (tmp_path / "unc" / ".train_batch.part-1-of-2" / "unc_train_7.npz").unlink()
-    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 1
-    assert "part-1-of-2: this shard is not there or not complete; build it with --shard 1/2" in capsys.readouterr().err
-    assert build_batches.main([*arguments, str(tmp_path), "--shard", "1/2"]) == 0
-    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 0
-    assert contents(tmp_path) == whole
-
-
-def test_a_complete_shard_is_built_anew_if_that_is_asked_for(arguments, tmp_path):
-    shard = [*arguments, str(tmp_path), "--shard", "1/8"]
-    assert build_batches.main(shard) == 0
-    before = {path: path.stat().st_ino for path in tmp_path.glob("unc/.*/*.npz")}
-    assert build_batches.main(shard) == 0
-    assert {path: path.stat().st_ino for path in before} == before
-    for path in before:
-        path.write_bytes(b"damaged")
-    assert build_batches.main([*shard, "--overwrite"]) == 0
-    assert before and all(read_batch(path) for path in before)
-
-
 def test_two_builds_at_once(arguments, whole, tmp_path, monkeypatch, capsys):
-    """The second is refused, and the first goes on undisturbed."""
+    """The second is refused, and the first is not disturbed."""
     write, statuses = builder.write_batch, []
 
     def start_another(path, sample, compress):
@@ -163,7 +57,7 @@ def test_two_builds_at_once(arguments, whole, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("damage", ["a byte", "a count", "two writers", "a missing file", "nesting", "the first line"])
-def test_a_damaged_journal_costs_time_only(damage, arguments, whole, tmp_path, monkeypatch, capsys):
+def test_a_build_recovers_from_a_damaged_journal(damage, arguments, whole, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(builder, "publish", interrupt)
     assert build_batches.main([*arguments, str(tmp_path)]) == 130
     monkeypatch.undo()
@@ -190,7 +84,7 @@ def test_a_damaged_journal_costs_time_only(damage, arguments, whole, tmp_path, m
     assert f"{journal}: damaged, or files are missing; going on after line {line}\n" in capsys.readouterr().err
 
 
-def test_a_worker_that_is_killed(arguments, whole, tmp_path, monkeypatch, capsys):
+def test_a_build_resumes_after_a_worker_was_killed(arguments, whole, tmp_path, monkeypatch, capsys):
     plan = image_builder.ImageBuild.plan
 
     def plan_to_die(settings):
@@ -209,16 +103,9 @@ def test_a_worker_that_is_killed(arguments, whole, tmp_path, monkeypatch, capsys
     assert contents(tmp_path) == whole
 
 
-def test_shards_of_different_sources_are_not_merged(arguments, tmp_path, capsys):
-    assert build_batches.main([*arguments, str(tmp_path), "--shard", "1/2"]) == 0
-    assert build_batches.main([*arguments, str(tmp_path), "--shard", "2/2", "--compress"]) == 0
-    assert build_batches.main([*arguments, str(tmp_path), "--merge"]) == 1
-    assert "built from different sources or with different settings" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_killed_by_the_system(workers, arguments, whole, tmp_path):
-    """Killed with -9 at some of its file operations, each time with more files in place, then finished."""
+def test_a_killed_build_is_resumed(workers, arguments, whole, tmp_path):
+    """Killed by SIGKILL at some file operations, each time with more files written, then completed."""
     command = ["build_batches.py", *arguments, str(tmp_path), "--workers", workers]
     for at in (5, 40, 61):
         run_killed(tmp_path, at, command, cwd=ROOT)
@@ -227,7 +114,7 @@ def test_killed_by_the_system(workers, arguments, whole, tmp_path):
     assert contents(tmp_path) == whole
 
 
-def test_killed_after_every_file(arguments, whole, tmp_path, monkeypatch):
+def test_a_build_interrupted_in_any_reference_is_resumed(arguments, whole, tmp_path, monkeypatch):
     """Stopped in the middle of each reference in turn: between its files and its line in the journal."""
     add = builder.BuildJournal.add
     for stop in range(0, 40, 3):
@@ -248,7 +135,7 @@ def test_killed_after_every_file(arguments, whole, tmp_path, monkeypatch):
     assert contents(tmp_path) == whole
 
 
-def test_an_unfinished_build_of_other_sources_is_not_taken_up(arguments, tmp_path, monkeypatch, capsys):
+def test_an_unfinished_build_of_other_sources_is_not_resumed(arguments, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(builder, "publish", interrupt)
     assert build_batches.main([*arguments, str(tmp_path)]) == 130
     monkeypatch.undo()
@@ -267,8 +154,8 @@ def test_the_old_split_stays_until_the_new_one_is_complete(arguments, whole, tmp
     assert contents(tmp_path) == whole
 
 
-def test_stopped_while_it_is_put_in_place(arguments, whole, tmp_path, monkeypatch):
-    """Nothing is built again: what was complete stays so."""
+def test_a_build_interrupted_while_publishing_is_resumed(arguments, whole, tmp_path, monkeypatch):
+    """Nothing is rebuilt: complete files are kept."""
     replace = os.replace
 
     def stop(source, target):
@@ -284,8 +171,8 @@ def test_stopped_while_it_is_put_in_place(arguments, whole, tmp_path, monkeypatc
     assert contents(tmp_path) == whole
 
 
-def test_a_full_disk(arguments, whole, tmp_path, monkeypatch, capsys):
-    """Stops with the number of bytes missing; what was written is valid, and the build goes on from it."""
+def test_a_full_disk_is_reported_and_the_build_resumed(arguments, whole, tmp_path, monkeypatch, capsys):
+    """The error gives the number of missing bytes; the files so far are valid, and the build is resumed."""
     write, count = builder.write_batch, []
 
     def fill_up(path, sample, compress):

@@ -1,4 +1,4 @@
-"""What counts as a picture. The ways in are tested beside: `test_serving.py`, `test_predict.py`, `test_builder.py`."""
+"""Decoding of picture files: formats, kinds of pixels, damaged files."""
 
 import io
 import struct
@@ -74,7 +74,7 @@ def test_other_formats_are_refused(kind):
     ],
 )
 @pytest.mark.parametrize("step", ["open", "load"])
-def test_whatever_a_decoder_raises_is_a_fault_of_the_file(error, words, step, monkeypatch):
+def test_all_errors_of_a_decoder_are_reported_as_damage(error, words, step, monkeypatch):
     def fail(*_, **__):
         raise error
 
@@ -84,7 +84,7 @@ def test_whatever_a_decoder_raises_is_a_fault_of_the_file(error, words, step, mo
     assert str(raised.value) == f"a picture: not a readable image: {words}"
 
 
-def test_faults_of_our_own_and_interrupts_are_not_faults_of_the_file(monkeypatch):
+def test_interrupts_and_programming_errors_are_not_reported_as_damage(monkeypatch):
     for place, name, error in (
         (Image, "open", KeyboardInterrupt()),
         (image_decoding, "_levels_of_8_bits", TypeError()),

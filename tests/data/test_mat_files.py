@@ -24,7 +24,7 @@ def test_numbers_as_scipy_reads_them(dtype, do_compression, rng, tmp_path):
         np.testing.assert_array_equal(read_mat(path, name), expected[name])
 
 
-def test_what_is_not_numbers_is_named(tmp_path):
+def test_arrays_of_other_types_are_reported(tmp_path):
     path = tmp_path / "a.mat"
     others = {"text": "a text", "cell": np.array([{}, 3], object), "complex": np.ones(3) * 1j, "struct": {"a": 1}}
     scipy.io.savemat(path, others)

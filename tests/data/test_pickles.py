@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import zipfile
 
 import pytest
 
@@ -49,7 +50,7 @@ def test_more_content_than_the_file_has(content, read):
 
 
 def test_tuples_within_tuples(read):
-    """As a key such a tuple takes exponential time to hash."""
+    """Hashing such a tuple as a key takes exponential time."""
     bomb = b"}(" + b")" + b"".join(b"q%c0h%ch%c\x86" % (n, n, n) for n in range(60)) + b"Nu."
     with pytest.raises(InputError, match="not a readable pickle of plain data, at byte 2; only plain lists"):
         read(bomb)
@@ -81,3 +82,28 @@ def test_damaged_pickles_and_other_objects(content, words, read):
 
 def test_lists_within_many_lists_are_read_or_refused(read):
     assert len(read(b"]" * 200_000 + b"a" * 199_999 + b".")) == 1
+
+
+class Evil:
+    def __reduce__(self):
+        return (zipfile.ZipFile, ("x",))
+
+
+def test_pickles_with_code_are_refused_by_name(tmp_path):
+    path = tmp_path / "refs(unc).p"
+    path.write_bytes(pickle.dumps([{"ref_id": Evil()}], protocol=2))
+    with pytest.raises(InputError, match=r"refs\(unc\).p: names zipfile.ZipFile; only plain"):
+        read_plain_pickle(path)
+    path.write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(InputError, match=r"names os\.system"):
+        read_plain_pickle(path)
+    path.write_bytes(pickle.dumps([1, 2, 3])[:-3])
+    with pytest.raises(InputError, match="not a readable pickle"):
+        read_plain_pickle(path)
+
+
+def test_python_2_strings(tmp_path):
+    path = tmp_path / "refs.p"
+    for stored, text in ((b"caf\xc3\xa9", "café"), (b"caf\xe9", "café")):
+        path.write_bytes(b"(S'" + b"".join(b"\\x%02x" % byte for byte in stored) + b"'\nl.")
+        assert read_plain_pickle(path) == [text]

@@ -18,7 +18,7 @@ PREPROCESSING = Preprocessing(SIDE)
 
 @pytest.fixture(scope="module")
 def samples():
-    """Ten samples; the last token tells which is which."""
+    """Ten samples, numbered by their last token."""
     rng = np.random.default_rng(0)
     made = []
     for number in range(COUNT):
@@ -74,7 +74,7 @@ def test_the_order_follows_from_the_seed(paths):
 
 
 @pytest.mark.parametrize("start", [1, 2, 5, 7, 23])
-def test_it_goes_on_where_it_stopped(start, paths):
+def test_the_stream_resumes_at_any_step(start, paths):
     whole = numbers(training_dataset(paths, 4, seed=3, preprocessing=PREPROCESSING), 30)
     assert (
         numbers(training_dataset(paths, 4, seed=3, start_step=start, preprocessing=PREPROCESSING), 5)
@@ -116,7 +116,7 @@ def test_a_bad_file_names_itself(content, words, paths, tmp_path):
     assert f"{bad}: {words}" in str(failure.value)
 
 
-def test_files_of_another_size_are_named(paths):
+def test_files_of_another_size_are_reported(paths):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"unc_train_\d.npz: not of a train split of 320 x 320"):
         numbers(training_dataset(paths, 2, Preprocessing(320)), 1)
 

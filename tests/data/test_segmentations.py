@@ -1,4 +1,4 @@
-"""Polygons and run lengths, and what is refused before any C code sees it."""
+"""Polygons and run lengths, and damaged ones, which are refused before they reach C code."""
 
 import itertools
 
@@ -13,7 +13,7 @@ SIZE = [40, 60]
 
 
 def compressed(counts: list[int]) -> str:
-    """COCO's compressed form of any numbers, written down from `rleToString`."""
+    """COCO's compressed form of any numbers, after `rleToString`."""
     text = ""
     for index, count in enumerate(counts):
         number, more = count - (counts[index - 2] if index > 2 else 0), True
@@ -40,7 +40,7 @@ def test_compressed_run_lengths_as_pycocotools_writes_them(rng):
 
 @pytest.mark.parametrize("counts", [[10, 5], [10, 5, 3], [10, 5, 0, 0], [0, 15], [2400], [0], []])
 @pytest.mark.parametrize("write", [list, compressed])
-def test_what_is_missing_at_the_end_is_background(counts, write):
+def test_missing_runs_are_background(counts, write):
     rasterize([[-10.0, -10.0, 100.0, -10.0, 100.0, 100.0, -10.0, 100.0]], *SIZE)  # Leaves its pixels in freed memory.
     expected = np.zeros(2400, bool)
     if len(counts) > 1:
@@ -50,7 +50,7 @@ def test_what_is_missing_at_the_end_is_background(counts, write):
 
 
 def test_a_list_of_run_lengths_is_their_union():
-    """REFER's second form."""
+    """The second form of masks in REFER."""
     parts = [{"size": SIZE, "counts": compressed([0, 40])}, {"size": SIZE, "counts": compressed([80, 40, 2280])}]
     mask = rasterize(parts, *SIZE)
     assert mask[:, [0, 2]].all() and mask.sum() == 80
@@ -117,22 +117,38 @@ def test_polygons_of_another_form(segmentation, words):
     assert "segmentation" in str(failure.value) and words in str(failure.value)
 
 
-def test_pycocotools_decodes_no_mask(monkeypatch):
-    """While NumPy converts what its `decode` returns, an interrupt becomes a TypeError, as if the data were bad."""
-    from pycocotools import mask as coco_mask
-
-    def decode(_):
-        raise TypeError("__array__() got an unexpected keyword argument 'copy'")
-
-    monkeypatch.setattr(coco_mask, "decode", decode)
-    assert rasterize(POLYGON, *SIZE).sum() == 400
-    assert rasterize({"size": SIZE, "counts": [0, 400]}, *SIZE).sum() == 400
-
-
-def test_errors_of_programming_come_out(monkeypatch):
+def test_programming_errors_are_not_caught(monkeypatch):
     from pycocotools import mask as coco_mask
 
     for error in (KeyboardInterrupt, NameError, TypeError):
         monkeypatch.setattr(coco_mask, "merge", lambda _, error=error: (_ for _ in ()).throw(error))
         with pytest.raises(error):
             rasterize(POLYGON, *SIZE)
+
+
+def test_rasterize_all_forms():
+    from pycocotools import mask as coco_mask
+
+    polygon = rasterize(POLYGON, 40, 60)
+    assert polygon.dtype == bool and polygon.sum() == 400
+    two = rasterize([*POLYGON, [40.0, 5.0, 50.0, 5.0, 50.0, 15.0, 40.0, 15.0]], 40, 60)
+    assert two.sum() == 500
+    compressed = coco_mask.encode(np.asfortranarray(polygon.astype(np.uint8)))
+    compressed["counts"] = compressed["counts"].decode()
+    np.testing.assert_array_equal(rasterize(compressed, 40, 60), polygon)
+    flat = polygon.T.ravel()
+    changes = np.flatnonzero(np.diff(flat)) + 1
+    counts = np.diff([0, *changes, flat.size]).tolist()
+    np.testing.assert_array_equal(rasterize({"size": [40, 60], "counts": counts}, 40, 60), polygon)
+    far, odd = [1e30, 0.0, 9.0, 9.0, 0.0, 9.0], [float("nan"), 0.0, 9.0, 9.0, 0.0, 9.0]
+    for bad in ([], [[1.0, 2.0]], {"size": [4, 6], "counts": [24]}, 7, [far], [odd], ["a"], [7]):
+        with pytest.raises(InputError, match=r"segmentation|mask of"):
+            rasterize(bad, 40, 60)
+
+
+def test_polygons_outside_and_of_two_points():
+    assert rasterize([[-10.0, -10.0, 20.0, -10.0, 20.0, 20.0, -10.0, 20.0]], 40, 60).sum() == 400
+    assert rasterize([[1.0, 2.0, 3.0, 4.0], *POLYGON], 40, 60).sum() == 400
+    assert not rasterize([[100.0, 100.0, 120.0, 100.0, 120.0, 120.0]], 40, 60).any()
+    with pytest.raises(InputError, match="empty segmentation"):
+        rasterize([[1.0, 2.0, 3.0, 4.0]], 40, 60)

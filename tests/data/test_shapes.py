@@ -31,7 +31,7 @@ def pictures():
 
 
 def fitting(words: list[str], scene):
-    """Reads a noun phrase without the generator's help: the shapes that all its words are true of."""
+    """Returns the shapes that match all words of a noun phrase, independently of the generator."""
     for word in words:
         if word in COLORS:
             scene = [shape for shape in scene if shape.color == word]
@@ -57,7 +57,7 @@ def clearly(relation: str, shape, anchor) -> bool:
     return offset > 0
 
 
-def test_every_expression_means_one_shape_and_it_is_the_right_one(pictures):
+def test_every_expression_refers_to_the_target_alone(pictures):
     counted = 0
     for split, some in pictures.items():
         for picture in some:
@@ -88,7 +88,7 @@ def test_shapes_do_not_touch_and_lie_inside(pictures):
                 assert np.hypot(shape.x - other.x, shape.y - other.y) > shape.radius + other.radius
 
 
-def test_masks_are_what_is_painted(pictures):
+def test_masks_equal_the_painted_shapes(pictures):
     for picture in pictures["train"][:10]:
         for target, _ in picture.references:
             mask = rasterize([target.outline()], picture.height, picture.width)
@@ -123,8 +123,8 @@ def test_split_sizes():
     assert {split for _, split in splits_of(4)} == set(SPLITS)
 
 
-def test_it_goes_through_the_same_reader(tmp_path, monkeypatch, capsys):
-    """Asked for, it is drawn, once, and built like any other data set."""
+def test_the_dataset_is_built_like_any_other(tmp_path, monkeypatch, capsys):
+    """The pictures are drawn once, on first use."""
     monkeypatch.setattr(image_builder, "write_shapes", functools.partial(write_shapes, images=12, seed=4))
     data_root = tmp_path / "data"
     data_root.mkdir()

@@ -83,7 +83,7 @@ def _build_shards(settings: ImageBuild):
 
 
 def _prepare(settings: ImageBuild, build) -> Path:
-    """A folder with what `build` makes, and the whole split beside it, to compare with."""
+    """A folder with the output of `build`, and the complete split to compare with."""
     state = settings.output_root.with_name("state")
     build(dataclasses.replace(settings, output_root=state))
     build_split(dataclasses.replace(settings, output_root=settings.output_root.with_name("whole")))

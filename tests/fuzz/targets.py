@@ -1,4 +1,4 @@
-"""What is fuzzed: whole files, and the reader that is given damaged copies of them."""
+"""Fuzzing targets: whole files, and the reader that gets damaged copies of them."""
 
 import dataclasses
 import importlib
@@ -44,6 +44,6 @@ class Target:
 
 
 def find_target(name: str, folder: Path) -> Target:
-    """The target of that name. What it has to write goes into `folder`."""
+    """Makes the target of that name; it writes its files to `folder`."""
     module = next(module for module, names in NAMES.items() if name in names)
     return getattr(importlib.import_module(f"fuzz.{module}"), name)(folder)

@@ -3,6 +3,7 @@ import pytest
 from keras import ops
 
 from cmpc_tf2.layers.normalization import GlobalLayerNormalization, l2_normalize
+from cmpc_tf2.precision import computing_in
 
 
 def test_l2_normalize_gives_unit_norm(rng):
@@ -40,3 +41,13 @@ def test_layer_norm_epsilon_is_far_below_small_variances(scale, rng):
 def test_layer_norm_of_a_constant_is_its_offset():
     layer = GlobalLayerNormalization()
     np.testing.assert_array_equal(layer(np.ones((1, 3, 2), "float32")), np.zeros((1, 3, 2)))
+
+
+def test_sums_that_float16_cannot_hold(rng):
+    x = (300 * rng.normal(size=(1, 4, 4, 10))).astype("float16")
+    with computing_in("float16"):
+        normalized = GlobalLayerNormalization()(x)
+    assert normalized.dtype == "float16"
+    assert np.std(np.asarray(normalized, "float32")) == pytest.approx(1, abs=1e-3)
+    norms = np.linalg.norm(np.asarray(l2_normalize(x), "float32"), axis=-1)
+    np.testing.assert_allclose(norms, 1, atol=2e-3)

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import build_embeddings
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.text.embeddings import load_embeddings
 from cmpc_tf2.text.vocabulary import Vocabulary
 
@@ -104,26 +103,3 @@ def test_bad_glove_files(content, words, files, capsys):
 def test_output_must_be_npy(files, capsys):
     run(files, output="emb.txt", status=2)
     assert "expected a name that ends in .npy" in capsys.readouterr().err
-
-
-def test_tables_are_checked_for_their_shape(tmp_path):
-    """The authors' tables are read as they are."""
-    path = tmp_path / "Gref_emb.npy"
-    with pytest.raises(InputError, match="no such word vectors; make them with"):
-        load_embeddings(path, (5, 3))
-    np.save(path, np.zeros((5, 3), np.float64))
-    assert load_embeddings(path, (5, 3)).dtype == np.float32
-    for wrong in (np.zeros((4, 3), np.float32), np.zeros((5, 3), int), np.zeros(5)):
-        np.save(path, wrong)
-        with pytest.raises(InputError, match=r"expected floats of shape \(5, 3\), found"):
-            load_embeddings(path, (5, 3))
-    for odd in (np.nan, np.inf, 1e39):
-        np.save(path, np.array([[0, 0], [0, odd]]))
-        with pytest.raises(InputError, match=r"emb.npy: expected finite numbers, found others in row 1"):
-            load_embeddings(path, (2, 2))
-    path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(InputError, match=r"not a readable \.npy file"):
-        load_embeddings(path, (5, 3))
-    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match=r"not a readable \.npy file"):
-        load_embeddings(path, (5, 3))

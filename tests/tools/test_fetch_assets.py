@@ -13,7 +13,7 @@ CONTENT = bytes(range(256)) * 1000
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves `good.txt`; what it does wrong is set on the server."""
+    """Serves `good.txt`, with the faults that are set on the server."""
 
     def do_GET(self):
         self.server.requests.append(self.headers.get("Range"))
@@ -69,7 +69,7 @@ def test_fetches_once(fetch, server, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("knows_ranges", [True, False])
-def test_goes_on_after_a_cut(knows_ranges, fetch, server, tmp_path, capsys):
+def test_resumes_an_interrupted_download(knows_ranges, fetch, server, tmp_path, capsys):
     server.cut_after, server.knows_ranges = 100_000, knows_ranges
     assert fetch() == 1
     assert "run this again to go on, or download it by other means and put it at" in capsys.readouterr().err
@@ -87,7 +87,7 @@ def test_another_file_is_refused(fetch, server, tmp_path, capsys):
     assert not list((tmp_path / "data").iterdir())
 
 
-def test_a_file_that_is_there_is_not_replaced(fetch, server, tmp_path, capsys):
+def test_an_existing_file_is_not_replaced(fetch, server, tmp_path, capsys):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "good.txt").write_text("mine")
     assert fetch() == 1

@@ -36,7 +36,7 @@ def sentences():
                 yield sentence, actor, scene
 
 
-def test_in_the_annotated_frame_nothing_shows_what_a_shape_does():
+def test_the_annotated_frame_does_not_show_the_action():
     assert READ[ANNOTATED] == ANNOTATED_FRAME
     for scene in SCENES:
         for actor in scene:
@@ -50,7 +50,7 @@ def test_actions_show_in_the_frames_that_are_read():
             assert sum(changes) >= 2 if actor.action else not any(changes)
 
 
-def test_every_sentence_means_one_shape_and_actions_are_needed():
+def test_every_sentence_refers_to_one_shape_and_needs_its_action():
     counts = dict.fromkeys(ACTIONS, 0)
     for sentence, actor, scene in sentences():
         words = set(sentence.split())
@@ -111,7 +111,7 @@ def test_masks_are_the_shapes_of_the_annotated_frame(roots, tmp_path):
         assert len(list(csv.reader(file))) == 1 + len(samples) + len(list_batches(tmp_path, "moving_shapes", "train"))
 
 
-def test_it_is_drawn_when_it_is_asked_for(tmp_path, monkeypatch):
+def test_the_dataset_is_drawn_on_first_use(tmp_path, monkeypatch):
     small = functools.partial(write_moving_shapes, videos={"train": 2, "test": 1})
     monkeypatch.setattr(builder, "write_moving_shapes", small)
     options = ["-d", "moving_shapes", "-t", "test", "--data-root", str(tmp_path), "--output-root", str(tmp_path)]

@@ -25,7 +25,7 @@ class TextGuidedExchange(keras.layers.Layer):
     Source: `global_vec`, `lang_se` and `gated_exchange_module` in `CMPC_model.py` of CMPC-Refseg.
 
     Differs from TF1: the context is normalised per sample; the original normalises it over the batch too. Tested by
-    `tests/models/test_cmpc.py`.
+    `tests/models/test_contract.py`.
 
     Args:
         sources: Names of the other levels, in the order they are passed.

@@ -62,7 +62,7 @@ class RelationGraph(keras.layers.Layer):
 
     Source: `build_spa_graph` in `CMPC_model.py` of CMPC-Refseg.
 
-    Differs from TF1: pads are masked in each sample; see `TextEncoder`. Tested by `tests/models/test_parts.py`.
+    Differs from TF1: pads are masked in each sample; see `TextEncoder`. Tested by `tests/models/test_cmpc_parts.py`.
 
     Call arguments:
         cells: `(B, h, w, C)`.

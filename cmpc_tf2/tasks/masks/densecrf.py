@@ -32,7 +32,7 @@ def refine_mask(probabilities: np.ndarray, image: np.ndarray) -> np.ndarray:
     Source: `test` in `trainval_model.py` of CMPC-Refseg.
 
     Differs from TF1: a probability of exactly 0 or 1 is moved to the nearest float32 that gives a finite energy, where
-    the original gets an infinite one. Finite energies are not touched. Tested by `tests/test_crf.py`.
+    the original gets an infinite one. Finite energies are not touched. Tested by `tests/inference/test_densecrf.py`.
 
     Args:
         probabilities: float32 `(h, w)` in [0, 1], of the foreground.

@@ -1,0 +1,88 @@
+"""Scores of a split, by the protocol of the original."""
+
+import numpy as np
+
+from cmpc_tf2.data.batches import Sample, batch_path, write_batch
+from cmpc_tf2.inference.evaluation import evaluate
+from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.text.tokenizers import WordTokenizer
+from cmpc_tf2.text.vocabulary import Vocabulary
+from small import SMALL, WORDS
+
+
+def test_an_image_is_encoded_once(small_model, tmp_path, rng):
+    """Consecutive samples of one image share its encoding."""
+
+    class Counting(ModelRunner):
+        encoded = 0
+
+        def encode(self, images):
+            self.encoded += len(images)
+            return super().encode(images)
+
+    first, second = rng.integers(0, 256, size=(2, 40, 60, 3), dtype=np.uint8)
+    model = Counting(small_model)
+    paths = write_split(tmp_path, *(make_sample(image) for image in (first, first, first, second)))
+    evaluate(model, paths, batch_size=2)
+    assert model.encoded == 2
+
+
+class FixedLogits:
+    """A stand-in for a model that always gives the same logits."""
+
+    config = SMALL
+    preprocessing = Preprocessing(SMALL.image_size)
+    tokenizer_type = WordTokenizer
+
+    def __init__(self, logits):
+        self.logits = logits
+
+    def encode(self, images):
+        return {"visual": images}
+
+    def decode(self, features, text):
+        return np.repeat(self.logits[None], len(text["token_ids"]), axis=0)
+
+
+def make_sample(image=None, mask=None) -> Sample:
+    if image is None:
+        image = np.zeros((*mask.shape, 3), np.uint8)
+    if mask is None:
+        mask = image[..., 0] > 100
+    return Sample(Vocabulary(WORDS).encode("man"), image, mask, "man")
+
+
+def write_split(tmp_path, *samples: Sample) -> list:
+    paths = [batch_path(tmp_path, "unc", "val", number) for number in range(len(samples))]
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    for path, sample in zip(paths, samples, strict=True):
+        write_batch(path, sample)
+    return paths
+
+
+def test_the_interpolated_rim_counts_unless_exact_masks_are_requested(tmp_path):
+    """A 16 x 16 block of the 32 x 32 prediction, at twice the size: 32 x 32 exactly, and a rim of one pixel."""
+    logits = np.full((32, 32), -1.0, np.float32)
+    logits[8:24, 8:24] = 1
+    mask = np.zeros((64, 64), bool)
+    mask[16:48, 16:48] = True
+    paths = write_split(tmp_path, make_sample(mask=mask))
+    record = evaluate(FixedLogits(logits), paths)["per_sample"][0]
+    assert (record["intersection"], record["union"]) == (32 * 32, 34 * 34)
+    record = evaluate(FixedLogits(logits), paths, exact_masks=True)["per_sample"][0]
+    assert (record["intersection"], record["union"]) == (32 * 32, 32 * 32)
+
+
+def test_the_threshold_is_on_logits(tmp_path):
+    paths = write_split(tmp_path, make_sample(mask=np.ones((32, 32), bool)))
+    for logit, pixels in ((0.0, 0), (1e-10, 0), (2e-9, 1024)):
+        logits = np.full((32, 32), logit, np.float32)
+        assert evaluate(FixedLogits(logits), paths)["per_sample"][0]["intersection"] == pixels
+
+
+def test_empty_truth_and_empty_prediction(tmp_path):
+    paths = write_split(tmp_path, make_sample(mask=np.zeros((32, 32), bool)))
+    result = evaluate(FixedLogits(np.full((32, 32), -1.0, np.float32)), paths)
+    assert result["per_sample"][0]["union"] == 0
+    assert result["plain"]["mean_iou"] == 1

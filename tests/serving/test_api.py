@@ -1,0 +1,145 @@
+"""Serving by HTTP, with its bad inputs and under load."""
+
+import asyncio
+import base64
+import io
+import struct
+import zlib
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+import cmpc_tf2
+from http_client import SEGMENT, ask, client_of, form, picture
+from pictures import HEIGHT, NOISE, WIDTH, avif_with_damaged_pixels, file_of, several
+
+
+def test_masks_are_the_predictors(app, small_model):
+    lengths, pngs = ask(app, form("the man", "red circle"), form("the man", mask_format="png", threshold=0.3))
+    reference = cmpc_tf2.Predictor(small_model)
+    reference.set_image(np.asarray(Image.open(io.BytesIO(picture()))))
+    answer = lengths.json()
+    assert (answer["height"], answer["width"]) == (60, 90)
+    for segment, expression in zip(answer["segments"], ("the man", "red circle"), strict=True):
+        expected = reference.predict(expression)
+        assert segment["expression"] == expression
+        np.testing.assert_array_equal(coco.decode(segment["mask"]).astype(bool), expected.mask)
+        assert segment["area"] == expected.mask.sum()
+        if segment["area"]:
+            assert segment["score"] == pytest.approx(expected.probabilities[expected.mask].mean(), abs=1e-5)
+        assert [word["word"] for word in segment["words"]] == expression.split()
+        assert sum(segment["words"][0]["types"].values()) == pytest.approx(1, abs=1e-5)
+    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(pngs.json()["segments"][0]["mask"]))))
+    np.testing.assert_array_equal(mask, reference.predict("the man").probabilities >= 0.3)
+
+
+def test_health_metrics_and_documentation(app):
+    async def get():
+        async with client_of(app) as client:
+            await client.post(SEGMENT, **form("the man"))
+            await client.post(SEGMENT, **form("zebra"))
+            return [await client.get(path) for path in ("/healthz", "/metrics", "/docs", "/openapi.json")]
+
+    health, metrics, docs, description = asyncio.run(get())
+    assert health.json() == {"status": "ok", "model": "small.keras"}
+    assert 'cmpc_requests_total{status="200"} 1.0' in metrics.text
+    assert 'cmpc_requests_total{status="422"} 1.0' in metrics.text
+    assert "cmpc_requests_admitted 0.0" in metrics.text and "process_resident_memory_bytes" in metrics.text
+    assert "/swagger/swagger-ui-bundle.js" in docs.text and "cdn" not in docs.text
+    assert {"200", "413", "422", "429"} <= set(description.json()["paths"][SEGMENT]["post"]["responses"])
+
+
+def png_head(width: int, height: int) -> bytes:
+    """The beginning of a PNG file, which says how large it is."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    start = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    return start + struct.pack(">I", 1000) + b"IDAT"
+
+
+BAD = {
+    "not an image": (form("man", image=b"hello"), 422, "image: not a readable image; expected a whole JPEG, PNG,"),
+    "an empty file": (form("man", image=b""), 422, "image: not a readable image"),
+    "a truncated JPEG": (form("man", image=file_of(NOISE, "JPEG")[:-200]), 422, "image: damaged or cut off"),
+    "a damaged AVIF": (form("man", image=avif_with_damaged_pixels()), 422, "image: damaged or cut off"),
+    "32-bit values": (
+        form("man", image=file_of(Image.new("I", (20, 20)), "TIFF")), 422, "expected unsigned values of 8 or 16 bits"
+    ),
+    "one pixel": (form("man", image=picture(size=(1, 1))), 422, "sides of at least 8 pixels, found 1 x 1"),
+    "900 million pixels": (form("man", image=png_head(30_000, 30_000)), 413, "expected at most 40000000 pixels"),
+    "100 million pixels": (
+        form("man", image=file_of(Image.new("1", (10_000, 10_000)))), 413,
+        "expected at most 40000000 pixels, found 10000 x 10000"
+    ),
+    "an animated GIF": (form("man", image=several("GIF")), 422, "is animated; save one frame"),
+    "too many bytes": (form("man", image=bytes(60_000)), 413, "expected at most 50000 bytes, found 60000"),
+    "far too many bytes": (form("man", image=bytes(1_000_000)), 413, "expected at most 150000 bytes in a request"),
+    "an empty expression": (form(""), 422, ""),
+    "white space": (form("  "), 422, "has no words"),
+    "a full stop": (form("."), 422, "has no words"),
+    "10,000 characters": (form("man " * 2500), 422, "has 10000 characters; expected at most 500"),
+    "unknown words": (form("zebra crossing"), 422, "'zebra crossing': the model knows none of its words"),
+    "an emoji": (form("\U0001f436"), 422, "knows none of its words"),
+    "another script": (form("собака"), 422, "knows none of its words"),
+    "NUL bytes": (form("man\x00"), 422, "characters that cannot be shown"),
+    "one bad expression among good ones": (form("man", "zebra"), 422, "'zebra'"),
+    "too many expressions": (form(*["man"] * 17), 422, "expected at most 16 expressions, found 17"),
+    "no expression": (form(), 422, "Field required"),
+    "an impossible threshold": (form("man", threshold=2), 422, "less than or equal to 1"),
+    "an unknown format": (form("man", mask_format="gif"), 422, "'rle' or 'png'"),
+    "no image": ({"data": {"expressions": ["man"]}}, 422, "Field required"),
+    "no form": ({"content": b"hello", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_a_reason_and_the_next_request_is_served(name, app):
+    request, status, words = BAD[name]
+    bad, good = ask(app, request, form("man"))
+    assert bad.status_code == status, bad.text
+    assert words in bad.text and bad.json()["detail"]
+    assert good.status_code == 200
+
+
+def test_accepted_picture_formats(app):
+    """A camera's JPEG with a preview, colours for print, 16 bits, a TIFF file, a panorama."""
+    pictures = {
+        (HEIGHT, WIDTH): [
+            several("MPO"),
+            file_of(NOISE.convert("CMYK"), "JPEG"),
+            file_of(NOISE.convert("I;16")),
+            file_of(NOISE, "TIFF"),
+        ],
+        (20, 40_000): [file_of(Image.new("RGB", (40_000, 20)))],
+        (40_000, 20): [file_of(Image.new("RGB", (20, 40_000)))],
+    }
+    for size, files in pictures.items():
+        for response in ask(app, *(form("man", image=file, mask_format="png") for file in files)):
+            assert response.status_code == 200, response.text
+            assert (response.json()["height"], response.json()["width"]) == size
+
+
+def test_failures_are_counted(predictor, app, monkeypatch):
+    def fail(_):
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(predictor, "explain", fail)
+
+    async def post():
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            return await client.post(SEGMENT, **form("the man")), await client.get("/metrics")
+
+    response, metrics = asyncio.run(post())
+    assert response.status_code == 500
+    assert 'cmpc_requests_total{status="500"} 1.0' in metrics.text
+
+
+def test_pages_answer_to_head(app):
+    async def head():
+        async with client_of(app) as client:
+            return [await client.head(path) for path in ("/healthz", "/metrics", "/docs", "/openapi.json")]
+
+    assert [response.status_code for response in asyncio.run(head())] == [200] * 4

@@ -1,0 +1,43 @@
+import numpy as np
+import pytest
+
+from cmpc_tf2.medium import PICTURES
+from cmpc_tf2.tasks.masks.metrics import SegmentationScores, intersection_and_union
+
+PREDICTION = np.array([[1, 1, 0, 0]] * 2 + [[0] * 4] * 2)
+TARGET = np.array([[0, 1, 1, 0]] * 2 + [[0] * 4] * 2)
+
+
+def test_counts_by_hand():
+    assert intersection_and_union(PREDICTION, TARGET) == (2, 6)
+    assert intersection_and_union(PREDICTION * 1e-3, TARGET) == (2, 6)  # Any non-zero value is foreground.
+
+
+def test_scores_by_hand():
+    scores = SegmentationScores(PICTURES.task.thresholds)
+    scores.add(2, 6)
+    scores.add(4, 4)
+    scores.add(5, 10)
+    summary = scores.summary()
+    assert summary["overall_iou"] == pytest.approx(11 / 20)
+    assert summary["mean_iou"] == pytest.approx((1 / 3 + 1 + 1 / 2) / 3)
+    assert summary["precision"] == {
+        "0.5": pytest.approx(2 / 3),  # From the threshold on.
+        "0.6": pytest.approx(1 / 3),
+        "0.7": pytest.approx(1 / 3),
+        "0.8": pytest.approx(1 / 3),
+        "0.9": pytest.approx(1 / 3),
+    }
+
+
+def test_an_empty_prediction_of_an_empty_mask_is_correct():
+    scores = SegmentationScores(PICTURES.task.thresholds)
+    scores.add(0, 0)
+    assert scores.summary()["overall_iou"] == scores.summary()["mean_iou"] == 1
+    scores.add(1, 4)
+    assert scores.summary()["overall_iou"] == 0.25
+    assert scores.summary()["mean_iou"] == 0.625
+
+
+def test_no_samples():
+    assert SegmentationScores(PICTURES.task.thresholds).summary()["overall_iou"] is None

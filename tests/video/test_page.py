@@ -1,0 +1,44 @@
+"""Uploaded videos: the clip around a moment, and those that are refused."""
+
+import numpy as np
+import pytest
+
+from cmpc_tf2.serving.segmenter import Limits, RequestError
+from cmpc_video_tf2.data.clips import VideoFile
+from cmpc_video_tf2.page import MOST_FRAMES, read_clip
+from videos import write_video
+
+
+def test_clips_are_centred_on_the_chosen_moment(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.avi", 30)
+    frames = list(VideoFile(path).frames())
+    decoded = []
+    monkeypatch.setattr(VideoFile, "frames", lambda video, decode=VideoFile.frames: decoded.append(1) or decode(video))
+    for moment, first, last in ((0, 0, 7), (1, 21, 29), (0.5, 6, 21)):
+        clip = read_clip(path, moment, Limits())
+        assert clip.shape == (16, 48, 64, 3)
+        np.testing.assert_array_equal(clip[[0, -1]], [frames[first], frames[last]])
+    assert len(decoded) == 3  # Once for each.
+    for wrong in (-1.0, 7.0, 60.0, np.nan):
+        monkeypatch.setattr(VideoFile, "stated_last", wrong)
+        np.testing.assert_array_equal(read_clip(path, 0.5, Limits()), clip)
+
+
+def test_videos_that_cannot_be_used_are_reported(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "clip.mp4", 3)
+    for limits, words in ((Limits(file_bytes=100), "at most 100 bytes"), (Limits(pixels=100), "found 64 x 48")):
+        with pytest.raises(RequestError, match=words):
+            read_clip(path, 0, limits)
+    frames = [np.zeros((48, 64, 3), np.uint8), np.zeros((48, 32, 3), np.uint8)]
+    with monkeypatch.context() as patch, pytest.raises(RequestError, match="different sizes"):
+        patch.setattr(VideoFile, "frames", lambda _: iter(frames))
+        read_clip(path, 0, Limits())
+    playlist = tmp_path / "playlist.mp4"
+    playlist.write_bytes(b"#EXTM3U\n#EXTINF:1,\nfile:///etc/passwd\n")
+    with pytest.raises(RequestError, match="expected an mp4 or avi file"):
+        read_clip(playlist, 0, Limits())
+    playlist.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(RequestError, match="cannot be decoded, or is cut off"):
+        read_clip(playlist, 0, Limits())
+    with pytest.raises(RequestError, match=f"at most {MOST_FRAMES} frames"):
+        read_clip(write_video(tmp_path / "long.avi", MOST_FRAMES + 1), 0, Limits())
