@@ -123,7 +123,7 @@ def read_text(path: str | os.PathLike, source: str = "") -> str:
         InputError: The file is missing or not such text.
     """
     try:
-        return _read_bytes(path, source).decode("utf-8-sig")
+        return read_bytes(path, source).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: expected UTF-8 text, found another encoding at byte {error.start}; save it as UTF-8"
@@ -136,21 +136,24 @@ def read_json(path: str | os.PathLike, source: str = "") -> object:
     Raises:
         InputError: The file is missing or not JSON.
     """
-    content = _read_bytes(path, source)
+    content = read_bytes(path, source)
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not readable JSON, perhaps cut off: {error}; correct it or get it again") from error
-    except (RecursionError, ValueError) as error:
-        reason = (
-            "too deeply nested"
-            if isinstance(error, RecursionError)
-            else "not UTF-8 text, or a number with thousands of digits"
-        )
-        raise InputError(f"{path}: not readable JSON: {reason}; correct it or get it again") from None
+        problem = f", perhaps cut off: {error}"
+    except RecursionError:
+        problem = ": too deeply nested"
+    except ValueError:
+        problem = ": not UTF-8 text, or a number with thousands of digits"
+    raise InputError(f"{path}: not readable JSON{problem}; correct it or get it again")
 
 
-def _read_bytes(path: str | os.PathLike, source: str) -> bytes:
+def read_bytes(path: str | os.PathLike, source: str = "") -> bytes:
+    """Reads a file; arguments as for `read_text`.
+
+    Raises:
+        InputError: The file is missing.
+    """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

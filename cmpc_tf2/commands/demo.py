@@ -53,21 +53,11 @@ def run(arguments: argparse.Namespace):
     folder = arguments.output
     if not (ROOT / "build_batches.py").is_file():
         raise InputError("the demo uses build_batches.py: run it from a checkout of the repository")
-    require_folder(folder)
-    if (folder / "run").exists():
-        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
     load_densecrf()
-    os.makedirs(folder, exist_ok=True)
-    steps = LONG_STEPS if arguments.long else STEPS
-
+    make_folder(folder)
     build_data(folder)
-    model = folder / "run" / "last.keras"
-    write_json(folder / "sizes.json", SIZES)
-    batches = ["-d", "shapes", "--batch-root", folder]
-    options = ["--sizes", folder / "sizes.json", "--vocabulary", folder / "data" / "vocabulary_shapes.txt", *TRAINING]
-    options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10, "--seed", arguments.seed]
-    call("-m", "cmpc_tf2", "train", *batches, "-t", "train", "--output-dir", folder / "run", *options)
-    draw_curve(folder / "run", folder / "training_curve.png")
+    options = [*TRAINING, "--seed", arguments.seed]
+    model = train_model("cmpc_tf2", folder, "shapes", SIZES, LONG_STEPS if arguments.long else STEPS, options)
 
     for split in SPLITS:
         evaluate(model, folder, split, "-c", "--overlays", folder / "overlays" / split)
@@ -90,14 +80,60 @@ def run(arguments: argparse.Namespace):
     print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; SavedModel: {folder}/saved_model")
 
 
+def make_folder(folder: Path):
+    """Makes the folder of a demo.
+
+    Raises:
+        InputError: It cannot be made, or holds a demo already.
+    """
+    require_folder(folder)
+    if (folder / "run").exists():
+        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
+    os.makedirs(folder, exist_ok=True)
+
+
 def build_data(folder: Path):
     """Draws `shapes` and builds its four splits; those that are there stay."""
-    roots = ["--data-root", folder / "data", "--output-root", folder]
-    for split in ("train", *SPLITS):
-        if (split_folder(folder, "shapes", split) / MANIFEST).exists():
-            continue
-        size = ["--image-size", SIZES["image_size"]] if split == "train" else []
-        call(ROOT / "build_batches.py", "-d", "shapes", "-t", split, *roots, "--workers", os.cpu_count(), *size)
+    build_splits([ROOT / "build_batches.py"], folder, "shapes", ("train", *SPLITS), SIZES["image_size"])
+
+
+def build_splits(builder: list, folder: Path, dataset: str, splits: tuple[str, ...], size: int):
+    """Builds the splits of a drawn data set; those that are there stay.
+
+    Args:
+        builder: The command.
+        folder: The demo's.
+        dataset: Name of the data set.
+        splits: Names of the splits.
+        size: Side of the train split's pictures in pixels.
+    """
+    options = ["--data-root", folder / "data", "--output-root", folder, "--image-size", size]
+    for split in splits:
+        if not (split_folder(folder, dataset, split) / MANIFEST).exists():
+            call(*builder, "-d", dataset, "-t", split, *options, "--workers", os.cpu_count())
+
+
+def train_model(module: str, folder: Path, dataset: str, sizes: dict, steps: int, options: list) -> Path:
+    """Trains a new model and draws its training curve.
+
+    Args:
+        module: The module of the `train` command.
+        folder: The demo's.
+        dataset: A data set that was built there.
+        sizes: Sizes of the model.
+        steps: Training steps.
+        options: Further options of `train`.
+
+    Returns:
+        The model file.
+    """
+    write_json(folder / "sizes.json", sizes)
+    data = ["-d", dataset, "-t", "train", "--batch-root", folder]
+    model = ["--sizes", folder / "sizes.json", "--vocabulary", folder / "data" / f"vocabulary_{dataset}.txt"]
+    schedule = ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10]
+    call("-m", module, "train", *data, "--output-dir", folder / "run", *model, *schedule, *options)
+    draw_curve(folder / "run", folder / "training_curve.png")
+    return folder / "run" / "last.keras"
 
 
 def evaluate(model: Path, folder: Path, split: str, *options) -> dict:

@@ -73,7 +73,7 @@ def require_words(expressions: list[str]):
 
 
 def mask_paths(path: Path, count: int) -> list[Path]:
-    """One file per expression: `mask.png`, or `mask_1.png`, `mask_2.png`, ... if there are several."""
+    """One file or folder per expression: `mask.png`, or `mask_1.png`, `mask_2.png`, ... if there are several."""
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(1, count + 1)]

@@ -18,8 +18,8 @@ import tensorflow as tf
 
 from cmpc_tf2.conversion.families import Family, find_family, load_families
 from cmpc_tf2.conversion.tf1_names import BETA_1_POWER, BETA_2_POWER, Pair, slot_names
-from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint, first_line
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
+from cmpc_tf2.errors import InputError, first_line
 from cmpc_tf2.files import require_writable
 from cmpc_tf2.model_files import load_model, require_model_path, save_model
 from cmpc_tf2.models.referring_model import ReferringModel

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cmpc_tf2.data.batches import Sample, split_folder
 from cmpc_tf2.errors import UsageError
-from cmpc_tf2.fields import RANGES
+from cmpc_tf2.fields import RANGES, check_fields
 from cmpc_tf2.text.vocabulary import MAX_WORDS
 
 # The original's.
@@ -80,10 +80,7 @@ class BuildSettings(abc.ABC):
         part, parts = self.shard
         if not 1 <= part <= parts:
             raise UsageError(f"--shard: expected a part from 1/{max(parts, 1)} on, received {part}/{parts}")
-        if self.workers < 1:
-            raise UsageError(f"--workers: expected a whole number above 0, received {self.workers}")
-        if self.image_size not in RANGES["image_size"]:
-            raise UsageError(f"--image-size: expected {RANGES['image_size']}, received {self.image_size}")
+        check_fields(self, RANGES)
 
     @property
     @abc.abstractmethod

@@ -149,9 +149,7 @@ def find_sources(
         image_root: Holds the picture files themselves; the dataset's folder below the data root if None.
         vocabulary: Vocabulary file; the dataset's below the data root if None.
     """
-    root = data_root
-    if dataset.layout is Layout.REFER:
-        root = refer_root or data_root / "refer"
+    root = (refer_root or data_root / "refer") if dataset.layout is Layout.REFER else data_root
     return Sources(
         annotations=tuple(root / name.format(split=split) for name in dataset.annotations),
         images=image_root or data_root / dataset.images,

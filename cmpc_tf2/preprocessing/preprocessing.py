@@ -1,12 +1,11 @@
 """The preprocessing of a model: pictures to what it takes, and its maps back to the picture."""
 
 import dataclasses
-from collections.abc import Iterator
 
 import numpy as np
 
 from cmpc_tf2.fields import FieldError
-from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask, restore_map, restore_mask, restored_bands
+from cmpc_tf2.preprocessing.resizing import fit_image, restore_map, restore_mask, restored_bands
 
 # Caffe's mean of ImageNet, in the order blue, green, red.
 CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
@@ -58,10 +57,6 @@ class Preprocessing:
         """A picture, uint8 `(h, w, 3)`, as the model sees it: uint8 `(S, S, 3)`."""
         return fit_image(image, self.size)
 
-    def fit_mask(self, mask: np.ndarray) -> np.ndarray:
-        """A mask, bool `(h, w)`, beside its fitted picture: bool `(S, S)`."""
-        return fit_mask(mask, self.size)
-
     def normalize(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Pixel values as the model takes them.
 
@@ -86,24 +81,7 @@ class Preprocessing:
             out /= np.array(self.deviation, np.float32)
         return out
 
-    def restore(
-        self, values: np.ndarray, height: int, width: int, border: str = "edge", dtype: type = np.float64
-    ) -> np.ndarray:
-        """A map of the fitted picture, float `(S, S)`, at the picture's own size: `dtype` `(height, width)`.
-
-        Args:
-            values: The map.
-            height: Rows of the picture.
-            width: Columns of the picture.
-            border: What lies outside: `edge` (the nearest pixel) or `constant` (zero).
-            dtype: Of the result, which is computed in float64.
-        """
-        return restore_map(values, height, width, border, dtype)
-
-    def restore_bands(self, values: np.ndarray, height: int, width: int) -> Iterator[tuple[slice, np.ndarray]]:
-        """As `restore`, a few rows at a time: the rows, and their values, float64 `(n, width)`."""
-        return restored_bands(values, height, width)
-
-    def restore_mask(self, mask: np.ndarray, height: int, width: int) -> np.ndarray:
-        """A mask of the fitted picture, bool `(S, S)`, at the picture's own size, by the original's protocol."""
-        return restore_mask(mask, height, width)
+    # The way back to the picture is the same for all settings.
+    restore = staticmethod(restore_map)
+    restore_bands = staticmethod(restored_bands)
+    restore_mask = staticmethod(restore_mask)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_text
 
 PAD = "<pad>"
@@ -81,10 +81,8 @@ class Vocabulary:
             lines.pop()
         if size is not None and len(lines) != size:
             raise InputError(f"{path}: {len(lines)} words, but the model has {size}; give the file it was trained with")
-        try:
+        with named(path):
             return cls(list(map(str.strip, lines)))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
 
     def encode(self, expression: str, max_words: int = MAX_WORDS) -> np.ndarray:
         """Token ids of an expression: cut to `max_words`, padded on the left with 0.
