@@ -81,10 +81,6 @@ class Sample:
         Raises:
             InputError: An array has another type or shape; the message names its key.
         """
-        return cls(**cls._checked(arrays))
-
-    @classmethod
-    def _checked(cls, arrays: dict[str, np.ndarray]) -> dict:
         token_ids, image, mask, expressions = (arrays[key] for key in (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION))
         require_array(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", _TOKEN_IDS, "integers (T,)", token_ids)
         is_image = image.ndim == 3 and image.shape[2] == 3 and image.size and image.dtype == np.uint8
@@ -94,7 +90,7 @@ class Sample:
         expression = expressions.item()
         if isinstance(expression, bytes):
             expression = expression.decode("utf-8", errors="replace")
-        return {"token_ids": token_ids.astype(np.int64), "image": image, "mask": mask, "expression": expression}
+        return cls(token_ids.astype(np.int64), image, mask, expression)
 
 
 def require_array(condition: bool, key: str, expected: str, array: np.ndarray):

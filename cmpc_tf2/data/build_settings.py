@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cmpc_tf2.data.batches import Sample, split_folder
+from cmpc_tf2.data.datasets import DATASETS, find_dataset
 from cmpc_tf2.errors import UsageError
 from cmpc_tf2.fields import RANGES, check_fields
 from cmpc_tf2.text.vocabulary import MAX_WORDS
@@ -73,7 +74,8 @@ class BuildSettings(abc.ABC):
     compress: bool = False
     image_size: int = IMAGE_SIZE
 
-    # What the files hold.
+    # Registered data sets, and what the files hold.
+    datasets = DATASETS
     sample_type = Sample
 
     def __post_init__(self):
@@ -83,13 +85,13 @@ class BuildSettings(abc.ABC):
         check_fields(self, RANGES)
 
     @property
-    @abc.abstractmethod
-    def dataset_name(self) -> str:
-        """The data set's own name.
+    def registered(self):
+        """The data set, as it is registered.
 
         Raises:
             UsageError: There is no such data set, or it has no such split.
         """
+        return find_dataset(self.dataset, self.split, self.datasets)
 
     @abc.abstractmethod
     def plan(self) -> BuildPlan:
@@ -111,4 +113,4 @@ class BuildSettings(abc.ABC):
     @property
     def target(self) -> Path:
         """The split's folder."""
-        return split_folder(self.output_root, self.dataset_name, self.split)
+        return split_folder(self.output_root, self.registered.name, self.split)

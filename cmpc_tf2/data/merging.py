@@ -86,7 +86,7 @@ def _find_shards(settings: BuildSettings, locks: contextlib.ExitStack) -> list[B
 
 
 def _no_shards(settings: BuildSettings) -> InputError:
-    name = f"{settings.dataset_name} {settings.split}"
+    name = f"{settings.registered.name} {settings.split}"
     return InputError(f"{settings.target.parent}: no shards of {name}; build them with --shard")
 
 

@@ -249,9 +249,7 @@ def compose(image_id: int, split: str, seed: int) -> ShapesPicture:
 
 def splits_of(images: int) -> Iterator[tuple[int, str]]:
     """Number and split of every image; every split has at least one."""
-    counts = {split: max(1, round(share * images)) for split, share in SPLIT_SHARES.items()}
-    names = [split for split, count in counts.items() for _ in range(count)]
-    return enumerate(names)
+    return enumerate(split for split, share in SPLIT_SHARES.items() for _ in range(max(1, round(share * images))))
 
 
 def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int = SEED):

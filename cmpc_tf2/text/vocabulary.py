@@ -76,9 +76,7 @@ class Vocabulary:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such vocabulary; data/README.md says where to get it")
-        lines = read_text(path).split("\n")
-        if lines[-1] == "":
-            lines.pop()
+        lines = read_text(path).removesuffix("\n").split("\n")
         if size is not None and len(lines) != size:
             raise InputError(f"{path}: {len(lines)} words, but the model has {size}; give the file it was trained with")
         with named(path):

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.annotation_fields import FormError, checked
+from cmpc_tf2.data.annotation_fields import checked
 from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings, Dropped
-from cmpc_tf2.data.datasets import find_dataset
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask
 from cmpc_tf2.text.vocabulary import Vocabulary
@@ -70,14 +69,11 @@ class VideoBuild(BuildSettings):
 
     all_frames: bool = False
 
+    datasets = VIDEO_DATASETS
     sample_type = VideoSample
 
-    @property
-    def dataset_name(self) -> str:
-        return find_dataset(self.dataset, self.split, VIDEO_DATASETS).name
-
     def plan(self) -> BuildPlan:
-        dataset = find_dataset(self.dataset, self.split, VIDEO_DATASETS)
+        dataset = self.registered
         root = self.data_root / dataset.folder
         vocabulary_file = self.vocabulary or self.data_root / dataset.vocabulary
         if dataset is JHMDB:
@@ -168,15 +164,14 @@ def _spread(length: int) -> list[int]:
 def read_chosen(path: Path) -> dict[str, list[int]]:
     """The frames of each video, from a list of [video, path of a frame, ...]."""
     chosen: dict[str, list[int]] = {}
-    try:
-        for number, entry in enumerate(checked(read_json(path), list, "the file")):
+    content = read_json(path)
+    with named(f"{path}: expected a list of [video, path of a frame, ...]"):
+        for number, entry in enumerate(checked(content, list, "the file")):
             match checked(entry, list, f"entry {number}"):
                 case [str(video_id), str(frame), *_] if re.fullmatch(r"\d{1,9}", Path(frame).stem):
                     chosen.setdefault(video_id, []).append(int(Path(frame).stem))
                 case _:
-                    raise FormError(f"entry {number} has another form")
-    except FormError as error:
-        raise InputError(f"{path}: expected a list of [video, path of a frame, ...]: {error}") from None
+                    raise InputError(f"entry {number} has another form")
     return chosen
 
 
