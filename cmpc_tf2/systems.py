@@ -33,16 +33,16 @@ class System:
     @property
     def model_type(self) -> type:
         """Its class."""
-        return _import(self.model)
+        return import_object(self.model)
 
     @property
     def config_type(self) -> type:
         """The class of its sizes."""
-        return _import(self.config)
+        return import_object(self.config)
 
     def load_recipe(self):
         """How it is trained: a `recipes.recipe.Recipe`."""
-        return _import(self.recipe)
+        return import_object(self.recipe)
 
     @property
     def usage(self) -> str:
@@ -54,7 +54,8 @@ class System:
         }[self.medium]
 
 
-def _import(path: str):
+def import_object(path: str):
+    """What `module:name` names."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 

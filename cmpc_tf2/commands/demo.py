@@ -59,8 +59,9 @@ def run(arguments: argparse.Namespace):
     options = [*TRAINING, "--seed", arguments.seed]
     model = train_model("cmpc_tf2", folder, "shapes", SIZES, LONG_STEPS if arguments.long else STEPS, options)
 
-    for split in SPLITS:
-        evaluate(model, folder, split, "-c", "--overlays", folder / "overlays" / split)
+    reports = {
+        split: evaluate(model, folder, split, "-c", "--overlays", folder / "overlays" / split) for split in SPLITS
+    }
     files = ["--image", next((folder / "data" / "shapes" / "images").iterdir()), "--output", folder / "overlay.png"]
     call("-m", "cmpc_tf2", "predict", "--model", model, *files, "--expression", EXPRESSION)
     call("-m", "cmpc_tf2", "export", "--model", model, "--output", folder / "saved_model")
@@ -72,11 +73,11 @@ def run(arguments: argparse.Namespace):
     call("-m", "cmpc_tf2", "convert", "--checkpoint", tf1, "--output", back, "--report", report)
     if evaluate(back, folder, "val")["per_sample"] != [
         {name: count for name, count in record.items() if not name.startswith("dcrf")}
-        for record in read_report(folder, model, "val")["per_sample"]
+        for record in reports["val"]["per_sample"]
     ]:
         raise InputError(f"{back}: its scores differ from those of the model it was converted from")
     print("The model that went to TensorFlow 1 and back gives the same mask for every sample of val.\n")
-    print(table(folder, model))
+    print(table(reports))
     print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; SavedModel: {folder}/saved_model")
 
 
@@ -138,23 +139,18 @@ def train_model(module: str, folder: Path, dataset: str, sizes: dict, steps: int
 
 def evaluate(model: Path, folder: Path, split: str, *options) -> dict:
     """Scores a model; returns the report."""
-    report = ["--report", folder / f"{model.stem}_{split}.json"]
+    report = folder / f"{model.stem}_{split}.json"
     os.makedirs(folder / "overlays", exist_ok=True)
     batches = ["-d", "shapes", "-t", split, "--batch-root", folder]
-    call("-m", "cmpc_tf2", "evaluate", "--model", model, *batches, *report, *options)
-    return read_report(folder, model, split)
+    call("-m", "cmpc_tf2", "evaluate", "--model", model, *batches, "--report", report, *options)
+    return json.loads(report.read_bytes())
 
 
-def read_report(folder: Path, model: Path, split: str) -> dict:
-    return json.loads((folder / f"{model.stem}_{split}.json").read_bytes())
-
-
-def table(folder: Path, model: Path) -> str:
-    """Scores of all splits, without and with DenseCRF."""
+def table(reports: dict[str, dict]) -> str:
+    """Scores of splits, without and with DenseCRF."""
     lines = [f"{'':17}{'overall IoU':>22}{'mean IoU':>22}"]
     lines.append(f"{'split':8}{'samples':>9}" + f"{'plain':>12}{'CRF':>10}" * 2)
-    for split in SPLITS:
-        report = read_report(folder, model, split)
+    for split, report in reports.items():
         scores = [report[kind][name] for name in ("overall_iou", "mean_iou") for kind in ("plain", "dcrf")]
         numbers = "".join(f"{score:{width}.3f}" for score, width in zip(scores, (12, 10, 12, 10), strict=True))
         lines.append(f"{split:8}{report['samples']:9}{numbers}")
