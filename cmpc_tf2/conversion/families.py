@@ -29,7 +29,6 @@ class Family:
             be the name of a converted variable.
         step: Name of the variable that counts training steps, if there is one.
         unused_variables: What the original restores although it does not use it: arrays of a configuration, by name.
-        stores_image_size: Whether the shapes of its variables depend on the size of its pictures.
         system: Whose checkpoints these are; `load_families` enters it.
     """
 
@@ -41,13 +40,7 @@ class Family:
     ignored: tuple[tuple[str, str], ...] = ()
     step: str | None = None
     unused_variables: Callable[[Config], dict] = lambda config: {}
-    stores_image_size: bool = True
     system: System | None = None
-
-    @property
-    def model_type(self) -> type:
-        """The class of its models."""
-        return self.system.model_type
 
     def fits(self, names: Collection[str]) -> bool:
         """Whether a checkpoint with variables of these names is one of this family."""

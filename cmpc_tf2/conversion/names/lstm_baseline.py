@@ -11,5 +11,4 @@ FAMILY = ancestor_family(
     pairs=word_pairs("RNN") + layer("conv0", "visual") + layer("conv1", "fusion") + layer("conv2", "score"),
     sizes={"feature_dim": ("conv0/biases", 0), "fusion_dim": ("conv1/DW", 3)},
     unused_variables=deeplab.unused_variables,
-    stores_image_size=False,
 )
