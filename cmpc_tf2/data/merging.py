@@ -36,17 +36,19 @@ def merge_shards(settings: BuildSettings) -> BuildResult:
     target = settings.target
     if not target.parent.is_dir():
         raise _no_shards(settings)
-    with part_lock(target, WHOLE), contextlib.ExitStack() as locks:
+    with part_lock(target, WHOLE):
         journal = settle(target)
         if journal is None or "merged" not in journal.head:
-            journal = interrupted_merge(target)
-            if journal is None:
-                require_absent(target, settings.overwrite)
-                journal = _start(settings, locks)
-            else:
-                for part in range(1, 1 + journal.head["merged"]):
-                    locks.enter_context(part_lock(target, (part, journal.head["merged"])))
-            _move_files(journal, target)
+            # Released before `publish`: after it, this command does not come back to the shards.
+            with contextlib.ExitStack() as locks:
+                journal = interrupted_merge(target)
+                if journal is None:
+                    require_absent(target, settings.overwrite)
+                    journal = _start(settings, locks)
+                else:
+                    for part in range(1, 1 + journal.head["merged"]):
+                        locks.enter_context(part_lock(target, (part, journal.head["merged"])))
+                _move_files(journal, target)
             publish(journal, target)
     return BuildResult(journal.written, journal.skipped)
 
