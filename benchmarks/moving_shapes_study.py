@@ -19,7 +19,7 @@ import measuring
 from cmpc_tf2.commands.demo import call
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, read_batch, write_batch
 from cmpc_tf2.files import replacing, write_json
-from cmpc_video_tf2.commands.demo import DATASET, SIZES, STEPS, TRAINING, build_data, scores_by_kind, vocabulary_of
+from cmpc_video_tf2.commands.demo import DATASET, SIZES, STEPS, TRAINING, build_data, scores_by_kind
 from cmpc_video_tf2.data.samples import VideoSample
 
 
@@ -76,7 +76,8 @@ def train_and_score(package: str, dataset: str, test: str, root: Path, folder: P
     run = root / f"run_{steps}_seed{seed}"
     report = run / "report.json"
     if not report.exists():
-        options = ["--sizes", folder / "sizes.json", "--vocabulary", vocabulary_of(folder), *TRAINING]
+        vocabulary = folder / "data" / f"vocabulary_{DATASET}.txt"
+        options = ["--sizes", folder / "sizes.json", "--vocabulary", vocabulary, *TRAINING]
         options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10, "--seed", seed]
         start = ["-d", dataset, "-t", "train", "--batch-root", root, *options]
         resume = (run / "config.json").exists() and ["--resume"]

@@ -1,5 +1,8 @@
 """Errors that a user can fix."""
 
+import contextlib
+from collections.abc import Iterator
+
 
 class InputError(ValueError):
     """An input cannot be used.
@@ -11,3 +14,17 @@ class InputError(ValueError):
 
 class UsageError(InputError):
     """An option has a value that it cannot have. Commands exit with 2."""
+
+
+@contextlib.contextmanager
+def named(name: object, advice: str = "") -> Iterator[None]:
+    """Puts the name of a file before the message of an `InputError`, and advice behind it."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}: {error}{advice}") from error
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message, or the name of its type if it has none."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -51,17 +51,11 @@ COUNT = WholeNumber()
 
 
 # Numbers that are not mere counts, by field. The bounds of sizes keep a mistyped one from being built.
-_WIDTH = WholeNumber(most=10_000)
 RANGES = {
     "image_size": WholeNumber(8, 4096, multiple_of=8),  # The stride of the finest backbone.
     "vocabulary_size": WholeNumber(most=10_000_000),
-    "embedding_dim": _WIDTH,
-    "feature_dim": _WIDTH,
-    "fusion_dim": _WIDTH,
-    "word_parser_dim": _WIDTH,
-    "max_words": WholeNumber(most=1000),
-    "width": WholeNumber(most=1000),
-    "depths": WholeNumber(most=1000),
+    **dict.fromkeys(("embedding_dim", "feature_dim", "fusion_dim", "word_parser_dim"), WholeNumber(most=10_000)),
+    **dict.fromkeys(("max_words", "width", "depths"), WholeNumber(most=1000)),
     "batch_size": WholeNumber(most=65_536),
     "learning_rate": PositiveNumber(1000),
     "seed": WholeNumber(0, 2**32 - 1),

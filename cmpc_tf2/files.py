@@ -25,16 +25,9 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
         InputError: The folder does not exist, or `path` cannot be the name of a file.
     """
     _require_file_name(Path(path))
-    path = Path(os.path.realpath(path))  # A link stays a link to the new file.
-    partial = _temporary_name(path)
-    try:
+    # A link stays a link to the new file.
+    with _renaming(Path(os.path.realpath(path))) as partial:
         yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        error.filename = str(path)  # Not the temporary name, or, from some libraries, none.
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -43,17 +36,33 @@ def making_folder(path: Path) -> Iterator[Path]:
 
     If the block fails, the temporary folder is removed.
     """
+    with _renaming(path) as partial:
+        partial.mkdir()
+        yield partial
+
+
+@contextlib.contextmanager
+def _renaming(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside `path`. What the block puts there is renamed to `path`, or removed if it fails."""
     partial = _temporary_name(path)
-    partial.mkdir()
     try:
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        if str(error.filename).startswith(str(partial)):
+        if error.filename is None or str(error.filename).startswith(str(partial)):  # Some libraries give none.
             error.filename = str(path)
         raise
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            remove(partial)
+
+
+def remove(path: Path):
+    """Removes a file, a link, or a folder with everything in it; nothing if it does not exist."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def require_writable(path: str | os.PathLike, others: Iterable[str | os.PathLike] = ()):
@@ -123,7 +132,7 @@ def read_text(path: str | os.PathLike, source: str = "") -> str:
         InputError: The file is missing or not such text.
     """
     try:
-        return _read_bytes(path, source).decode("utf-8-sig")
+        return read_bytes(path, source).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: expected UTF-8 text, found another encoding at byte {error.start}; save it as UTF-8"
@@ -136,21 +145,24 @@ def read_json(path: str | os.PathLike, source: str = "") -> object:
     Raises:
         InputError: The file is missing or not JSON.
     """
-    content = _read_bytes(path, source)
+    content = read_bytes(path, source)
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not readable JSON, perhaps cut off: {error}; correct it or get it again") from error
-    except (RecursionError, ValueError) as error:
-        reason = (
-            "too deeply nested"
-            if isinstance(error, RecursionError)
-            else "not UTF-8 text, or a number with thousands of digits"
-        )
-        raise InputError(f"{path}: not readable JSON: {reason}; correct it or get it again") from None
+        problem = f", perhaps cut off: {error}"
+    except RecursionError:
+        problem = ": too deeply nested"
+    except ValueError:
+        problem = ": not UTF-8 text, or a number with thousands of digits"
+    raise InputError(f"{path}: not readable JSON{problem}; correct it or get it again")
 
 
-def _read_bytes(path: str | os.PathLike, source: str) -> bytes:
+def read_bytes(path: str | os.PathLike, source: str = "") -> bytes:
+    """Reads a file; arguments as for `read_text`.
+
+    Raises:
+        InputError: The file is missing.
+    """
     try:
         return Path(path).read_bytes()
     except FileNotFoundError:

@@ -3,57 +3,41 @@
 Heavy modules are imported on first use.
 """
 
-import abc
+import dataclasses
 
-from cmpc_tf2.data.datasets import DATASETS, dataset_names
-from cmpc_tf2.systems import systems_of
+from cmpc_tf2.data.datasets import DATASETS
+from cmpc_tf2.systems import import_object, systems_of
 from cmpc_tf2.tasks.masks.task import MaskTask
 from cmpc_tf2.training.config import TrainConfig
 
 
-class Medium(abc.ABC):
+@dataclasses.dataclass(frozen=True)
+class Medium:
     """What the commands need to know about a medium.
 
     Attributes:
         name: As in the table of systems.
         datasets: Registered data sets.
-        train_config: Describes a training run.
+        train_config: The class that describes a training run.
         task: The output of models of this medium, and how it is scored.
+        sample: The class of the samples in a split's files, as `module:name`.
     """
 
     name: str
     datasets: tuple
     train_config: type[TrainConfig]
     task: MaskTask
+    sample: str
 
     @property
-    @abc.abstractmethod
     def sample_type(self) -> type:
         """The class of the samples in a split's files."""
+        return import_object(self.sample)
 
     @property
     def model_types(self) -> dict[str, type]:
         """The classes of its models, by name."""
         return {name: system.model_type for name, system in systems_of(self.name).items()}
 
-    def dataset_names(self) -> str:
-        """All data sets, for help and messages."""
-        return dataset_names(self.datasets)
 
-
-class Pictures(Medium):
-    """Single pictures."""
-
-    name = "pictures"
-    datasets = DATASETS
-    train_config = TrainConfig
-    task = MaskTask()
-
-    @property
-    def sample_type(self) -> type:
-        from cmpc_tf2.data.batches import Sample
-
-        return Sample
-
-
-PICTURES = Pictures()
+PICTURES = Medium("pictures", DATASETS, TrainConfig, MaskTask(), sample="cmpc_tf2.data.batches:Sample")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import keras
 
-from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.errors import InputError, UsageError, first_line
 from cmpc_tf2.fields import FieldError
 from cmpc_tf2.files import replacing, require_writable
 from cmpc_tf2.models.referring_model import ReferringModel
@@ -60,8 +60,7 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False)
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:  # The last two are of h5py.
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise InputError(f"{path}: expected {expectation}, could not load it: {reason}") from error
+        raise InputError(f"{path}: expected {expectation}, could not load it: {first_line(error)}") from error
 
 
 def load_for_inference(

@@ -27,16 +27,7 @@ _LARGEST_ARCHIVE = 2**29
 _LONGEST_HEADER = 1024
 
 # What `zipfile` raises for damaged or foreign files.
-DAMAGED = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    OSError,
-    ValueError,
-    NotImplementedError,
-    RuntimeError,
-)
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, RuntimeError)
 
 
 def save_stored(path: str | os.PathLike, arrays: dict[str, np.ndarray]):

@@ -14,35 +14,35 @@ class System:
 
     Attributes:
         name: Name on the command line and in reports.
-        medium: `pictures` or `clips`; None for a part that other models start from.
         registered_name: Name of its class in model files.
         model: Its class, as `module:name`.
+        medium: `pictures` or `clips`; None for a part that other models start from.
         config: The class of its sizes, as `module:name`.
         recipe: Its training recipe, as `module:name`.
         conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
     """
 
     name: str
-    medium: str | None
     registered_name: str
     model: str
-    config: str
+    medium: str | None = "pictures"
+    config: str = "cmpc_tf2.models.config:DeepLabModelConfig"
     recipe: str | None = None
     conversion: tuple[str, ...] = ()
 
     @property
     def model_type(self) -> type:
         """Its class."""
-        return _import(self.model)
+        return import_object(self.model)
 
     @property
     def config_type(self) -> type:
         """The class of its sizes."""
-        return _import(self.config)
+        return import_object(self.config)
 
     def load_recipe(self):
         """Its training recipe, a `recipes.recipe.Recipe`."""
-        return _import(self.recipe)
+        return import_object(self.recipe)
 
     @property
     def usage(self) -> str:
@@ -54,19 +54,18 @@ class System:
         }[self.medium]
 
 
-def _import(path: str):
+def import_object(path: str):
+    """What `module:name` names."""
     module, _, name = path.partition(":")
     return getattr(importlib.import_module(module), name)
 
 
-_SIZES = "cmpc_tf2.models.config:DeepLabModelConfig"
 _NAMES = "cmpc_tf2.conversion.names"
 SYSTEMS = {
     system.name: system
     for system in (
         System(
             name="cmpc",
-            medium="pictures",
             registered_name="cmpc>CMPC",
             model="cmpc_tf2.models.cmpc.model:CMPC",
             config="cmpc_tf2.models.cmpc.config:CMPCConfig",
@@ -84,28 +83,22 @@ SYSTEMS = {
         ),
         System(
             name="rrn",
-            medium="pictures",
             registered_name="cmpc>RRN",
             model="cmpc_tf2.models.rrn.model:RRN",
-            config=_SIZES,
             recipe="cmpc_tf2.recipes.tf1:RRN",
             conversion=(f"{_NAMES}.rrn",),
         ),
         System(
             name="rmi",
-            medium="pictures",
             registered_name="cmpc>RMI",
             model="cmpc_tf2.models.rmi.model:RMI",
-            config=_SIZES,
             recipe="cmpc_tf2.recipes.tf1:RMI",
             conversion=(f"{_NAMES}.rmi",),
         ),
         System(
             name="lstm",
-            medium="pictures",
             registered_name="cmpc>LSTMBaseline",
             model="cmpc_tf2.models.lstm_baseline.model:LSTMBaseline",
-            config=_SIZES,
             recipe="cmpc_tf2.recipes.tf1:LSTM_BASELINE",
             conversion=(f"{_NAMES}.lstm_baseline",),
         ),

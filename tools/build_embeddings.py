@@ -4,11 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cmpc_tf2.cli import run_command  # noqa: E402
+from cmpc_tf2.cli import run_command
 
 
 def build_parser() -> argparse.ArgumentParser:

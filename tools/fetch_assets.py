@@ -10,12 +10,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cmpc_tf2.cli import run_command  # noqa: E402
-from cmpc_tf2.errors import InputError  # noqa: E402
+from cmpc_tf2.cli import run_command
+from cmpc_tf2.errors import InputError
 
 COMMIT = "094639b8bf00cc169ea7b49cdf9c87fdfc70d963"
 BASE_URL = f"https://raw.githubusercontent.com/spyflying/CMPC-Refseg/{COMMIT}/data/"

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from cmpc_tf2.commands.options import number
+from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.medium import Medium
 
@@ -13,7 +14,7 @@ from cmpc_tf2.medium import Medium
 def build_parser(medium: Medium, description: str) -> argparse.ArgumentParser:
     """The options that both media have."""
     parser = argparse.ArgumentParser(prog=medium.sample_type.builder, description=description)
-    parser.add_argument("-d", "--dataset", required=True, help=medium.dataset_names())
+    parser.add_argument("-d", "--dataset", required=True, help=dataset_names(medium.datasets))
     parser.add_argument("-t", "--split", required=True, help="train, val, test, ...")
     parser.add_argument(
         "--data-root", type=Path, default=Path("data"), help="vocabularies, annotations, images (default: data)"

@@ -2,7 +2,7 @@
 
 import argparse
 
-from cmpc_tf2.conversion.families import load_families
+from cmpc_tf2.conversion.tf1_names import PEEPHOLES
 from cmpc_tf2.conversion.tf1_reader import find_files
 from cmpc_tf2.files import require_writable, write_json
 
@@ -62,6 +62,6 @@ def _to_keras(arguments: argparse.Namespace):
     step = "" if report["step"] is None else f", step {report['step']}"
     converted, ignored = len({entry["tf1"] for entry in report["converted"]}), len(report["ignored"])
     print(f"{arguments.output}: {report['model']}{step}, {converted} variables converted, {ignored} ignored")
-    if not load_families()[report["model"]].stores_image_size:
-        size = report["config"]["image_size"]
+    size = report["config"].get("image_size")
+    if size and not {entry["tf1"] for entry in report["converted"]} & {*PEEPHOLES}:  # There is one for each cell.
         print(f"nothing in {arguments.checkpoint} tells the size of its pictures; {size} x {size} is taken")

@@ -53,24 +53,15 @@ def run(arguments: argparse.Namespace):
     folder = arguments.output
     if not (ROOT / "build_batches.py").is_file():
         raise InputError("the demo uses build_batches.py: run it from a checkout of the repository")
-    require_folder(folder)
-    if (folder / "run").exists():
-        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
     load_densecrf()
-    os.makedirs(folder, exist_ok=True)
-    steps = LONG_STEPS if arguments.long else STEPS
-
+    make_folder(folder)
     build_data(folder)
-    model = folder / "run" / "last.keras"
-    write_json(folder / "sizes.json", SIZES)
-    batches = ["-d", "shapes", "--batch-root", folder]
-    options = ["--sizes", folder / "sizes.json", "--vocabulary", folder / "data" / "vocabulary_shapes.txt", *TRAINING]
-    options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10, "--seed", arguments.seed]
-    call("-m", "cmpc_tf2", "train", *batches, "-t", "train", "--output-dir", folder / "run", *options)
-    draw_curve(folder / "run", folder / "training_curve.png")
+    options = [*TRAINING, "--seed", arguments.seed]
+    model = train_model("cmpc_tf2", folder, "shapes", SIZES, LONG_STEPS if arguments.long else STEPS, options)
 
-    for split in SPLITS:
-        evaluate(model, folder, split, "-c", "--overlays", folder / "overlays" / split)
+    reports = {
+        split: evaluate(model, folder, split, "-c", "--overlays", folder / "overlays" / split) for split in SPLITS
+    }
     files = ["--image", next((folder / "data" / "shapes" / "images").iterdir()), "--output", folder / "overlay.png"]
     call("-m", "cmpc_tf2", "predict", "--model", model, *files, "--expression", EXPRESSION)
     call("-m", "cmpc_tf2", "export", "--model", model, "--output", folder / "saved_model")
@@ -82,43 +73,84 @@ def run(arguments: argparse.Namespace):
     call("-m", "cmpc_tf2", "convert", "--checkpoint", tf1, "--output", back, "--report", report)
     if evaluate(back, folder, "val")["per_sample"] != [
         {name: count for name, count in record.items() if not name.startswith("dcrf")}
-        for record in read_report(folder, model, "val")["per_sample"]
+        for record in reports["val"]["per_sample"]
     ]:
         raise InputError(f"{back}: its scores differ from those of the model it was converted from")
     print("The model that went to TensorFlow 1 and back gives the same mask for every sample of val.\n")
-    print(table(folder, model))
+    print(table(reports))
     print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; SavedModel: {folder}/saved_model")
 
 
+def make_folder(folder: Path):
+    """Makes the folder of a demo.
+
+    Raises:
+        InputError: It cannot be made, or holds a demo already.
+    """
+    require_folder(folder)
+    if (folder / "run").exists():
+        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
+    os.makedirs(folder, exist_ok=True)
+
+
 def build_data(folder: Path):
-    """Draws `shapes` and builds its four splits; existing ones are kept."""
-    roots = ["--data-root", folder / "data", "--output-root", folder]
-    for split in ("train", *SPLITS):
-        if (split_folder(folder, "shapes", split) / MANIFEST).exists():
-            continue
-        size = ["--image-size", SIZES["image_size"]] if split == "train" else []
-        call(ROOT / "build_batches.py", "-d", "shapes", "-t", split, *roots, "--workers", os.cpu_count(), *size)
+    """Draws `shapes` and builds its four splits; those that are there stay."""
+    build_splits([ROOT / "build_batches.py"], folder, "shapes", ("train", *SPLITS), SIZES["image_size"])
+
+
+def build_splits(builder: list, folder: Path, dataset: str, splits: tuple[str, ...], size: int):
+    """Builds the splits of a drawn data set; those that are there stay.
+
+    Args:
+        builder: The command.
+        folder: The demo's.
+        dataset: Name of the data set.
+        splits: Names of the splits.
+        size: Side of the train split's pictures in pixels.
+    """
+    options = ["--data-root", folder / "data", "--output-root", folder, "--image-size", size]
+    for split in splits:
+        if not (split_folder(folder, dataset, split) / MANIFEST).exists():
+            call(*builder, "-d", dataset, "-t", split, *options, "--workers", os.cpu_count())
+
+
+def train_model(module: str, folder: Path, dataset: str, sizes: dict, steps: int, options: list) -> Path:
+    """Trains a new model and draws its training curve.
+
+    Args:
+        module: The module of the `train` command.
+        folder: The demo's.
+        dataset: A data set that was built there.
+        sizes: Sizes of the model.
+        steps: Training steps.
+        options: Further options of `train`.
+
+    Returns:
+        The model file.
+    """
+    write_json(folder / "sizes.json", sizes)
+    data = ["-d", dataset, "-t", "train", "--batch-root", folder]
+    model = ["--sizes", folder / "sizes.json", "--vocabulary", folder / "data" / f"vocabulary_{dataset}.txt"]
+    schedule = ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10]
+    call("-m", module, "train", *data, "--output-dir", folder / "run", *model, *schedule, *options)
+    draw_curve(folder / "run", folder / "training_curve.png")
+    return folder / "run" / "last.keras"
 
 
 def evaluate(model: Path, folder: Path, split: str, *options) -> dict:
     """Scores a model; returns the report."""
-    report = ["--report", folder / f"{model.stem}_{split}.json"]
+    report = folder / f"{model.stem}_{split}.json"
     os.makedirs(folder / "overlays", exist_ok=True)
     batches = ["-d", "shapes", "-t", split, "--batch-root", folder]
-    call("-m", "cmpc_tf2", "evaluate", "--model", model, *batches, *report, *options)
-    return read_report(folder, model, split)
+    call("-m", "cmpc_tf2", "evaluate", "--model", model, *batches, "--report", report, *options)
+    return json.loads(report.read_bytes())
 
 
-def read_report(folder: Path, model: Path, split: str) -> dict:
-    return json.loads((folder / f"{model.stem}_{split}.json").read_bytes())
-
-
-def table(folder: Path, model: Path) -> str:
-    """Scores of all splits, without and with DenseCRF."""
+def table(reports: dict[str, dict]) -> str:
+    """Scores of splits, without and with DenseCRF."""
     lines = [f"{'':17}{'overall IoU':>22}{'mean IoU':>22}"]
     lines.append(f"{'split':8}{'samples':>9}" + f"{'plain':>12}{'CRF':>10}" * 2)
-    for split in SPLITS:
-        report = read_report(folder, model, split)
+    for split, report in reports.items():
         scores = [report[kind][name] for name in ("overall_iou", "mean_iou") for kind in ("plain", "dcrf")]
         numbers = "".join(f"{score:{width}.3f}" for score, width in zip(scores, (12, 10, 12, 10), strict=True))
         lines.append(f"{split:8}{report['samples']:9}{numbers}")

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from cmpc_tf2.commands.options import add_inference_options, add_model, number
-from cmpc_tf2.data.datasets import find_dataset
+from cmpc_tf2.data.datasets import dataset_names, find_dataset
 from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.files import require_folder, require_writable, write_json
 from cmpc_tf2.medium import Medium
@@ -16,7 +16,7 @@ def add_parser(commands, medium: Medium):
     evaluate = commands.add_parser("evaluate", help="score a split")
     evaluate.set_defaults(run=run, medium=medium)
     add_model(evaluate)
-    evaluate.add_argument("-d", "--dataset", required=True, help=medium.dataset_names())
+    evaluate.add_argument("-d", "--dataset", required=True, help=dataset_names(medium.datasets))
     evaluate.add_argument("-t", "--split", required=True, help="val, testA, testB, ...")
     evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
     evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")

@@ -32,12 +32,11 @@ def add_parser(commands):
 def run(arguments: argparse.Namespace):
     """The `predict` command: everything cheap is checked before the model is loaded."""
     masks = mask_paths(arguments.mask, len(arguments.expression)) if arguments.mask else []
-    require_image_name(arguments.output)
-    for path in masks:
-        require_image_name(path, lossless=True)
     inputs = [arguments.image, arguments.model]
+    require_image_name(arguments.output)
     require_writable(arguments.output, others=inputs)
     for path in masks:
+        require_image_name(path, lossless=True)
         require_writable(path, others=[*inputs, arguments.output])
     require_words(arguments.expression)
     image = read_image(arguments.image, upright=True)
@@ -73,7 +72,7 @@ def require_words(expressions: list[str]):
 
 
 def mask_paths(path: Path, count: int) -> list[Path]:
-    """One file per expression: `mask.png`, or `mask_1.png`, `mask_2.png`, ... if there are several."""
+    """One file or folder per expression: `mask.png`, or `mask_1.png`, `mask_2.png`, ... if there are several."""
     if count == 1:
         return [path]
     return [path.with_name(f"{path.stem}_{number}{path.suffix}") for number in range(1, count + 1)]

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 from cmpc_tf2.commands.options import number
-from cmpc_tf2.data.datasets import find_dataset
-from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.data.datasets import dataset_names, find_dataset
+from cmpc_tf2.errors import InputError, UsageError, named
 from cmpc_tf2.fields import COUNT, RANGES, FieldError, PositiveNumber, from_dict
 from cmpc_tf2.files import read_json, require_folder
 from cmpc_tf2.medium import PICTURES, Medium
@@ -33,7 +33,7 @@ def add_parser(commands, medium: Medium):
 
 
 def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
-    train.add_argument("-d", "--dataset", help=medium.dataset_names())
+    train.add_argument("-d", "--dataset", help=dataset_names(medium.datasets))
     train.add_argument("-t", "--split", help="train, trainval")
     train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
     train.add_argument("--model-name", choices=systems_of(medium.name), help="of a new model (default: the first)")
@@ -52,9 +52,8 @@ def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
 
 
 def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
-    default = {field.name: field.default for field in dataclasses.fields(medium.train_config)}
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=number(COUNT), help=f"in all (default: {default['steps']})")
+    length.add_argument("--steps", type=number(COUNT), help=f"in all (default: {medium.train_config.steps})")
     length.add_argument(
         "--epochs", type=number(PositiveNumber(1_000_000)), help="in place of --steps: how often every sample is seen"
     )
@@ -150,10 +149,9 @@ def read_config(path: Path, medium: Medium = PICTURES) -> TrainConfig:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file; there is no run to resume")
-    try:
-        return from_dict(medium.train_config, read_json(path))
-    except FieldError as error:
-        raise InputError(f"{path}: {error}; put back the file that the run was started with") from None
+    content = read_json(path)
+    with named(path, "; put back the file that the run was started with"):
+        return from_dict(medium.train_config, content)
 
 
 def require_consistent(given: list[str]):
@@ -228,10 +226,8 @@ def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_
     from cmpc_tf2.text.vocabulary import MAX_WORDS
 
     sizes = read_json(path) if path else {}
-    try:
+    with named(path or "sizes of the model"):
         model = from_dict(config_type, sizes)
         if model.max_words != MAX_WORDS:
             raise FieldError("max_words", f"expected {MAX_WORDS} as in the batches, received {model.max_words}")
         return dataclasses.replace(model, vocabulary_size=vocabulary_size) if vocabulary_size else model
-    except FieldError as error:
-        raise InputError(f"{path or 'sizes of the model'}: {error}") from None

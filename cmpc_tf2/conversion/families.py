@@ -29,7 +29,6 @@ class Family:
             be the name of a converted variable.
         step: Name of the variable that counts training steps, if there is one.
         unused_variables: Variables that the original restores but does not use: arrays by name, for a configuration.
-        stores_image_size: Whether the shapes of its variables depend on the size of its pictures.
         system: The system of these checkpoints; set by `load_families`.
     """
 
@@ -41,13 +40,7 @@ class Family:
     ignored: tuple[tuple[str, str], ...] = ()
     step: str | None = None
     unused_variables: Callable[[Config], dict] = lambda config: {}
-    stores_image_size: bool = True
     system: System | None = None
-
-    @property
-    def model_type(self) -> type:
-        """The class of its models."""
-        return self.system.model_type
 
     def fits(self, names: Collection[str]) -> bool:
         """Whether a checkpoint with variables of these names is one of this family."""

@@ -8,7 +8,6 @@ import collections
 import math
 import os
 import re
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -18,8 +17,8 @@ import tensorflow as tf
 
 from cmpc_tf2.conversion.families import Family, find_family, load_families
 from cmpc_tf2.conversion.tf1_names import BETA_1_POWER, BETA_2_POWER, Pair, slot_names
-from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint, first_line
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
+from cmpc_tf2.errors import InputError, first_line
 from cmpc_tf2.files import require_writable
 from cmpc_tf2.model_files import load_model, require_model_path, save_model
 from cmpc_tf2.models.referring_model import ReferringModel
@@ -83,10 +82,10 @@ def _new_model(family: Family, checkpoint: TF1Checkpoint, vocabulary_file: str |
     config = family.infer_config(checkpoint.shapes)
     options = {}
     if vocabulary_file:
-        if not issubclass(family.model_type, ReferringModel):
+        if not issubclass(family.system.model_type, ReferringModel):
             raise InputError("--vocabulary: a bare backbone has no vocabulary")
         options["vocabulary"] = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
-    return family.model_type(config, name=family.name, **options)
+    return family.system.model_type(config, name=family.name, **options)
 
 
 def _require_match(checkpoint: TF1Checkpoint, pairs: list[Pair], variables: dict, ignorable: tuple) -> list[dict]:
@@ -240,10 +239,10 @@ def convert_back(model_file: str, prefix: str) -> int:
     for suffix in (".index", ".data-00000-of-00001"):
         require_writable(f"{prefix}{suffix}", others=[model_file])
     families = load_families().values()
-    model = load_model(model_file, *dict.fromkeys(family.model_type for family in families))
+    model = load_model(model_file, *dict.fromkeys(family.system.model_type for family in families))
     if getattr(model.config, "without", ()):
         raise InputError(f"{model_file}: the original has no model without {' and '.join(model.config.without)}")
-    family = next(family for family in families if family.model_type is type(model))
+    family = next(family for family in families if family.system.model_type is type(model))
     tensors = family.unused_variables(model.config)
     variables = {variable.path: variable for variable in model.variables}
     for pair in family.pairs(model.config):
@@ -258,18 +257,17 @@ def convert_back(model_file: str, prefix: str) -> int:
 
 def _write_checkpoint(prefix: str, tensors: dict[str, np.ndarray]):
     """Writes a checkpoint of format V2, whole or not at all."""
-    folder = Path(tempfile.mkdtemp(prefix=".", suffix=".partial", dir=Path(prefix).parent))
-    try:
-        tf.raw_ops.SaveV2(
-            prefix=str(folder / "checkpoint"),  # TensorFlow lengthens the name while it writes.
-            tensor_names=list(tensors),
-            shape_and_slices=[""] * len(tensors),
-            tensors=list(tensors.values()),
-        )
-    except tf.errors.OpError as error:
-        raise InputError(f"{prefix}: cannot be written: {first_line(error)}") from error
-    else:
+    place = {"prefix": ".", "suffix": ".partial", "dir": Path(prefix).parent}
+    with tempfile.TemporaryDirectory(**place, ignore_cleanup_errors=True) as folder:
+        written = f"{folder}/checkpoint"  # TensorFlow lengthens the name while it writes.
+        try:
+            tf.raw_ops.SaveV2(
+                prefix=written,
+                tensor_names=list(tensors),
+                shape_and_slices=[""] * len(tensors),
+                tensors=list(tensors.values()),
+            )
+        except tf.errors.OpError as error:
+            raise InputError(f"{prefix}: cannot be written: {first_line(error)}") from error
         for suffix in (".data-00000-of-00001", ".index"):  # The index last: without it there is no checkpoint.
-            os.replace(folder / f"checkpoint{suffix}", f"{prefix}{suffix}")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            os.replace(f"{written}{suffix}", f"{prefix}{suffix}")

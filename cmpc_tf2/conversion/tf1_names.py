@@ -11,21 +11,8 @@ from collections.abc import Iterable
 
 SCOPE = "text_objseg"
 BETA_1_POWER, BETA_2_POWER = f"{SCOPE}/beta1_power", f"{SCOPE}/beta2_power"
-PEEPHOLES = tuple(f"{SCOPE}/rnn/conv_lstm_cell/W_c{gate}" for gate in "ifo")
-
-_CONV_LSTM = (
-    ("kernel", "kernel"),
-    ("W_ci", "peephole_i"),
-    ("W_cf", "peephole_f"),
-    ("W_co", "peephole_o"),
-)
-_CONV_LSTM_NORMS = (
-    ("LayerNorm", "norm_j"),
-    ("LayerNorm_1", "norm_i"),
-    ("LayerNorm_2", "norm_f"),
-    ("LayerNorm_3", "norm_o"),
-    ("LayerNorm_4", "norm_c"),
-)
+_CONV_LSTM = f"{SCOPE}/rnn/conv_lstm_cell"
+PEEPHOLES = tuple(f"{_CONV_LSTM}/W_c{gate}" for gate in "ifo")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,9 +54,12 @@ def lstm(tf1: str, keras: str) -> list[Pair]:
 
 def conv_lstm() -> list[Pair]:
     """The kernel, peepholes and layer norms of the ConvLSTM over the levels."""
-    pairs = [Pair(f"{SCOPE}/rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}") for tf1, keras in _CONV_LSTM]
-    for tf1, keras in _CONV_LSTM_NORMS:
-        pairs += norm(f"rnn/conv_lstm_cell/{tf1}", f"conv_lstm/{keras}")
+    pairs = [Pair(f"{_CONV_LSTM}/kernel", "conv_lstm/kernel")]
+    pairs += [Pair(peephole, f"conv_lstm/peephole_{peephole[-1]}") for peephole in PEEPHOLES]
+    # LayerNorm, LayerNorm_1, ...: in the order in which the original makes them.
+    for number, gate in enumerate("jifoc"):
+        suffix = f"_{number}" if number else ""
+        pairs += norm(f"rnn/conv_lstm_cell/LayerNorm{suffix}", f"conv_lstm/norm_{gate}")
     return pairs
 
 

@@ -4,7 +4,7 @@ import math
 import re
 from pathlib import Path
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, first_line
 
 
 class TF1Checkpoint:
@@ -104,8 +104,3 @@ def _find_shards(stem: str) -> list[Path]:
     if missing is not None:
         raise InputError(f"{missing}: no such file; the checkpoint has {count} such files")
     return []
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an exception's message, or the name of its type if it has none."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

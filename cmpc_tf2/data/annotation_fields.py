@@ -1,14 +1,10 @@
-"""Fields of annotation files: checked where they are used, with messages in words."""
+"""Fields of annotation files: checked where they are used, with messages in words that do not name the file."""
 
 from cmpc_tf2.errors import InputError
 
 _KINDS = {int: "a whole number", str: "text", list: "a list", dict: "an object"}
 # Ids are part of file names: no file has a longer one.
 _LARGEST = 10**18
-
-
-class FormError(InputError):
-    """A field is missing or has another type. Whoever reads the file adds its name."""
 
 
 def checked(value, kind: type, name: str):
@@ -23,18 +19,18 @@ def checked(value, kind: type, name: str):
         The value.
 
     Raises:
-        FormError: The value has another type, or is a number of more than 18 digits.
+        InputError: The value has another type, or is a number of more than 18 digits.
     """
     is_kind = isinstance(value, kind) and not isinstance(value, bool)
     if not is_kind or (kind is int and abs(value) >= _LARGEST):
-        raise FormError(f"expected {_KINDS[kind]} for {name}, found {describe(value)}")
+        raise InputError(f"expected {_KINDS[kind]} for {name}, found {describe(value)}")
     return value
 
 
 def field(entry: dict, key: str, kind: type):
     """Checks the type of a field; arguments and errors are those of `checked`."""
     if key not in entry:
-        raise FormError(f"expected {_KINDS[kind]} for {key}, which is missing")
+        raise InputError(f"expected {_KINDS[kind]} for {key}, which is missing")
     return checked(entry[key], kind, key)
 
 

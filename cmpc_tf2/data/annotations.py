@@ -1,21 +1,20 @@
 """Annotation files to references: which object of which picture, and what was said of it."""
 
-import contextlib
 import dataclasses
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.annotation_fields import FormError, checked, describe, field, is_plain_name
+from cmpc_tf2.data.annotation_fields import checked, describe, field, is_plain_name
 from cmpc_tf2.data.datasets import Dataset, Layout, Sources
 from cmpc_tf2.data.mat_files import mat_shape, read_mat
 from cmpc_tf2.data.pickles import read_plain_pickle
 from cmpc_tf2.data.segmentations import rasterize
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 
 logger = logging.getLogger(__name__)
@@ -48,36 +47,37 @@ def read_references(dataset: Dataset, split: str, sources: Sources) -> list[Refe
     Raises:
         InputError: An annotation file is missing, damaged or of another form, or the split is empty.
     """
-    read = {Layout.REFER: _read_refer, Layout.REFERIT: _read_referit, Layout.PHRASECUT: _read_phrasecut}
-    main = sources.annotations[0]
-    try:
-        references = read[dataset.layout](dataset, split, sources)
-    except FormError as error:
-        raise InputError(f"{main}: not annotations in the form of {dataset.layout.value}: {error}") from None
+    parse = {Layout.REFER: _parse_refer, Layout.REFERIT: _parse_referit, Layout.PHRASECUT: _parse_phrasecut}
+    main, *instances = sources.annotations
+    content = read_plain_pickle(main) if dataset.layout is Layout.REFER else read_json(main, _SOURCE)
+    annotations = [_read_instances(path) for path in instances]
+    with named(f"{main}: not annotations in the form of {dataset.layout.value}"):
+        references = parse[dataset.layout](content, *annotations, dataset, split, sources)
     if not references:
         raise InputError(f"{main}: holds nothing of the split {split!r}")
     return references
 
 
-def _read_refer(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
+def _parse_refer(
+    content: object, annotations: dict[int, dict], dataset: Dataset, split: str, sources: Sources
+) -> list[Reference]:
     """RefCOCO, RefCOCO+, RefCOCOg: by ascending `ref_id`. If an id occurs twice the last one counts, as in REFER.
 
     Source: `build_coco_batches` in `build_batches.py` of CMPC-Refseg, and REFER's `createIndex`.
     """
-    refs_path, instances_path = sources.annotations
-    entries = enumerate(checked(read_plain_pickle(refs_path), list, "the references"))
+    refs_path = sources.annotations[0]
+    entries = enumerate(checked(content, list, "the references"))
     refs = (checked(ref, dict, f"entry {number}") for number, ref in entries)
     used = _by_id(refs_path, "ref_id", ((field(ref, "ref_id", int), ref) for ref in refs if ref.get("split") == split))
-    annotations = _read_instances(instances_path)
     references = []
     most_sentences = refs_path.stat().st_size  # In a pickle, many references can share one long list.
     for ref_id, ref in sorted(used.items()):
-        with _within(f"ref {ref_id}"):
+        with named(f"ref {ref_id}"):
             annotation_id = field(ref, "ann_id", int)
             image_name = dataset.image_name.format(image_id=field(ref, "image_id", int))
             most_sentences -= len(field(ref, "sentences", list))
             if most_sentences < 0:
-                raise FormError("expected sentences of its own, found more than the file has bytes")
+                raise InputError("expected sentences of its own, found more than the file has bytes")
             sentences = [checked(sentence, dict, "a sentence") for sentence in ref["sentences"]]
             expressions = tuple(field(sentence, "sent", str) for sentence in sentences)
         draw_mask = functools.partial(_draw_annotation, annotation_id, annotations.get(annotation_id))
@@ -87,22 +87,11 @@ def _read_refer(dataset: Dataset, split: str, sources: Sources) -> list[Referenc
 
 def _read_instances(path: Path) -> dict[int, dict]:
     """The annotations of a COCO instances file by id. They can be of any form: few of them may be used."""
-    try:
-        with _within("not a COCO instances file"):
-            annotations = field(checked(read_json(path, _SOURCE), dict, "the file"), "annotations", list)
-    except FormError as error:
-        raise InputError(f"{path}: {error}") from None
+    content = read_json(path, _SOURCE)
+    with named(f"{path}: not a COCO instances file"):
+        annotations = field(checked(content, dict, "the file"), "annotations", list)
     entries = (entry for entry in annotations if isinstance(entry, dict) and isinstance(entry.get("id"), (int, float)))
     return _by_id(path, "id", ((entry["id"], entry) for entry in entries))
-
-
-@contextlib.contextmanager
-def _within(name: str) -> Iterator[None]:
-    """Puts a name before the message of a FormError."""
-    try:
-        yield
-    except FormError as error:
-        raise FormError(f"{name}: {error}") from None
 
 
 def _by_id(path: Path, key: str, pairs) -> dict:
@@ -123,15 +112,15 @@ def _draw_annotation(annotation_id: int, annotation: dict | None, height: int, w
     return rasterize(annotation["segmentation"], height, width)
 
 
-def _read_referit(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
+def _parse_referit(content: object, dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
     """ReferItGame, in file order. Source: `build_referit_batches` in `build_batches.py` of CMPC-Refseg."""
     references = []
-    for region, expressions in checked(read_json(sources.annotations[0], _SOURCE), dict, "the file").items():
+    for region, expressions in checked(content, dict, "the file").items():
         if not is_plain_name(region):
-            raise FormError(f"expected names of regions like '38100_1', found {describe(region)}")
+            raise InputError(f"expected names of regions like '38100_1', found {describe(region)}")
         image_path = sources.images / dataset.image_name.format(image_id=region.split("_", 1)[0])
         draw_mask = functools.partial(_read_region, sources.masks / f"{region}.mat")
-        with _within(f"region {region}"):
+        with named(f"region {region}"):
             texts = tuple(checked(text, str, "an expression") for text in checked(expressions, list, "its expressions"))
         references.append(Reference(f"region {region}", image_path, draw_mask, texts))
     return references
@@ -146,14 +135,14 @@ def _read_region(path: Path, height: int, width: int) -> np.ndarray:
     return read_mat(path, "segimg_t") == 0
 
 
-def _read_phrasecut(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
+def _parse_phrasecut(content: object, dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
     """VGPhraseCut, in file order. A task has one phrase and the polygons of one or more instances."""
     references = []
-    for number, entry in enumerate(checked(read_json(sources.annotations[0], _SOURCE), list, "the file")):
+    for number, entry in enumerate(checked(content, list, "the file")):
         task = checked(entry, dict, f"entry {number}")
-        with _within(f"entry {number}"):
+        with named(f"entry {number}"):
             task_id = field(task, "task_id", str)
-        with _within(f"task {describe(task_id)}"):
+        with named(f"task {describe(task_id)}"):
             image_name = dataset.image_name.format(image_id=field(task, "image_id", int))
             draw_mask = functools.partial(_draw_instances, field(task, "Polygons", list))
             expressions = (field(task, "phrase", str),)

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.annotation_fields import FormError, checked, field
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.data.annotation_fields import checked, field
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.npz import DAMAGED, read_npz, save_stored
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
@@ -81,10 +81,6 @@ class Sample:
         Raises:
             InputError: An array has another type or shape; the message names its key.
         """
-        return cls(**cls._checked(arrays))
-
-    @classmethod
-    def _checked(cls, arrays: dict[str, np.ndarray]) -> dict:
         token_ids, image, mask, expressions = (arrays[key] for key in (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION))
         require_array(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", _TOKEN_IDS, "integers (T,)", token_ids)
         is_image = image.ndim == 3 and image.shape[2] == 3 and image.size and image.dtype == np.uint8
@@ -94,7 +90,7 @@ class Sample:
         expression = expressions.item()
         if isinstance(expression, bytes):
             expression = expression.decode("utf-8", errors="replace")
-        return {"token_ids": token_ids.astype(np.int64), "image": image, "mask": mask, "expression": expression}
+        return cls(token_ids.astype(np.int64), image, mask, expression)
 
 
 def require_array(condition: bool, key: str, expected: str, array: np.ndarray):
@@ -131,17 +127,14 @@ def read_manifest(folder: Path) -> dict | None:
     path = folder / MANIFEST
     if not path.is_file():
         return None
-    try:
-        manifest = checked(read_json(path), dict, "the manifest")
+    manifest = read_json(path)
+    with named(f"{path}: not a manifest of a split", "; build the split again with --overwrite"):
+        checked(manifest, dict, "the manifest")
         field(manifest, "samples", int)
         field(field(manifest, "settings", dict), "train_size", int)
         for source in field(manifest, "sources", list):
             field(checked(source, dict, "a source"), "file", str)
             field(source, "bytes", int)
-    except FormError as error:
-        raise InputError(
-            f"{path}: not a manifest of a split: {error}; build the split again with --overwrite"
-        ) from None
     return manifest
 
 
@@ -193,17 +186,13 @@ def read_batch(path: str | os.PathLike, sample_type: type[Sample] = Sample) -> S
     Raises:
         InputError: The file is missing, cut off, holds pickled objects, or is not such a batch.
     """
-    path = Path(path)
-    try:
-        arrays = read_npz(path.read_bytes())
-        missing = set(sample_type.keys) - set(arrays)
-        if missing:
-            raise InputError(f"not a batch of {sample_type.contents}: no {', '.join(sorted(missing))}")
+    with named(path, "; build the split again"):
+        try:
+            arrays = read_npz(Path(path).read_bytes())
+        except FileNotFoundError as error:
+            raise InputError("no such batch") from error
+        _require_keys(arrays, sample_type)
         return sample_type.from_arrays(arrays)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such batch") from error
-    except InputError as error:
-        raise InputError(f"{path}: {error}; build the split again") from error
 
 
 def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
@@ -212,16 +201,19 @@ def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
     Raises:
         InputError: Naming the first bad file.
     """
-    expected = {f"{key}.npy" for key in sample_type.keys}
     for path in paths:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = set(archive.namelist())
-        except DAMAGED as error:
-            raise InputError(f"{path}: not a readable .npz file: cut off or damaged; build the split again") from error
-        if not expected <= names:
-            missing = ", ".join(sorted(name.removesuffix(".npy") for name in expected - names))
-            raise InputError(f"{path}: not a batch of {sample_type.contents}: no {missing}")
+        with named(path, "; build the split again"):
+            try:
+                with zipfile.ZipFile(path) as archive:
+                    names = archive.namelist()
+            except DAMAGED as error:
+                raise InputError("not a readable .npz file: cut off or damaged") from error
+            _require_keys([name[:-4] for name in names if name.endswith(".npy")], sample_type)
+
+
+def _require_keys(keys: Iterable[str], sample_type: type[Sample]):
+    if missing := sorted(set(sample_type.keys) - set(keys)):
+        raise InputError(f"not a batch of {sample_type.contents}: no {', '.join(missing)}")
 
 
 def group_by_pixels(samples: Iterable[tuple]) -> Iterator[Iterator[tuple]]:

@@ -37,7 +37,6 @@ class BuildJournal:
         self.head = head
         self.steps: list[dict] = []
         self.written = 0
-        self._size = 0  # Size of the lines in bytes.
 
     @classmethod
     def open(cls, folder: Path, head: dict, overwrite: bool) -> "BuildJournal":
@@ -93,7 +92,6 @@ class BuildJournal:
         counted = 1 + journal.done if journal.head else 0
         if any(line.endswith(b"\n") for line in lines[counted:]):  # More than a line that a kill has cut off.
             logger.warning("%s: damaged, or files are missing; going on after line %d", path, counted)
-        journal._size = sum(map(len, lines[:counted]))
         return journal if journal.head else None
 
     @property
@@ -124,7 +122,8 @@ class BuildJournal:
 
     def tidy(self):
         """Cuts the journal after the last line that counts, and removes all files that it does not list."""
-        os.truncate(self.folder / JOURNAL, self._size)
+        lines = (_line(number, entry) for number, entry in enumerate([self.head, *self.steps]))
+        os.truncate(self.folder / JOURNAL, sum(map(len, lines)))
         kept = {JOURNAL, *(path.name for path in self.files(0, self.written))}
         for path in self.folder.iterdir():
             if path.is_dir():
@@ -137,10 +136,8 @@ class BuildJournal:
         self.written += step["written"]
 
     def _append(self, number: int, entry: dict):
-        line = _line(number, entry)
         with (self.folder / JOURNAL).open("ab") as file:
-            file.write(line)
-        self._size += len(line)
+            file.write(_line(number, entry))
 
 
 def _line(number: int, entry: dict) -> bytes:

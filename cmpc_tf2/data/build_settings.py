@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from cmpc_tf2.data.batches import Sample, split_folder
+from cmpc_tf2.data.datasets import DATASETS, find_dataset
 from cmpc_tf2.errors import UsageError
-from cmpc_tf2.fields import RANGES
+from cmpc_tf2.fields import RANGES, check_fields
 from cmpc_tf2.text.vocabulary import MAX_WORDS
 
 # The original's.
@@ -73,26 +74,24 @@ class BuildSettings(abc.ABC):
     compress: bool = False
     image_size: int = IMAGE_SIZE
 
-    # Class of the samples in the files.
+    # Registered data sets, and the class of the samples in the files.
+    datasets = DATASETS
     sample_type = Sample
 
     def __post_init__(self):
         part, parts = self.shard
         if not 1 <= part <= parts:
             raise UsageError(f"--shard: expected a part from 1/{max(parts, 1)} on, received {part}/{parts}")
-        if self.workers < 1:
-            raise UsageError(f"--workers: expected a whole number above 0, received {self.workers}")
-        if self.image_size not in RANGES["image_size"]:
-            raise UsageError(f"--image-size: expected {RANGES['image_size']}, received {self.image_size}")
+        check_fields(self, RANGES)
 
     @property
-    @abc.abstractmethod
-    def dataset_name(self) -> str:
-        """The data set's own name.
+    def registered(self):
+        """The data set, as it is registered.
 
         Raises:
             UsageError: There is no such data set, or it has no such split.
         """
+        return find_dataset(self.dataset, self.split, self.datasets)
 
     @abc.abstractmethod
     def plan(self) -> BuildPlan:
@@ -114,4 +113,4 @@ class BuildSettings(abc.ABC):
     @property
     def target(self) -> Path:
         """The split's folder."""
-        return split_folder(self.output_root, self.dataset_name, self.split)
+        return split_folder(self.output_root, self.registered.name, self.split)

@@ -78,7 +78,7 @@ def build_split(settings: BuildSettings) -> BuildResult:
     plan = settings.plan()
     first, last = (len(plan.annotations) * number // parts for number in (part - 1, part))
     build = {
-        "dataset": settings.dataset_name,
+        "dataset": settings.registered.name,
         "split": settings.split,
         "version": cmpc_tf2.__version__,
         "settings": settings.recorded(),
@@ -135,7 +135,7 @@ def check_split(settings: BuildSettings) -> int:
         found = os.path.getsize(path) if os.path.exists(path) else source["bytes"]
         if found != source["bytes"]:
             raise InputError(f"{path}: {found} bytes, it had {source['bytes']} when the split was built")
-    paths = list_batches(settings.output_root, settings.dataset_name, settings.split, settings.sample_type)
+    paths = list_batches(settings.output_root, settings.registered.name, settings.split, settings.sample_type)
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path, settings.sample_type)
@@ -148,7 +148,7 @@ def _build_part(journal: BuildJournal, annotations: list[Annotation], make_sampl
     scratch = journal.folder / f"tmp-{os.getpid()}"
     scratch.mkdir()
     worker = _Worker(make_samples, settings.compress, scratch)
-    description = f"{settings.dataset_name} {settings.split}"
+    description = f"{settings.registered.name} {settings.split}"
     remaining = annotations[journal.done :]
     try:
         with _map_in_order(worker, remaining, journal.done, settings.workers) as outcomes:

@@ -124,37 +124,8 @@ def find_dataset(name: str, split: str, datasets: tuple = DATASETS):
     raise UsageError(f"unknown dataset {name!r}; known: {dataset_names(datasets)}")
 
 
-def dataset_names(datasets: tuple = DATASETS) -> str:
+def dataset_names(datasets: tuple) -> str:
     """All names with their aliases, for help and messages."""
     return ", ".join(
         f"{dataset.name} ({', '.join(dataset.aliases)})" if dataset.aliases else dataset.name for dataset in datasets
-    )
-
-
-def find_sources(
-    dataset: Dataset,
-    split: str,
-    data_root: Path,
-    refer_root: Path | None = None,
-    image_root: Path | None = None,
-    vocabulary: Path | None = None,
-) -> Sources:
-    """The paths of the files of a split. Nothing is checked.
-
-    Args:
-        dataset: Which dataset.
-        split: Which split.
-        data_root: Holds vocabularies and, unless said otherwise, everything else.
-        refer_root: Holds `refcoco/` and so on; `<data_root>/refer` if None.
-        image_root: Holds the picture files themselves; the dataset's folder below the data root if None.
-        vocabulary: Vocabulary file; the dataset's below the data root if None.
-    """
-    root = data_root
-    if dataset.layout is Layout.REFER:
-        root = refer_root or data_root / "refer"
-    return Sources(
-        annotations=tuple(root / name.format(split=split) for name in dataset.annotations),
-        images=image_root or data_root / dataset.images,
-        masks=data_root / dataset.masks if dataset.masks else None,
-        vocabulary=vocabulary or data_root / dataset.vocabulary,
     )

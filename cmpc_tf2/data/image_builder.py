@@ -10,7 +10,7 @@ import numpy as np
 from cmpc_tf2.data.annotations import Reference, read_references
 from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings
-from cmpc_tf2.data.datasets import find_dataset, find_sources
+from cmpc_tf2.data.datasets import Layout, Sources
 from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.data.shapes import write_shapes
 from cmpc_tf2.errors import InputError
@@ -31,13 +31,20 @@ class ImageBuild(BuildSettings):
     refer_root: Path | None = None
 
     @property
-    def dataset_name(self) -> str:
-        return find_dataset(self.dataset, self.split).name
+    def sources(self) -> Sources:
+        """Where the files of the split are looked for. Nothing is checked."""
+        dataset, root = self.registered, self.data_root
+        if dataset.layout is Layout.REFER:
+            root = self.refer_root or root / "refer"
+        return Sources(
+            annotations=tuple(root / name.format(split=self.split) for name in dataset.annotations),
+            images=self.image_root or self.data_root / dataset.images,
+            masks=self.data_root / dataset.masks if dataset.masks else None,
+            vocabulary=self.vocabulary or self.data_root / dataset.vocabulary,
+        )
 
     def plan(self) -> BuildPlan:
-        dataset = find_dataset(self.dataset, self.split)
-        roots = (self.data_root, self.refer_root, self.image_root)
-        sources = find_sources(dataset, self.split, *roots, self.vocabulary)
+        dataset, sources = self.registered, self.sources
         if dataset.name == "shapes" and self.refer_root is None and not sources.annotations[0].exists():
             write_shapes(self.data_root)
         vocabulary = Vocabulary.from_file(sources.vocabulary)

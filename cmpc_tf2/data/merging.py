@@ -39,6 +39,7 @@ def merge_shards(settings: BuildSettings) -> BuildResult:
     with part_lock(target, WHOLE):
         journal = settle(target)
         if journal is None or "merged" not in journal.head:
+            # Released before `publish`: after it, this command does not come back to the shards.
             with contextlib.ExitStack() as locks:
                 journal = interrupted_merge(target)
                 if journal is None:
@@ -87,7 +88,7 @@ def _find_shards(settings: BuildSettings, locks: contextlib.ExitStack) -> list[B
 
 
 def _no_shards(settings: BuildSettings) -> InputError:
-    name = f"{settings.dataset_name} {settings.split}"
+    name = f"{settings.registered.name} {settings.split}"
     return InputError(f"{settings.target.parent}: no shards of {name}; build them with --shard")
 
 

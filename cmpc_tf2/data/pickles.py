@@ -4,9 +4,9 @@ import io
 import os
 import pickle
 import pickletools
-from pathlib import Path
 
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import read_bytes
 
 _ONLY_PLAIN = "only plain lists, dicts, strings and numbers are read"
 
@@ -57,10 +57,7 @@ def read_plain_pickle(path: str | os.PathLike):
     Raises:
         InputError: The file is missing, damaged, or holds anything but plain data.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; data/README.md says where to get the annotations")
-    content = path.read_bytes()
+    content = read_bytes(path, "data/README.md says where to get the annotations")
     try:
         _check_opcodes(content)
         try:

@@ -23,7 +23,6 @@ def training_dataset(
     preprocessing: Preprocessing,
     seed: int = 0,
     start_step: int = 0,
-    shuffle: bool = True,
     input_context: tf.distribute.InputContext | None = None,
     vocabulary_size: int | None = None,
     tokenizer: Tokenizer | None = None,
@@ -42,7 +41,6 @@ def training_dataset(
         preprocessing: That of the model; the pictures in the files have its size.
         seed: Seed of the permutations.
         start_step: Steps already taken, to resume where an earlier run stopped.
-        shuffle: False keeps the files' order.
         input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: an element is then one
             device's share of a global batch.
         vocabulary_size: If given, token ids are checked to be below it.
@@ -67,7 +65,7 @@ def training_dataset(
     if batch_size < 1 or batch_size % replicas:
         raise InputError(f"batch size: expected a multiple of the {replicas} devices above 0, received {batch_size}")
     first = start_step * batch_size
-    order = _order(len(paths), seed, first, shuffle).enumerate(first)
+    order = _order(len(paths), seed, first).enumerate(first)
     if input_context:
         order = order.shard(input_context.num_input_pipelines, input_context.input_pipeline_id)
     share = batch_size // replicas  # A worker takes as many elements per step as it has devices.
@@ -83,8 +81,7 @@ class _BatchReader:
     """Reads the files of a batch into arrays; arguments as `training_dataset`.
 
     Attributes:
-        shapes: Shapes of the arrays by name: the inputs, then `mask`.
-        types: NumPy types by name.
+        specs: Shape and NumPy type of the arrays by name: the inputs, then `mask`.
     """
 
     def __init__(self, preprocessing, vocabulary_size, tokenizer, augmentation, sample_type, seed, count, on_error):
@@ -92,15 +89,12 @@ class _BatchReader:
         self._vocabulary_size, self._sample_type = vocabulary_size, sample_type
         self._seed, self._pixels, self._on_error = seed, sample_type.input_name, on_error
         text = {"token_ids": np.zeros(MAX_WORDS, np.int32)} if tokenizer is None else tokenizer.encode("a")
-        self.shapes = {self._pixels: (count, *sample_type.input_shape(preprocessing.size))}
-        self.types = {self._pixels: np.float32}
-        for name, value in text.items():
-            self.shapes[name], self.types[name] = (count, *value.shape), value.dtype
+        self.specs = {self._pixels: ((count, *sample_type.input_shape(preprocessing.size)), np.float32)}
+        self.specs |= {name: ((count, *value.shape), value.dtype) for name, value in text.items()}
         if augmentation is not None:
-            for added, name in augmentation.names(list(self.shapes)).items():
-                self.shapes[added], self.types[added] = self.shapes[name], self.types[name]
-        self.shapes["mask"] = (count, preprocessing.size, preprocessing.size, 1)
-        self.types["mask"] = np.float32
+            names = augmentation.names(list(self.specs))
+            self.specs |= {added: self.specs[name] for added, name in names.items()}
+        self.specs["mask"] = ((count, preprocessing.size, preprocessing.size, 1), np.float32)
 
     def as_graph_function(self, paths: list[str]) -> Callable:
         """Positions in the stream and indices of files to inputs and mask, for `tf.data.Dataset.map`."""
@@ -108,19 +102,20 @@ class _BatchReader:
 
         def read(positions, indices):
             files = tf.gather(names, indices)
-            arrays = tf.numpy_function(self, [files, positions], list(self.types.values()), stateful=False)
-            for array, shape in zip(arrays, self.shapes.values(), strict=True):
-                array.set_shape(shape)
-            inputs = dict(zip(self.shapes, arrays, strict=True))
+            types = [dtype for _, dtype in self.specs.values()]
+            arrays = tf.numpy_function(self, [files, positions], types, stateful=False)
+            inputs = dict(zip(self.specs, arrays, strict=True))
+            for name, (shape, _) in self.specs.items():
+                inputs[name].set_shape(shape)
             mask = inputs.pop("mask")
             return inputs, mask
 
         return read
 
     def __call__(self, files: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
-        """The arrays of a batch in the order of `shapes`."""
+        """The arrays of a batch in the order of `specs`."""
         # Made floats here rather than in TensorFlow: every number is written once.
-        arrays = {name: np.empty(shape, self.types[name]) for name, shape in self.shapes.items()}
+        arrays = {name: np.empty(*spec) for name, spec in self.specs.items()}
         for row, (file, position) in enumerate(zip(files, positions, strict=True)):
             sample = self._read(file.decode())
             pixels = arrays[self._pixels][row]
@@ -147,16 +142,15 @@ class _BatchReader:
 
 def samples_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int]:
     """Which files the batch of a step is made of, by index; for messages."""
-    return [int(index) for index in _order(count, seed, step * batch_size, shuffle=True).take(batch_size)]
+    return [int(index) for index in _order(count, seed, step * batch_size).take(batch_size)]
 
 
-def _order(count: int, seed: int, consumed: int, shuffle: bool) -> tf.data.Dataset:
+def _order(count: int, seed: int, consumed: int) -> tf.data.Dataset:
     """Indices of samples, epoch after epoch, from the `consumed`-th on."""
 
     def epoch(number):
         indices = tf.range(count, dtype=tf.int64)
-        if shuffle:
-            indices = tf.random.experimental.stateless_shuffle(indices, seed=tf.stack([seed, number]))
+        indices = tf.random.experimental.stateless_shuffle(indices, seed=tf.stack([seed, number]))
         return tf.data.Dataset.from_tensor_slices(indices)
 
     epochs = tf.data.Dataset.range(consumed // count, np.iinfo(np.int64).max)

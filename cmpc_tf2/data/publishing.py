@@ -15,13 +15,12 @@ something may be left to remove. Builds of a whole split and merges first settle
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 
 from cmpc_tf2.data.batches import MANIFEST
 from cmpc_tf2.data.build_journal import JOURNAL, BuildJournal
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import write_json
+from cmpc_tf2.files import remove, write_json
 from cmpc_tf2.processes import locked
 
 # The shard that is the whole split.
@@ -122,10 +121,10 @@ def settle(target: Path) -> BuildJournal | None:
         The journal of the split that command has put in place; None if there was nothing to finish.
     """
     outdated, removed, path = _outdated(target), target.with_name(f".{target.name}.removed"), target / JOURNAL
-    _remove(removed)
+    remove(removed)
     if os.path.lexists(outdated) and os.path.lexists(target):
         os.replace(outdated, removed)  # Renamed first: what is put back must be whole.
-        _remove(removed)
+        remove(removed)
     elif os.path.lexists(outdated):
         os.replace(outdated, target)
     if not path.exists():
@@ -133,13 +132,6 @@ def settle(target: Path) -> BuildJournal | None:
     journal = BuildJournal.read(target, files_required=False)
     path.unlink()
     return journal
-
-
-def _remove(path: Path):
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _lock_file(target: Path, shard: tuple[int, int]) -> Path:

@@ -38,7 +38,14 @@ COLORS = {
     "purple": (130, 60, 160),
     "white": (240, 240, 240),
 }
-KINDS = ("circle", "square", "triangle", "star")
+# By kind: corners, their distances from the centre by turns (1 is the radius), and the angle of the first one.
+OUTLINES = {
+    "circle": (48, (1.0,), 0.0),
+    "square": (4, (1.0,), np.pi / 4),
+    "triangle": (3, (1.0,), -np.pi / 2),
+    "star": (10, (1.0, 0.45), -np.pi / 2),
+}
+KINDS = tuple(OUTLINES)
 SIZES = {"small": (16, 22), "large": (34, 44)}  # Radius in pixels, from and to.
 TEXTURES = ("plain", "striped", "dotted")
 # Axis, and the sign of target minus anchor along it.
@@ -65,14 +72,7 @@ class Shape:
 
     def outline(self) -> list[float]:
         """Its outline as COCO has polygons: x and y of the corners in pixels, one after the other."""
-        if self.kind == "circle":
-            corners, radii, start = 48, [1.0], 0.0
-        elif self.kind == "square":
-            corners, radii, start = 4, [1.0], np.pi / 4
-        elif self.kind == "triangle":
-            corners, radii, start = 3, [1.0], -np.pi / 2
-        else:
-            corners, radii, start = 10, [1.0, 0.45], -np.pi / 2
+        corners, radii, start = OUTLINES[self.kind]
         angles = start + 2 * np.pi * np.arange(corners) / corners
         radii = self.radius * np.resize(radii, corners)
         corners = np.stack([self.x + radii * np.cos(angles), self.y + radii * np.sin(angles)], axis=1)
@@ -249,9 +249,7 @@ def compose(image_id: int, split: str, seed: int) -> ShapesPicture:
 
 def splits_of(images: int) -> Iterator[tuple[int, str]]:
     """Number and split of every image; every split has at least one."""
-    counts = {split: max(1, round(share * images)) for split, share in SPLIT_SHARES.items()}
-    names = [split for split, count in counts.items() for _ in range(count)]
-    return enumerate(names)
+    return enumerate(split for split, share in SPLIT_SHARES.items() for _ in range(max(1, round(share * images))))
 
 
 def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int = SEED):
@@ -272,7 +270,7 @@ def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int =
     picture_folder, refer_folder = data_root / "shapes" / "images", data_root / "refer" / "shapes"
     os.makedirs(picture_folder, exist_ok=True)
     os.makedirs(refer_folder, exist_ok=True)
-    refs, annotations, infos, sentence_id = [], [], [], 0
+    refs, annotations, infos, sentence_ids = [], [], [], itertools.count()
     for image_id, split in splits_of(images):
         picture = compose(image_id, split, seed)
         name = f"shapes_{image_id:06d}.png"
@@ -280,21 +278,12 @@ def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int =
         write_bytes(picture_folder / name, encoded.tobytes())  # Another command may be reading it.
         infos.append({"id": image_id, "file_name": name, "height": picture.height, "width": picture.width})
         for shape, expressions in picture.references:
-            annotation_id = len(annotations)
-            annotations.append({"id": annotation_id, "image_id": image_id, "segmentation": [shape.outline()]})
-            sentences = []
-            for _, expression in expressions:
-                sentences.append({"sent_id": sentence_id, "sent": expression, "tokens": expression.split()})
-                sentence_id += 1
-            refs.append(
-                {
-                    "ref_id": annotation_id,
-                    "ann_id": annotation_id,
-                    "image_id": image_id,
-                    "split": split,
-                    "sentences": sentences,
-                }
-            )
+            ids = {"ref_id": len(refs), "ann_id": len(annotations), "image_id": image_id}
+            annotations.append({"id": len(annotations), "image_id": image_id, "segmentation": [shape.outline()]})
+            sentences = [
+                {"sent_id": next(sentence_ids), "sent": text, "tokens": text.split()} for _, text in expressions
+            ]
+            refs.append({**ids, "split": split, "sentences": sentences})
     write_text(data_root / "vocabulary_shapes.txt", "\n".join(vocabulary()) + "\n")
     write_text(refer_folder / "instances.json", json.dumps({"images": infos, "annotations": annotations}))
     write_bytes(refer_folder / "refs(shapes).p", pickle.dumps(refs, protocol=2))

@@ -12,6 +12,7 @@ from cmpc_tf2.exporting.raw_inputs import (
     tokenize,
     word_table,
 )
+from cmpc_tf2.inference.runner import tensor_specs
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.text.tokenizers import WordTokenizer
 from cmpc_tf2.text.vocabulary import Vocabulary
@@ -31,11 +32,8 @@ class ExportedModel(tf.Module):
         self.size, self.max_words = model.config.image_size, model.config.max_words
         self.input_name = model.input_name
         self.preprocessing = model.preprocessing
-        self.text = [
-            tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
-            for name, tensor in self.decoder.input.items()
-            if name not in self.encoder.output
-        ]
+        decoder_inputs = tensor_specs(self.decoder.input)
+        self.text = {name: spec for name, spec in decoder_inputs.items() if name not in self.encoder.output}
         takes_words = model.vocabulary and model.tokenizer_type is WordTokenizer
         self.words = word_table(Vocabulary(model.vocabulary)) if takes_words else None
 
@@ -53,18 +51,14 @@ class ExportedModel(tf.Module):
         with results of a further, leading axis.
         """
         pixels = tf.TensorSpec((None, *self.encoder.input.shape[1:]), tf.float32, name=self.input_name)
-        text = {spec.name: spec for spec in self.text}
-        found = {"tensors": _signature(self._tensors, {self.input_name: pixels, **text})}
+        found = {"tensors": _signature(self._tensors, {self.input_name: pixels, **self.text})}
         if self.words is None:
             return found
         raw = {"image_bytes": tf.TensorSpec((), tf.string, name="image_bytes")}
         if self.input_name == "clip":
             frames = self.encoder.input.shape[1]
             raw = {"frames": tf.TensorSpec((frames, None, None, 3), tf.uint8, name="frames")}
-        features = {
-            name: tf.TensorSpec((1, *tensor.shape[1:]), tensor.dtype, name=name)
-            for name, tensor in self.encoder.output.items()
-        }
+        features = tensor_specs(self.encoder.output, batch_size=1)
         features |= {side: tf.TensorSpec((), tf.int32, name=side) for side in ("height", "width")}
         expression = tf.TensorSpec((), tf.string, name="expression")
         expressions = tf.TensorSpec((None,), tf.string, name="expressions")

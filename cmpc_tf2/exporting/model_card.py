@@ -7,40 +7,6 @@ from pathlib import Path
 import cmpc_tf2
 from cmpc_tf2.models.referring_model import ReferringModel
 
-_CARD = """# {title}
-
-A SavedModel of {kind} for referring {task}: a {data} and a sentence in, the mask of what is meant out. Written by
-cmpc-tf2 {version} from `{source}` (sha256 `{checksum}`).
-
-| | |
-|---|---|
-| sizes | {sizes} |
-| vocabulary | {words} |
-| trained on, scores | not recorded in the model file: see the run or the checkpoint it comes from |
-
-## Use
-
-```python
-import tensorflow as tf
-
-model = tf.saved_model.load("{name}")
-{use}
-```
-
-`signature.json` lists every signature with types and shapes. `tensors` takes preprocessed inputs: pixels of
-{size} x {size}, {pixels}; {tokens}.
-
-## Limits
-
-- Sentences are English, of at most {max_words} words; what is not in the vocabulary counts as unknown. One without any
-  word is an error.
-- Pictures are scaled to {size} pixels on their longer side: what is smaller than a few pixels there cannot be found.
-- The orientation in a picture's EXIF data is not looked at.
-- It always marks the likeliest pixels; that nothing fits the sentence it was not trained to say.
-
-The code is under the MIT licence; the terms of the weights are those of the checkpoint and of its training data.
-"""
-
 _USE_OF_PICTURES = """found = model.signatures["serving_default"](
     image_bytes=tf.constant(open("photo.jpg", "rb").read()), expression=tf.constant("man in the red shirt")
 )
@@ -61,20 +27,40 @@ def write_card(model: ReferringModel, source: Path, name: str) -> str:
     use = _USE_OF_CLIPS if is_video else _USE_OF_PICTURES
     if not model.vocabulary:
         use = _USE_OF_TENSORS.format(input=model.input_name)
-    return _CARD.format(
-        title=name,
-        kind=model.title,
-        task="video segmentation" if is_video else "image segmentation",
-        data="clip" if is_video else "picture",
-        version=cmpc_tf2.__version__,
-        source=source.name,
-        checksum=hashlib.sha256(source.read_bytes()).hexdigest(),
-        sizes=json.dumps(config.to_dict()),
-        words=f"{len(model.vocabulary)} words, in the graph" if model.vocabulary else "not in the model file",
-        name=name,
-        use=use,
-        size=config.image_size,
-        pixels=model.preprocessing.describe(),
-        tokens=model.tokenizer_type.inputs,
-        max_words=config.max_words,
-    )
+    task, data = ("video segmentation", "clip") if is_video else ("image segmentation", "picture")
+    checksum = hashlib.sha256(source.read_bytes()).hexdigest()
+    words = f"{len(model.vocabulary)} words, in the graph" if model.vocabulary else "not in the model file"
+    return f"""# {name}
+
+A SavedModel of {model.title} for referring {task}: a {data} and a sentence in, the mask of what is meant out.
+Written by cmpc-tf2 {cmpc_tf2.__version__} from `{source.name}` (sha256 `{checksum}`).
+
+| | |
+|---|---|
+| sizes | {json.dumps(config.to_dict())} |
+| vocabulary | {words} |
+| trained on, scores | not recorded in the model file: see the run or the checkpoint it comes from |
+
+## Use
+
+```python
+import tensorflow as tf
+
+model = tf.saved_model.load("{name}")
+{use}
+```
+
+`signature.json` lists every signature with types and shapes. `tensors` takes preprocessed inputs: pixels of
+{config.image_size} x {config.image_size}, {model.preprocessing.describe()}; {model.tokenizer_type.inputs}.
+
+## Limits
+
+- Sentences are English, of at most {config.max_words} words; what is not in the vocabulary counts as unknown.
+  One without any word is an error.
+- Pictures are scaled to {config.image_size} pixels on their longer side: what is smaller than a few pixels there
+  cannot be found.
+- The orientation in a picture's EXIF data is not looked at.
+- It always marks the likeliest pixels; that nothing fits the sentence it was not trained to say.
+
+The code is under the MIT licence; the terms of the weights are those of the checkpoint and of its training data.
+"""

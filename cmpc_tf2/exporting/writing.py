@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, first_line
 from cmpc_tf2.exporting.checks import compare_file, compare_saved_model, require_close
 from cmpc_tf2.exporting.exported_model import ExportedModel
 from cmpc_tf2.exporting.graph_files import GraphFormat
@@ -84,9 +84,8 @@ def export_file(model: ReferringModel, target: Path, format_name: str, graph_for
         try:
             graph_format.write(signature, partial)
         except Exception as error:  # The converters raise almost anything for a graph that they cannot convert.
-            reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise InputError(
-                f"{target}: the converter of --format {format_name} cannot convert {model.title}: {reason}; "
+                f"{target}: the converter of --format {format_name} cannot convert {model.title}: {first_line(error)}; "
                 "use another --format"
             ) from error
         difference = compare_file(model, partial, graph_format)

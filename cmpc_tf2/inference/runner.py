@@ -40,9 +40,9 @@ class ModelRunner:
         self.tokenizer_type = model.tokenizer_type
         self.make_tokenizer = model.make_tokenizer
         encoder, decoder = model.inference_encoder(), model.expression_decoder
-        features = {name: _spec(tensor) for name, tensor in encoder.output.items()}
-        text = {name: _spec(tensor) for name, tensor in decoder.input.items() if name not in features}
-        one_text = {name: tf.TensorSpec((1, *spec.shape[1:]), spec.dtype) for name, spec in text.items()}
+        features = tensor_specs(encoder.output)
+        text = {name: spec for name, spec in tensor_specs(decoder.input).items() if name not in features}
+        one_text = tensor_specs(text, batch_size=1)
         self._text_dtypes = {name: spec.dtype for name, spec in text.items()}
         on_cpu = not tf.config.list_physical_devices("GPU")
 
@@ -50,21 +50,13 @@ class ModelRunner:
             with fusing(_compile) if on_cpu else contextlib.nullcontext():
                 return decoder({**features, **text}, training=False)
 
-        self._encode = tf.function(
-            lambda pixels: encoder(pixels, training=False),
-            input_signature=[tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)],
-            jit_compile=jit_compile,
-        )
-        self._decode = tf.function(
-            lambda features, text: run(decoder, features, text)["mask_logits"],
-            input_signature=[features, text],
-            jit_compile=jit_compile,
-        )
-        self._explain = tf.function(
-            functools.partial(run, model.explaining_decoder()),
-            input_signature=[features, one_text],
-            jit_compile=jit_compile,
-        )
+        def graph(function, *signature):
+            return tf.function(function, input_signature=signature, jit_compile=jit_compile)
+
+        pixels = tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)
+        self._encode = graph(lambda pixels: encoder(pixels, training=False), pixels)
+        self._decode = graph(lambda features, text: run(decoder, features, text)["mask_logits"], features, text)
+        self._explain = graph(functools.partial(run, model.explaining_decoder()), features, one_text)
 
     def encode(self, pixels: np.ndarray) -> dict[str, tf.Tensor]:
         """Features of pictures or clips.
@@ -103,8 +95,9 @@ class ModelRunner:
         return {name: tf.constant(text[name], dtype) for name, dtype in self._text_dtypes.items()}
 
 
-def _spec(tensor) -> tf.TensorSpec:
-    return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
+def tensor_specs(tensors: dict, batch_size: int | None = None) -> dict[str, tf.TensorSpec]:
+    """Shapes and types of tensors by name, for another batch size; None for any."""
+    return {name: tf.TensorSpec((batch_size, *one.shape[1:]), one.dtype, name) for name, one in tensors.items()}
 
 
 @functools.cache

@@ -12,7 +12,7 @@ import numpy as np
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.serving.segmenter import Limits, Segmenter, read_picture
 from cmpc_tf2.tasks.masks.drawing import color_of, draw_masks
-from cmpc_tf2.tasks.masks.explanation import Explanation
+from cmpc_tf2.tasks.masks.explanation import Explanation, WordReading
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_tf2.text.word_types import WordType
 
@@ -23,6 +23,7 @@ WORD_COLORS = {
     WordType.ACTION: "#a3487f",
     WordType.UNNECESSARY: "#6b6b6b",
 }
+STAGE_TITLES = {"entities": "entities perceived", "relations": "after relations", "actions": "after actions"}
 # Longer side of the heat maps, in pixels.
 HEAT_SIDE = 512
 # Results and uploads are deleted when they are this old, in seconds.
@@ -231,32 +232,22 @@ def describe_words(explanations: list[Explanation]) -> str:
     sentences = []
     for index, explanation in enumerate(explanations):
         red, green, blue = color_of(index)
-        words = "".join(
-            f'<span class="word" title="{_shares(word.probabilities)}">'
-            f'<b style="background:{WORD_COLORS[max(word.probabilities, key=word.probabilities.get)]}">'
-            f"{html.escape(word.word)}</b>{_bar(word.probabilities)}"
-            f"<small>{_main_share(word.probabilities) if word.is_known else 'unknown word'}</small></span>"
-            for word in explanation.words
-        )
+        words = "".join(map(_describe_word, explanation.words))
         sentences.append(f'<p style="border-left:.4em solid rgb({red},{green},{blue});padding-left:.5em">{words}</p>')
     return f'<p class="legend">{legend}</p>{"".join(sentences)}'
 
 
-def _main_share(probabilities: dict[WordType, float]) -> str:
-    main = max(probabilities, key=probabilities.get)
-    return f"{main.value} {probabilities[main]:.0%}"
-
-
-def _shares(probabilities: dict[WordType, float]) -> str:
-    return ", ".join(f"{word_type.value} {share:.0%}" for word_type, share in probabilities.items())
-
-
-def _bar(probabilities: dict[WordType, float]) -> str:
-    parts = "".join(
-        f'<i style="width:{100 * share:.1f}%;background:{WORD_COLORS[word_type]}"></i>'
-        for word_type, share in probabilities.items()
+def _describe_word(word: WordReading) -> str:
+    """A word in the colour of its likeliest type, above a bar with the shares of all types."""
+    shares = word.probabilities
+    main = max(shares, key=shares.get)
+    texts = {one: f"{one.value} {share:.0%}" for one, share in shares.items()}
+    bar = (f'<i style="width:{100 * share:.1f}%;background:{WORD_COLORS[one]}"></i>' for one, share in shares.items())
+    return (
+        f'<span class="word" title="{", ".join(texts.values())}">'
+        f'<b style="background:{WORD_COLORS[main]}">{html.escape(word.word)}</b><span class="bar">{"".join(bar)}</span>'
+        f"<small>{texts[main] if word.is_known else 'unknown word'}</small></span>"
     )
-    return f'<span class="bar">{parts}</span>'
 
 
 def heat_maps(
@@ -271,15 +262,11 @@ def heat_maps(
     maps = []
     for expression, explanation in zip(expressions, explanations, strict=True):
         prediction = dataclasses.replace(explanation.prediction, size=(height, width))
-        stages = _stages(dataclasses.replace(explanation, prediction=prediction))
-        maps += [(_heat(grey, heat), f"{stage}: {expression}") for stage, heat in stages.items()]
+        small = dataclasses.replace(explanation, prediction=prediction)
+        heats = {STAGE_TITLES.get(stage, stage): small.heat_map(stage) for stage in small.similarity}
+        heats["final"] = prediction.probabilities
+        maps += [(_heat(grey, heat), f"{title}: {expression}") for title, heat in heats.items()]
     return maps
-
-
-def _stages(explanation: Explanation) -> dict[str, np.ndarray]:
-    titles = {"entities": "entities perceived", "relations": "after relations", "actions": "after actions"}
-    found = {titles.get(stage, stage): explanation.heat_map(stage) for stage in explanation.similarity}
-    return {**found, "final": explanation.prediction.probabilities}
 
 
 def _heat(grey: np.ndarray, heat: np.ndarray) -> np.ndarray:

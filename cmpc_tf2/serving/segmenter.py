@@ -64,6 +64,9 @@ class Segmenter:
         predictor: A predictor for pictures or clips.
         set_pixels: Its `set_image` or `set_clip`.
         limits: Limits of requests.
+
+    Attributes:
+        admitted: Requests that wait or are worked on.
     """
 
     def __init__(self, predictor: ExpressionPredictor, set_pixels: Callable[[np.ndarray], None], limits: Limits):
@@ -73,12 +76,7 @@ class Segmenter:
         self._encodings: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._lock = threading.Lock()
-        self._admitted = 0
-
-    @property
-    def admitted(self) -> int:
-        """Requests that wait or are worked on."""
-        return self._admitted
+        self.admitted = 0
 
     def submit(self, work: Callable[[], Result], expressions: Sequence[str] = ()) -> Future[Result]:
         """Puts a request into the queue. What waits there can be cancelled.
@@ -95,7 +93,7 @@ class Segmenter:
         self._check_expressions(expressions)
         with self._lock:
             self.require_place()
-            self._admitted += 1
+            self.admitted += 1
         future = self._executor.submit(work)
         future.add_done_callback(self._release)
         return future
@@ -106,12 +104,12 @@ class Segmenter:
         Raises:
             RequestError: Too many are waiting.
         """
-        if self._admitted > self.limits.waiting:
+        if self.admitted > self.limits.waiting:
             raise RequestError(429, f"{self.limits.waiting} requests are waiting already; try again in a while")
 
     def _release(self, _):
         with self._lock:
-            self._admitted -= 1
+            self.admitted -= 1
 
     def explain(self, pixels: np.ndarray, expressions: list[str]) -> Iterator[Explanation]:
         """Explains expressions, one at a time; to be called by work that was submitted.

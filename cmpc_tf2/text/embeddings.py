@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import replacing
 from cmpc_tf2.npz import read_npy
 from cmpc_tf2.text.vocabulary import PAD, Vocabulary
@@ -126,10 +126,8 @@ def load_embeddings(path: str | os.PathLike, shape: tuple[int, int]) -> np.ndarr
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such word vectors; make them with `python tools/build_embeddings.py`")
-    try:
+    with named(f"{path}: not a readable .npy file"):
         table = read_npy(path.read_bytes())
-    except InputError as error:
-        raise InputError(f"{path}: not a readable .npy file: {error}") from error
     if table.shape != tuple(shape) or table.dtype.kind != "f":
         found = f"{table.dtype} {table.shape}"
         raise InputError(f"{path}: expected floats of shape {tuple(shape)}, found {found}; it is for other words")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_text
 
 PAD = "<pad>"
@@ -76,15 +76,11 @@ class Vocabulary:
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such vocabulary; data/README.md says where to get it")
-        lines = read_text(path).split("\n")
-        if lines[-1] == "":
-            lines.pop()
+        lines = read_text(path).removesuffix("\n").split("\n")
         if size is not None and len(lines) != size:
             raise InputError(f"{path}: {len(lines)} words, but the model has {size}; give the file it was trained with")
-        try:
+        with named(path):
             return cls(list(map(str.strip, lines)))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
 
     def encode(self, expression: str, max_words: int = MAX_WORDS) -> np.ndarray:
         """Token ids of an expression: cut to `max_words`, padded on the left with 0.

@@ -2,16 +2,13 @@
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from cmpc_tf2.commands import demo
-from cmpc_tf2.commands.demo import call, draw_curve
+from cmpc_tf2.commands.demo import build_splits, call, make_folder, train_model
 from cmpc_tf2.commands.options import number
-from cmpc_tf2.data.batches import MANIFEST, list_batches, read_batch, split_folder
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.fields import RANGES
-from cmpc_tf2.files import require_folder, write_json
 from cmpc_tf2.tasks.masks.metrics import iou
 from cmpc_video_tf2.data.annotations import read_queries, read_split
 from cmpc_video_tf2.data.datasets import A2DFiles
@@ -36,21 +33,14 @@ def add_parser(commands):
 def run(arguments: argparse.Namespace):
     """The `demo` command."""
     folder = arguments.output
-    require_folder(folder)
-    if (folder / "run").exists():
-        raise InputError(f"{folder}: holds a demo already; remove it, or give another folder (--output)")
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     build_data(folder)
-    write_json(folder / "sizes.json", SIZES)
-    batches = ["-d", DATASET, "--batch-root", folder]
-    options = ["--sizes", folder / "sizes.json", "--vocabulary", vocabulary_of(folder), *TRAINING]
-    options += ["--steps", STEPS, "--decay-steps", STEPS, "--checkpoint-every", STEPS // 10, "--seed", arguments.seed]
-    call("-m", "cmpc_video_tf2", "train", *batches, "-t", "train", "--output-dir", folder / "run", *options)
-    draw_curve(folder / "run", folder / "training_curve.png")
+    model = train_model("cmpc_video_tf2", folder, DATASET, SIZES, STEPS, [*TRAINING, "--seed", arguments.seed])
 
-    model, report = folder / "run" / "last.keras", folder / "test.json"
-    scored = [*batches, "-t", "test", "--report", report, "--overlays", folder / "overlays"]
-    call("-m", "cmpc_video_tf2", "evaluate", "--model", model, *scored)
+    report = folder / "test.json"
+    data = ["-d", DATASET, "-t", "test", "--batch-root", folder]
+    outputs = ["--report", report, "--overlays", folder / "overlays"]
+    call("-m", "cmpc_video_tf2", "evaluate", "--model", model, *data, *outputs)
     files = A2DFiles.below(folder / "data" / DATASET)
     video_id, expression = held_out_action(files)
     video = files.frames[0] / video_id
@@ -61,10 +51,6 @@ def run(arguments: argparse.Namespace):
     for kind, (count, score) in scores_by_kind(json.loads(report.read_bytes()), folder).items():
         print(f"{kind:14}{count:9}{score:14.3f}")
     print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; video: {folder}/prediction/overlay.mp4")
-
-
-def vocabulary_of(folder: Path) -> Path:
-    return folder / "data" / "vocabulary_moving_shapes.txt"
 
 
 def held_out_action(files: A2DFiles) -> tuple[str, str]:
@@ -79,12 +65,7 @@ def held_out_action(files: A2DFiles) -> tuple[str, str]:
 
 def build_data(folder: Path):
     """Draws `moving_shapes` and builds its splits; existing ones are kept."""
-    roots = ["--data-root", folder / "data", "--output-root", folder, "--image-size", SIDE]
-    for split in ("train", "test"):
-        if (split_folder(folder, DATASET, split) / MANIFEST).exists():
-            continue
-        options = ["-d", DATASET, "-t", split, *roots, "--workers", os.cpu_count()]
-        call("-m", "cmpc_video_tf2.build_batches", *options)
+    build_splits(["-m", "cmpc_video_tf2.build_batches"], folder, DATASET, ("train", "test"), SIDE)
 
 
 def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:

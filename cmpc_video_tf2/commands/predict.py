@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model, number
-from cmpc_tf2.commands.predict import require_words, warn_of_lost_words
+from cmpc_tf2.commands.predict import mask_paths, require_words, warn_of_lost_words
 from cmpc_tf2.data.image_files import write_image
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.fields import COUNT
 from cmpc_tf2.files import making_folder, progress, require_new_folder
 from cmpc_tf2.tasks.masks.drawing import draw_masks
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace):
 
     shares = np.zeros(len(expressions))
     with making_folder(target) as partial:
-        folders = [partial / name for name in mask_folders(len(expressions))]
+        folders = mask_paths(partial / "masks", len(expressions))
         for folder in folders:
             folder.mkdir()
         overlay = (
@@ -77,10 +77,8 @@ def run(arguments: argparse.Namespace):
         )
         with overlay as add_overlay:
             for number, frames in progress(clips_of(video.frames(), arguments.every), count, "predict"):
-                try:
+                with named(f"{arguments.video}: around frame {number}"):
                     predictor.set_clip(frames)
-                except InputError as error:
-                    raise InputError(f"{arguments.video}: around frame {number}: {error}") from None
                 masks = [predictor.predict(expression).mask for expression in expressions]
                 for folder, mask in zip(folders, masks, strict=True):
                     write_image(folder / f"{number:05d}.png", mask)
@@ -89,11 +87,6 @@ def run(arguments: argparse.Namespace):
     for expression, share in zip(expressions, shares / count, strict=True):
         print(f"{expression}: {share:.2%} of {count} frames")
     print(target)
-
-
-def mask_folders(count: int) -> list[str]:
-    """One for each expression: `masks`, or `masks_1`, `masks_2`, ... if there are several."""
-    return ["masks"] if count == 1 else [f"masks_{number}" for number in range(1, count + 1)]
 
 
 def storable_rate(rate: float) -> float:

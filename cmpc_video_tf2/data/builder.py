@@ -3,21 +3,21 @@
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.annotation_fields import FormError, checked
+from cmpc_tf2.data.annotation_fields import checked
 from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings, Dropped
-from cmpc_tf2.data.datasets import find_dataset
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask
 from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ
 from cmpc_video_tf2.data.annotations import (
     NotInFrameError,
+    VideoQuery,
     annotated_frames,
     jhmdb_length,
     read_a2d_mask,
@@ -32,6 +32,8 @@ from cmpc_video_tf2.data.samples import VideoSample
 
 # Frames of a J-HMDB clip that are tested, where no list names them.
 JHMDB_FRAMES = 3
+# The number of a frame, from 1, and what reads the mask of the object in it.
+AnnotatedFrame = tuple[int, Callable[[], np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,14 +69,11 @@ class VideoBuild(BuildSettings):
 
     all_frames: bool = False
 
+    datasets = VIDEO_DATASETS
     sample_type = VideoSample
 
-    @property
-    def dataset_name(self) -> str:
-        return find_dataset(self.dataset, self.split, VIDEO_DATASETS).name
-
     def plan(self) -> BuildPlan:
-        dataset = find_dataset(self.dataset, self.split, VIDEO_DATASETS)
+        dataset = self.registered
         root = self.data_root / dataset.folder
         vocabulary_file = self.vocabulary or self.data_root / dataset.vocabulary
         if dataset is JHMDB:
@@ -109,26 +108,16 @@ class VideoBuild(BuildSettings):
 def read_a2d(files: A2DFiles, split: str) -> list[VideoReference]:
     """The references of A2D-Sentences: by line of the annotations, then by frame."""
     queries, splits = read_queries(files.queries), read_split(files.splits)
-    references = []
-    for query in queries:
-        if splits.get(query.video_id, split) != split:
-            continue
-        name = f"video {query.video_id}, instance {query.instance_id}"
-        frames = list(annotated_frames(files.masks / query.video_id))
-        problem = None
+
+    def find_frames(query: VideoQuery) -> list[AnnotatedFrame]:
         if query.video_id not in splits:
-            problem = f"its video is not in {files.splits}"
-        elif not frames:
-            problem = f"no annotated frame (.h5) in {files.masks / query.video_id}"
-        if problem:
-            references.append(VideoReference(name, (query.expression,), query.video_id, problem=problem))
-            continue
-        for number, path in frames:
-            read_mask = functools.partial(read_a2d_mask, path, query.instance_id)
-            references.append(
-                VideoReference(f"{name}, frame {number}", (query.expression,), query.video_id, number, read_mask)
-            )
-    return references
+            raise InputError(f"its video is not in {files.splits}")
+        frames = list(annotated_frames(files.masks / query.video_id))
+        if not frames:
+            raise InputError(f"no annotated frame (.h5) in {files.masks / query.video_id}")
+        return [(number, functools.partial(read_a2d_mask, path, query.instance_id)) for number, path in frames]
+
+    return _references((query for query in queries if splits.get(query.video_id, split) == split), find_frames)
 
 
 def read_jhmdb(files: JHMDBFiles) -> list[VideoReference]:
@@ -138,25 +127,32 @@ def read_jhmdb(files: JHMDBFiles) -> list[VideoReference]:
     """
     masks = {path.parent.name: path for path in files.masks.glob("*/*/puppet_mask.mat")}
     chosen = read_chosen(files.chosen) if files.chosen.is_file() else None
-    references = []
-    for query in read_queries(files.queries):
-        name, path = f"video {query.video_id}", masks.get(query.video_id)
+
+    def find_frames(query: VideoQuery) -> list[AnnotatedFrame]:
+        path = masks.get(query.video_id)
         if path is None:
-            problem = f"no puppet_mask.mat of it below {files.masks}"
-            references.append(VideoReference(name, (query.expression,), query.video_id, problem=problem))
-            continue
+            raise InputError(f"no puppet_mask.mat of it below {files.masks}")
+        numbers = _spread(jhmdb_length(path)) if chosen is None else chosen.get(query.video_id)
+        if numbers is None:
+            raise InputError(f"{files.chosen} does not list it")
+        return [(number, functools.partial(read_jhmdb_mask, path, number)) for number in numbers]
+
+    return _references(read_queries(files.queries), find_frames)
+
+
+def _references(
+    queries: Iterable[VideoQuery], find_frames: Callable[[VideoQuery], list[AnnotatedFrame]]
+) -> list[VideoReference]:
+    """A reference for each annotated frame of each query, or one with the reason if `find_frames` raises InputError."""
+    references = []
+    for query in queries:
+        instance = "" if query.instance_id is None else f", instance {query.instance_id}"
+        name, about = f"video {query.video_id}{instance}", ((query.expression,), query.video_id)
         try:
-            numbers = _spread(jhmdb_length(path)) if chosen is None else chosen.get(query.video_id)
-            if numbers is None:
-                raise InputError(f"{files.chosen} does not list it")
+            for number, read_mask in find_frames(query):
+                references.append(VideoReference(f"{name}, frame {number}", *about, number, read_mask))
         except InputError as error:
-            references.append(VideoReference(name, (query.expression,), query.video_id, problem=str(error)))
-            continue
-        for number in numbers:
-            read_mask = functools.partial(read_jhmdb_mask, path, number)
-            references.append(
-                VideoReference(f"{name}, frame {number}", (query.expression,), query.video_id, number, read_mask)
-            )
+            references.append(VideoReference(name, *about, problem=str(error)))
     return references
 
 
@@ -168,15 +164,14 @@ def _spread(length: int) -> list[int]:
 def read_chosen(path: Path) -> dict[str, list[int]]:
     """The frames of each video, from a list of [video, path of a frame, ...]."""
     chosen: dict[str, list[int]] = {}
-    try:
-        for number, entry in enumerate(checked(read_json(path), list, "the file")):
+    content = read_json(path)
+    with named(f"{path}: expected a list of [video, path of a frame, ...]"):
+        for number, entry in enumerate(checked(content, list, "the file")):
             match checked(entry, list, f"entry {number}"):
                 case [str(video_id), str(frame), *_] if re.fullmatch(r"\d{1,9}", Path(frame).stem):
                     chosen.setdefault(video_id, []).append(int(Path(frame).stem))
                 case _:
-                    raise FormError(f"entry {number} has another form")
-    except FormError as error:
-        raise InputError(f"{path}: expected a list of [video, path of a frame, ...]: {error}") from None
+                    raise InputError(f"entry {number} has another form")
     return chosen
 
 
@@ -200,11 +195,8 @@ def _make_samples(
         shape, frames = _read_clip(tuple(folders), reference.video_id, reference.frame_id, train_size, all_frames)
         if mask.shape != shape:
             raise InputError(f"its mask is {mask.shape}, its frame {shape}")
-    except NotInFrameError as error:
-        yield expression, Dropped(error)
-        return
     except InputError as error:
-        yield expression, str(error)
+        yield expression, Dropped(error) if isinstance(error, NotInFrameError) else str(error)
         return
     if train_size:
         mask = fit_mask(mask, train_size)

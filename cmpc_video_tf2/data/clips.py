@@ -130,11 +130,7 @@ class VideoFile:
     def _stated(self, what: int) -> float:
         import cv2
 
-        capture = cv2.VideoCapture(str(self.path))
-        try:
-            return capture.get(what)
-        finally:
-            capture.release()
+        return cv2.VideoCapture(str(self.path)).get(what)
 
     @functools.cached_property
     def last(self) -> int:

@@ -52,14 +52,14 @@ class VideoSample(Sample):
         return {**super().to_arrays(), _FRAMES: self.frames, _FRAME_ID: np.array(self.frame_id)}
 
     @classmethod
-    def _checked(cls, arrays: dict[str, np.ndarray]) -> dict:
-        checked, frames, frame_id = super()._checked(arrays), arrays[_FRAMES], arrays[_FRAME_ID]
-        height, width = checked["image"].shape[:2]
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "VideoSample":
+        picture, frames, frame_id = Sample.from_arrays(arrays), arrays[_FRAMES], arrays[_FRAME_ID]
+        height, width = picture.image.shape[:2]
         expected = [(count, height, width, 3) for count in (CLIP_FRAMES, len(FRAMES_READ))]
         description = f"uint8 (16 or 5, {height}, {width}, 3)"
         require_array(frames.dtype == np.uint8 and frames.shape in expected, _FRAMES, description, frames)
         require_array(frame_id.shape == () and frame_id.dtype.kind in "iu", _FRAME_ID, "a whole number", frame_id)
-        return {**checked, "frames": frames, "frame_id": int(frame_id)}
+        return cls(**vars(picture), frames=frames, frame_id=int(frame_id))
 
 
 def fit_clip(frames: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:

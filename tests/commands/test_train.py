@@ -12,7 +12,7 @@ import pytest
 from cmpc_tf2.cli import main
 from cmpc_tf2.commands import train
 from cmpc_tf2.errors import UsageError
-from cmpc_tf2.medium import Pictures
+from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.model_files import save_model
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.training.config import TrainConfig
@@ -123,10 +123,8 @@ def test_a_medium_has_settings_of_its_own(squares):
     class OwnConfig(TrainConfig):
         heads: int = 5
 
-    class OwnMedium(Pictures):
-        train_config = OwnConfig
-
-    options = argparse.Namespace(medium=OwnMedium(), dataset="unc", split="train", heads=7, epochs=1.0)
+    medium = dataclasses.replace(PICTURES, train_config=OwnConfig)
+    options = argparse.Namespace(medium=medium, dataset="unc", split="train", heads=7, epochs=1.0)
     config = train.make_config(options, None)
     assert type(config) is OwnConfig and config.heads == 7
 

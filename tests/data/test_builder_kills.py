@@ -47,7 +47,7 @@ class Builder:
 
     def unfinished(self) -> Path:
         root = self.folder()
-        with killed_at(root, 9):
+        with killed_at(root, 11):
             self.run(root, BUILD)
         assert list(root.glob("unc/.train_batch.part-1-of-1/*.npz"))
         return root

@@ -15,7 +15,7 @@ from pycocotools import mask as coco_mask
 
 from cmpc_tf2.data.annotations import read_references
 from cmpc_tf2.data.batches import Sample, check_batches, read_batch
-from cmpc_tf2.data.datasets import find_dataset, find_sources
+from cmpc_tf2.data.image_builder import ImageBuild
 from cmpc_tf2.data.segmentations import rasterize
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_json
@@ -192,15 +192,15 @@ def _refer(folder: Path) -> tuple[dict[str, Path], Callable[[Path], None]]:
         for number, segmentation in enumerate(segmentations)
     ]
     make_refer(folder, references)
-    dataset = find_dataset("unc", "val")
-    sources = find_sources(dataset, "val", folder, folder / "refer")
+    settings = ImageBuild("unc", "val", folder)
+    dataset, sources = settings.registered, settings.sources
     paths = dict(zip(("refs", "instances"), sources.annotations, strict=True))
     return paths, lambda _: _draw_all(read_references(dataset, "val", sources))
 
 
 def _layout(folder: Path, name: str, split: str, originals: list[bytes]) -> Target:
-    dataset = find_dataset(name, split)
-    sources = find_sources(dataset, split, folder)
+    settings = ImageBuild(name, split, folder)
+    dataset, sources = settings.registered, settings.sources
     (path,) = sources.annotations
     path.parent.mkdir(parents=True, exist_ok=True)
     return _target(path, originals, lambda _: _draw_all(read_references(dataset, split, sources)))

@@ -3,9 +3,9 @@ import pytest
 
 import cmpc_tf2
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.tasks.masks.densecrf import refine_mask
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_tf2.tasks.masks.densecrf import refine_mask
 from cmpc_tf2.text.vocabulary import Vocabulary
 from small import SMALL, WORDS, subtract_mean
 

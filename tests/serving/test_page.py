@@ -16,6 +16,7 @@ import cmpc_tf2
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.serving import page as pages
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
+from cmpc_tf2.tasks.masks.explanation import Explanation, WordReading
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo

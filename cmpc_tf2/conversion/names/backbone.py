@@ -1,6 +1,7 @@
 """The DeepLab-ResNet backbone as CMPC and RRN name it; also bare, `deeplab_resnet_init.ckpt`."""
 
 import re
+from collections.abc import Iterable
 
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.backbones.deeplab_resnet import bottleneck_names, convolution_and_norm
@@ -25,15 +26,24 @@ def backbone_pairs(config: DeepLabResNetConfig) -> list[Pair]:
 
 def infer_config(shapes: dict[str, tuple]) -> DeepLabResNetConfig:
     """Reads the sizes off the names of the bottlenecks and the shape of the first kernel."""
+    found = [match for name in shapes if (match := re.match(r"res([2-5])([a-z])(\d*)_branch", name))]
+    # The blocks are 2a 2b 2c, but 3a 3b1 3b2.
+    blocks = [(int(match[1]), int(match[3] or ord(match[2]) - ord("a"))) for match in found]
+    return config_of(blocks, shapes.get("conv1/weights", ()))
+
+
+def config_of(blocks: Iterable[tuple[int, int]], stem: tuple[int, ...]) -> DeepLabResNetConfig:
+    """The sizes of a backbone.
+
+    Args:
+        blocks: Stage, from 2 to 5, and index of its bottlenecks. The last of a stage tells how many there are, even if
+            one in between is missing.
+        stem: Shape of the first kernel.
+    """
     default = DeepLabResNetConfig()
-    depths = []
-    for stage, depth in zip((2, 3, 4, 5), default.depths, strict=True):
-        blocks = {m[1] for name in shapes if (m := re.match(rf"res{stage}([a-z]\d*)_branch", name))}
-        # 2a 2b 2c, but 3a 3b1 3b2: the last name tells the count, even if one in between is missing.
-        counts = [int(b[1:]) + 1 if len(b) > 1 else ord(b) - ord("a") + 1 for b in blocks]
-        depths.append(max(counts, default=depth))
-    stem = shapes.get("conv1/weights", ())
-    return DeepLabResNetConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
+    depths = dict(zip((2, 3, 4, 5), default.depths, strict=True))
+    depths |= {stage: index + 1 for stage, index in sorted(blocks)}
+    return DeepLabResNetConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths.values()))
 
 
 FAMILY = Family(

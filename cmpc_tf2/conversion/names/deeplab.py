@@ -1,6 +1,5 @@
 """The DeepLab-ResNet backbone as RMI and the LSTM baseline name it, with Caffe's batch norm; also bare."""
 
-import collections
 import re
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.backbones.deeplab_resnet import bottleneck_names, convolution_and_norm
 from cmpc_tf2.conversion.families import Family
+from cmpc_tf2.conversion.names.backbone import config_of
 from cmpc_tf2.conversion.tf1_names import SCOPE, Pair
 from cmpc_tf2.models.config import DeepLabModelConfig
 
@@ -48,16 +48,9 @@ def unused_variables(config: DeepLabModelConfig) -> dict[str, np.ndarray]:
 
 def infer_config(shapes: dict[str, tuple]) -> DeepLabResNetConfig:
     """Reads the sizes off the names of the bottlenecks and the shape of the first kernel."""
-    default = DeepLabResNetConfig()
-    units = collections.defaultdict(set)
-    for name in shapes:
-        if match := re.match(r"DeepLab/group_(\d)_(\d+)/", name):
-            units[int(match[1])].add(int(match[2]))
-    depths = [
-        max(units[stage], default=depth - 1) + 1 for stage, depth in zip((2, 3, 4, 5), default.depths, strict=True)
-    ]
-    stem = shapes.get("DeepLab/group_1/conv1/DW", ())
-    return DeepLabResNetConfig(width=stem[3] if len(stem) == 4 else default.width, depths=tuple(depths))
+    found = [match for name in shapes if (match := re.match(r"DeepLab/group_([2-5])_(\d+)/", name))]
+    blocks = [(int(match[1]), int(match[2])) for match in found]
+    return config_of(blocks, shapes.get("DeepLab/group_1/conv1/DW", ()))
 
 
 FAMILY = Family(

@@ -1,30 +1,19 @@
 """RRN."""
 
-from cmpc_tf2.conversion.families import Family
-from cmpc_tf2.conversion.names import ancestors, backbone
-from cmpc_tf2.conversion.tf1_names import SCOPE, Pair, conv_lstm, layer
-from cmpc_tf2.models.config import DeepLabModelConfig
+from cmpc_tf2.backbones.config import DeepLabResNetConfig
+from cmpc_tf2.conversion.names import backbone
+from cmpc_tf2.conversion.names.ancestors import ancestor_family, word_pairs
+from cmpc_tf2.conversion.tf1_names import SCOPE, conv_lstm, layer
 
+_PAIRS = word_pairs("RNN") + layer("mlp0", "visual") + layer("fusion", "fusion")
+for _level in DeepLabResNetConfig.levels:
+    _PAIRS += layer(f"{_level}_lateral", f"lateral_{_level}")
+_PAIRS += conv_lstm() + layer("score", "score")
 
-def rrn_pairs(config: DeepLabModelConfig) -> list[Pair]:
-    """The variables of RRN."""
-    pairs = [*backbone.backbone_pairs(config.backbone), *ancestors.word_pairs("RNN")]
-    pairs += layer("mlp0", "visual") + layer("fusion", "fusion")
-    for level in config.backbone.levels:
-        pairs += layer(f"{level}_lateral", f"lateral_{level}")
-    return pairs + conv_lstm() + layer("score", "score")
-
-
-def infer_config(shapes: dict[str, tuple]) -> DeepLabModelConfig:
-    """Reads the sizes off the shapes."""
-    return ancestors.infer_config(shapes, backbone.infer_config(shapes), visual="mlp0", fusion="fusion")
-
-
-FAMILY = Family(
+FAMILY = ancestor_family(
     name="rrn",
-    pairs=rrn_pairs,
-    infer_config=infer_config,
     sign=rf"{SCOPE}/mlp0/(DW|biases)",
-    ignored=ancestors.IGNORED,
-    step=ancestors.STEP,
+    backbone=backbone.FAMILY,
+    pairs=_PAIRS,
+    sizes={"feature_dim": ("mlp0/biases", 0), "fusion_dim": ("fusion/DW", 3)},
 )

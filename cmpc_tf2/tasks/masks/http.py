@@ -56,14 +56,10 @@ def make_segment(expression: str, explanation: Explanation, mask_format: str, th
         mask[rows] = probabilities >= threshold
         total += probabilities[mask[rows]].sum(dtype=np.float64)
     area = int(mask.sum())
-    words = [
-        Word(
-            word=reading.word,
-            known=reading.is_known,
-            types={word_type.value: share for word_type, share in reading.probabilities.items()},
-        )
-        for reading in explanation.words
-    ]
+    words = []
+    for reading in explanation.words:
+        types = {word_type.value: share for word_type, share in reading.probabilities.items()}
+        words.append(Word(word=reading.word, known=reading.is_known, types=types))
     encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
     return Segment(expression=expression, mask=encoded, area=area, score=total / max(area, 1), words=words)
 

@@ -44,15 +44,12 @@ class SegmentationScores:
             `precision`: share of samples per threshold. `average_precision`: their mean, if requested. All None if
             there is no sample.
         """
-        if not self._pairs:
-            scores = {"overall_iou": None, "mean_iou": None, "precision": {str(x): None for x in self.thresholds}}
-            return scores | ({"average_precision": None} if self._has_average else {})
-        intersections, unions = np.array(self._pairs).T
-        ious = np.array([iou(i, u) for i, u in self._pairs])
-        precision = {str(x): float((ious >= x).mean()) for x in self.thresholds}
-        scores = {
-            "overall_iou": iou(int(intersections.sum()), int(unions.sum())),
-            "mean_iou": float(ious.mean()),
-            "precision": precision,
-        }
-        return scores | ({"average_precision": float(np.mean([*precision.values()]))} if self._has_average else {})
+        ious = np.array([iou(*pair) for pair in self._pairs])
+
+        def mean(values) -> float | None:
+            return float(np.mean(values)) if self._pairs else None
+
+        precision = {str(x): mean(ious >= x) for x in self.thresholds}
+        overall = iou(*map(sum, zip(*self._pairs, strict=True))) if self._pairs else None
+        scores = {"overall_iou": overall, "mean_iou": mean(ious), "precision": precision}
+        return scores | ({"average_precision": mean([*precision.values()])} if self._has_average else {})
