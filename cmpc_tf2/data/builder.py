@@ -174,7 +174,7 @@ def _disk_full(journal: BuildJournal, annotations: list[Annotation], settings: B
     missing = max(0, int(left * each) - shutil.disk_usage(journal.folder).free)
     return (
         f"{journal.folder}: the disk is full: about {missing} bytes are missing for the {left} samples left; "
-        "make room and run the same command again, it goes on from here"
+        "make room and run the same command again, it resumes from there"
     )
 
 
@@ -185,7 +185,7 @@ def _map_in_order(worker: "_Worker", annotations: list[Annotation], first: int, 
     if workers == 1:
         yield map(worker, numbered)
         return
-    with process_pool(workers, hint="; it goes on from here") as pool:
+    with process_pool(workers, hint="; it resumes from there") as pool:
         # Neighbours share pictures: in chunks they meet in one process.
         yield pool.map(worker, numbered, chunksize=8)
 

@@ -96,7 +96,7 @@ def test_a_build_resumes_after_a_worker_was_killed(arguments, whole, tmp_path, m
     assert build_batches.main([*arguments, str(tmp_path), "--workers", "2"]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         "error: a worker process was killed, probably because memory ran out; "
-        "run the same command with fewer --workers; it goes on from here"
+        "run the same command with fewer --workers; it resumes from there"
     )
     monkeypatch.undo()
     assert build_batches.main([*arguments, str(tmp_path)]) == 0
