@@ -9,17 +9,16 @@ class Backbone(KerasFileModel):
     """A functional model from pictures, `(B, H, W, 3)`, to a dict of feature maps by level.
 
     Attributes:
-        config: Sizes. Its `levels` names the maps from fine to coarse, `stride` divides the sides of a picture, and
-            `channels(level)` gives the width of a map.
+        config: Sizes. Its `levels` names the maps from fine to coarse, and `channels(level)` gives the width of a map.
     """
 
     def inference_form(self, image_size: int | None = None) -> "Backbone":
-        """A faster copy that computes the same function; not to be trained.
+        """A faster copy that computes the same function, if there is one; not to be trained.
 
         Args:
             image_size: Side of the pictures, if all are square and of one size.
         """
-        raise NotImplementedError
+        return self
 
     def finetuned_variables(self) -> list[keras.Variable]:
         """The variables that fine-tuning trains; all others stay as they are in every training run."""

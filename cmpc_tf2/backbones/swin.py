@@ -180,8 +180,8 @@ class PatchMerging(layers.Layer):
 class SwinTransformer(Backbone):
     """A Swin Transformer with a layer norm at the output of each stage.
 
-    Source: `lib/swin_transformer.py` of naver-ai/maskris (commit 01b54d5); Liu et al., ICCV 2021. Names of layers are
-    those of its checkpoints.
+    Source: `model/backbones/swin.py` and `swin_encoder.py` of naver-ai/maskris (commit 01b54d5); Liu et al., ICCV 2021.
+    Names of layers are those of its checkpoints.
 
     Differs from other implementations: windows stay shifted where the map is no larger than one window, and padding
     is not masked.

@@ -70,7 +70,8 @@ def shift_mask(height: int, width: int, side: int, shift: int) -> np.ndarray:
 def resize_bias_table(table: np.ndarray, side: int) -> np.ndarray:
     """The biases of another size of windows: bicubic resizing of each head's square of offsets.
 
-    Source: `lib/swin_transformer.py` of naver-ai/maskris (commit 01b54d5), with PyTorch's bicubic interpolation.
+    Source: `model/mmcv_custom/checkpoint.py` of naver-ai/maskris (commit 01b54d5), which uses PyTorch's bicubic
+    interpolation.
 
     Args:
         table: float32 `((2 s - 1)^2, heads)`, the biases for windows of side s.

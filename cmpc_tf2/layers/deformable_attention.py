@@ -56,8 +56,8 @@ def _bounded(index, size):
 class DeformableAttention(layers.Layer):
     """Multi-scale deformable self-attention with its residual; always float32.
 
-    Source: `MultiScaleDeformableAttention` of mmcv 1.4.8, as `lib/pixel_decoder.py` of naver-ai/maskris (commit 01b54d5)
-    uses it; Zhu et al., ICLR 2021.
+    Source: `MultiScaleDeformableAttention` of mmcv 1.4.8, as `model/msdeform_decoder.py` of naver-ai/maskris (commit
+    01b54d5) uses it; Zhu et al., ICLR 2021.
 
     Args:
         grids: Rows and columns of each level.

@@ -112,7 +112,8 @@ class Bert(layers.Layer):
 
     The prompts have no position and no token type, and are not normalised with the embeddings.
 
-    Source: `lib/segmentation.py` and the BERT of naver-ai/maskris (commit 01b54d5); Devlin et al., NAACL 2019.
+    Source: `bert/modeling_bert.py` and `model/backbones/bert_encoder.py` of naver-ai/maskris (commit 01b54d5);
+    Devlin et al., NAACL 2019.
 
     Args:
         config: Sizes.

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import scipy.interpolate
 import tensorflow as tf
 
-from cmpc_tf2.layers.upsampling import LegacyBilinearResize, legacy_bilinear_matrix
+from cmpc_tf2.layers.upsampling import AlignedBilinearResize, LegacyBilinearResize, legacy_bilinear_matrix
 
 
 @pytest.mark.parametrize("source, target", [(40, 320), (8, 64), (5, 12), (320, 40), (12, 5), (7, 7)])
@@ -16,3 +17,11 @@ def test_equals_tensorflow_1(source, target, rng):
 @pytest.mark.parametrize("source, target", [(40, 320), (320, 40), (3, 7)])
 def test_rows_sum_to_one(source, target):
     np.testing.assert_allclose(legacy_bilinear_matrix(source, target).sum(axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("height, width", [(7, 11), (2, 3), (1, 1), (3, 4)])
+def test_aligned_corners(height, width, rng):
+    x = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    rows = scipy.interpolate.interp1d(np.arange(3), x, axis=1)(np.linspace(0, 2, height))
+    expected = scipy.interpolate.interp1d(np.arange(4), rows, axis=2)(np.linspace(0, 3, width))
+    np.testing.assert_allclose(AlignedBilinearResize((height, width))(x), expected, atol=1e-6)

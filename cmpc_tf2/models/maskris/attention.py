@@ -24,7 +24,7 @@ def masked_softmax(scores, is_token):
 class _FoldedAttention(layers.Layer):
     """Multi-head attention of queries to keys; a subclass says what is folded.
 
-    Source: `lib/transformer_decoder.py` of naver-ai/maskris (commit 01b54d5).
+    Source: `MultiHeadAttention` in `model/tranformer_decoder.py` of naver-ai/maskris (commit 01b54d5).
 
     Args:
         heads: Attention heads.

@@ -18,7 +18,7 @@ class DecoderLayer(layers.Layer):
 
     All six steps are residual and normalised after.
 
-    Source: `lib/pixel_decoder.py` of naver-ai/maskris (commit 01b54d5).
+    Source: `VLMSDeformAttnLayer` in `model/msdeform_decoder.py` of naver-ai/maskris (commit 01b54d5).
 
     Args:
         config: Sizes of the model.

@@ -39,8 +39,8 @@ class MaskRIS(ReferringModel):
         A dict of float32 logits: `coarse_logits`, `(B, S/4, S/4, 2)`, of background and foreground, and `mask_logits`,
         `(B, S, S, 1)`, their difference at the size of the picture, which is above 0 in the foreground.
 
-    Source: `lib/segmentation.py` and `lib/pixel_decoder.py` of naver-ai/maskris (commit 01b54d5); Lee et al., arXiv
-    2411.19067; Liu et al., ACM MM 2023.
+    Source: `model/models/maskris.py`, `model/backbones/backbones.py` and `model/msdeform_decoder.py` of
+    naver-ai/maskris (commit 01b54d5); Lee et al., arXiv 2411.19067; Liu et al., ACM MM 2023.
     """
 
     title = "a MaskRIS model"

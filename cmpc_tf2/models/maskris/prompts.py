@@ -39,7 +39,7 @@ def pool(x, bins: int):
 class ConditionalPrompts(layers.Layer):
     """The prompts that BERT sees: learned vectors plus projections of the pooled picture.
 
-    Source: `lib/prompts.py` of naver-ai/maskris (commit 01b54d5).
+    Source: `ConditionalPrompt` in `model/backbones/backbones.py` of naver-ai/maskris (commit 01b54d5).
 
     Args:
         grids: Sides of the grids that the picture is pooled to; every cell makes one prompt.
