@@ -88,7 +88,7 @@ def test_keras_loads_our_files_if_it_was_first(backbone_file, monkeypatch):
 def test_every_system_is_what_the_table_says(system):
     assert SYSTEMS[system.name] is system
     assert keras.saving.get_registered_name(system.model_type) == system.registered_name
-    assert getattr(system.model_type, "config_type", DeepLabResNetConfig) is system.config_type
+    assert system.model_type.config_type is system.config_type
 
 
 def test_one_loader_for_all_models(backbone, backbone_file):

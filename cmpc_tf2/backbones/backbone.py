@@ -1,5 +1,7 @@
 """The interface of all backbones."""
 
+from typing import ClassVar
+
 import keras
 
 from cmpc_tf2.layers.keras_file_model import KerasFileModel
@@ -11,6 +13,10 @@ class Backbone(KerasFileModel):
     Attributes:
         config: Sizes. Its `levels` names the maps from fine to coarse, and `channels(level)` gives the width of a map.
     """
+
+    # Name of such a backbone in messages.
+    title: str
+    config_type: ClassVar[type]
 
     def inference_form(self, image_size: int | None = None) -> "Backbone":
         """A faster copy that computes the same function, if there is one; not to be trained.

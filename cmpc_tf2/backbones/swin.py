@@ -196,6 +196,7 @@ class SwinTransformer(Backbone):
     """
 
     title = "a Swin Transformer backbone"
+    config_type = SwinConfig
 
     def __init__(
         self,
