@@ -34,7 +34,7 @@ class _FoldedAttention(layers.Layer):
         queries: `(B, Q, C)`.
         keys: `(B, K, C)`.
         values: `(B, K, C)`.
-        is_token: bool `(B, K)`, false for keys that are not attended to; None for none of them.
+        is_token: bool `(B, K)`, false for keys that are not attended to; None if all are.
 
     Returns:
         `(B, Q, C)`.

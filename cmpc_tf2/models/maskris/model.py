@@ -65,10 +65,6 @@ class MaskRIS(ReferringModel):
         """The backbone with its trained weights. (Not a property: Keras would save it under that name too.)"""
         return self.image_encoder.get_layer("backbone")
 
-    def get_bert(self) -> Bert:
-        """The language encoder with its trained weights."""
-        return self.expression_decoder.get_layer("lang_encoder")
-
 
 def image_encoder(config: MaskRISConfig, height: int, width: int) -> keras.Model:
     """The half that depends on the picture alone.
