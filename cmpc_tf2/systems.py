@@ -103,6 +103,14 @@ SYSTEMS = {
             conversion=(f"{_NAMES}.lstm_baseline",),
         ),
         System(
+            name="maskris",
+            medium="pictures",
+            registered_name="cmpc>MaskRIS",
+            model="cmpc_tf2.models.maskris.model:MaskRIS",
+            config="cmpc_tf2.models.maskris.config:MaskRISConfig",
+            recipe="cmpc_tf2.recipes.maskris:MASKRIS",
+        ),
+        System(
             name="backbone",
             medium=None,
             registered_name="cmpc>DeepLabResNet",
@@ -110,6 +118,13 @@ SYSTEMS = {
             config="cmpc_tf2.backbones.config:DeepLabResNetConfig",
             # Checkpoints of CMPC and RRN use other names for it than those of RMI and the LSTM baseline.
             conversion=(f"{_NAMES}.backbone", f"{_NAMES}.deeplab"),
+        ),
+        System(
+            name="swin",
+            medium=None,
+            registered_name="cmpc>SwinTransformer",
+            model="cmpc_tf2.backbones.swin:SwinTransformer",
+            config="cmpc_tf2.backbones.config:SwinConfig",
         ),
     )
 }
