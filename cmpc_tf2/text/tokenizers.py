@@ -1,4 +1,4 @@
-"""Whole words as tokens, and the table of all tokenizers. A model file names its tokenizer and contains its vocabulary."""
+"""Whole words as tokens, and the table of all tokenizers, by which model files name theirs."""
 
 import numpy as np
 

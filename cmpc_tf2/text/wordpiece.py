@@ -64,9 +64,9 @@ class WordPieceTokenizer(Tokenizer):
     def require_special_tokens(words: list[str]):
         missing = [token for token in SPECIAL_TOKENS if token not in words]
         if missing or words[0] != PAD:
+            found = f"missing: {', '.join(missing)}" if missing else f"found {words[0]!r:.40} there"
             raise InputError(
-                f"vocabulary: expected {', '.join(SPECIAL_TOKENS)}, the first of them on the first line, as BERT's has; "
-                f"{'missing: ' + ', '.join(missing) if missing else f'found {words[0]!r:.40} there'}"
+                f"vocabulary: expected {', '.join(SPECIAL_TOKENS)} as in BERT's, the first on the first line; {found}"
             )
 
     def split(self, expression: str) -> list[str]:
