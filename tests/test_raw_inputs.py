@@ -11,7 +11,6 @@ from PIL import Image
 from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.exporting.raw_inputs import decode_picture, fit_picture, restore_values, tokenize, word_table
-from cmpc_tf2.preprocessing.resizing import fit_image, restore_map
 from cmpc_tf2.text.vocabulary import Vocabulary
 from original import GOLDEN
 from small import WORDS
@@ -71,11 +70,11 @@ def test_the_originals_tricky_sentences(shared_data):
 def test_pictures_are_fitted_and_restored_alike(height, width, rng):
     image = rng.integers(20, 256, (height, width, 3), dtype=np.uint8)
     found = np.asarray(fit_picture(tf.constant(image), 64))
-    difference = np.abs(found - fit_image(image, 64))
+    difference = np.abs(found - FIT.resize_image(image, 64))
     assert difference.max() <= 1 and (difference > 0).mean() < 0.01
     values = rng.random((2, 64, 64)).astype(np.float32)
     restored = restore_values(tf.constant(values), tf.constant(height), tf.constant(width))
-    expected = [restore_map(value, height, width) for value in values]
+    expected = [FIT.restore(value, height, width) for value in values]
     np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from cmpc_tf2.data.batches import Sample, split_folder
 from cmpc_tf2.errors import UsageError
 from cmpc_tf2.fields import RANGES
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.vocabulary import MAX_WORDS
 
 # The original's.
@@ -59,6 +60,7 @@ class BuildSettings(abc.ABC):
         shard: Which part of how many to build, counted from 1; `merge_shards` puts the parts together.
         compress: Write compressed `.npz` files: smaller, slower, with the same contents.
         image_size: Side of a train split's pictures and masks in pixels.
+        resizing: How these are resized, as in `Preprocessing`.
     """
 
     dataset: str
@@ -72,6 +74,7 @@ class BuildSettings(abc.ABC):
     shard: tuple[int, int] = (1, 1)
     compress: bool = False
     image_size: int = IMAGE_SIZE
+    resizing: str = "fit"
 
     # Class of the samples in the files.
     sample_type = Sample
@@ -104,12 +107,17 @@ class BuildSettings(abc.ABC):
 
     def recorded(self) -> dict:
         """Settings that decide what the files hold, for the manifest."""
-        return {"train_size": self.image_size, "max_words": MAX_WORDS, "compress": self.compress}
+        return {
+            "train_size": self.image_size,
+            "resizing": self.resizing,
+            "max_words": MAX_WORDS,
+            "compress": self.compress,
+        }
 
     @property
-    def train_size(self) -> int | None:
-        """Side of the pictures and masks; None if they keep their size."""
-        return self.image_size if "train" in self.split else None
+    def train_square(self) -> Preprocessing | None:
+        """Resizes the pictures and masks; None if they keep their size."""
+        return Preprocessing(self.image_size, self.resizing) if "train" in self.split else None
 
     @property
     def target(self) -> Path:

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.pipeline import read_train_sample, samples_of_step, training_dataset
+from cmpc_tf2.data.pipeline import read_train_sample, require_resizing, samples_of_step, training_dataset
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import write_json
 from cmpc_tf2.inference.evaluation import evaluate
@@ -77,7 +77,9 @@ def train(
         else:
             step, model, trainer, config = _start(config, vocabulary, medium)
     make_dataset = _dataset_maker(config, model, trainer, paths, medium)
-    read_train_sample(paths[0], config.model.image_size, config.model.vocabulary_size, medium.sample_type)
+    require_resizing(paths[0].parent, model.preprocessing, medium.sample_type)
+    vocabulary_size = config.model.vocabulary_size if model.tokenizer_type.reads_stored_ids else None
+    read_train_sample(paths[0], model.preprocessing, vocabulary_size, medium.sample_type)
     writer = _Writer(folder, model, trainer, validation_paths, medium) if is_writer else None
     if writer and not resume:
         writer.start(step, config)
