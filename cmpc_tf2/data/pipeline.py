@@ -89,9 +89,8 @@ class _BatchReader:
 
     def __init__(self, preprocessing, vocabulary_size, tokenizer, augmentation, sample_type, seed, count, on_error):
         self._preprocessing, self._tokenizer, self._augmentation = preprocessing, tokenizer, augmentation
-        self._vocabulary_size = (
-            vocabulary_size if tokenizer is None else None
-        )  # Only stored token ids can be too large.
+        # Only stored token ids can be too large.
+        self._vocabulary_size = vocabulary_size if tokenizer is None else None
         self._sample_type = sample_type
         self._seed, self._pixels, self._on_error = seed, sample_type.input_name, on_error
         text = {"token_ids": np.zeros(MAX_WORDS, np.int32)} if tokenizer is None else tokenizer.encode("a")
