@@ -77,9 +77,7 @@ def train(
         else:
             step, model, trainer, config = _start(config, vocabulary, medium)
     make_dataset = _dataset_maker(config, model, trainer, paths, medium)
-    require_resizing(paths[0].parent, model.preprocessing, medium.sample_type)
-    vocabulary_size = config.model.vocabulary_size if model.tokenizer_type.reads_stored_ids else None
-    read_train_sample(paths[0], model.preprocessing, vocabulary_size, medium.sample_type)
+    _require_fitting_split(model, paths[0], medium)
     writer = _Writer(folder, model, trainer, validation_paths, medium) if is_writer else None
     if writer and not resume:
         writer.start(step, config)
@@ -201,6 +199,13 @@ def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Mediu
             raise InputError(f"{config.backbone}: its sizes are {backbone.config}, expected {target.config}")
         target.set_weights(backbone.get_weights())
     return model
+
+
+def _require_fitting_split(model: ReferringModel, path: Path, medium: Medium):
+    """Checks by its manifest and its first file that a train split fits a model."""
+    require_resizing(path.parent, model.preprocessing, medium.sample_type)
+    vocabulary_size = model.config.vocabulary_size if model.tokenizer_type.reads_stored_ids else None
+    read_train_sample(path, model.preprocessing, vocabulary_size, medium.sample_type)
 
 
 def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer, paths: list[Path], medium: Medium):
