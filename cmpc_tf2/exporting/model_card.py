@@ -32,9 +32,9 @@ model = tf.saved_model.load("{name}")
 
 ## Limits
 
-- Sentences are English, of at most {max_words} words; what is not in the vocabulary counts as unknown. One without any
-  word is an error.
-- Pictures are scaled to {size} pixels on their longer side: what is smaller than a few pixels there cannot be found.
+- Sentences are English, and cut after {max_words} tokens; what is not in the vocabulary counts as unknown. One without
+  any word is an error.
+- Pictures are {resizing}: what is smaller than a few pixels there cannot be found.
 - The orientation in a picture's EXIF data is not looked at.
 - It always marks the likeliest pixels; that nothing fits the sentence it was not trained to say.
 
@@ -51,7 +51,7 @@ _USE_OF_CLIPS = """found = model.signatures["serving_default"](
 )
 found["mask"]  # uint8 (h, w), 0 and 1, of the ninth frame; also "probabilities" and "score\""""
 
-_USE_OF_TENSORS = """found = model.signatures["tensors"]({input}=pixels, token_ids=token_ids)
+_USE_OF_TENSORS = """found = model.signatures["tensors"]({inputs})
 found["mask_logits"]  # float32 (B, S, S, 1)"""
 
 
@@ -60,7 +60,9 @@ def write_card(model: ReferringModel, source: Path, name: str) -> str:
     config, is_video = model.config, model.input_name == "clip"
     use = _USE_OF_CLIPS if is_video else _USE_OF_PICTURES
     if not model.vocabulary:
-        use = _USE_OF_TENSORS.format(input=model.input_name)
+        text = [name for name in model.input if name != model.input_name]
+        inputs = ", ".join([f"{model.input_name}=pixels", *(f"{name}={name}" for name in text)])
+        use = _USE_OF_TENSORS.format(inputs=inputs)
     return _CARD.format(
         title=name,
         kind=model.title,
@@ -74,6 +76,7 @@ def write_card(model: ReferringModel, source: Path, name: str) -> str:
         name=name,
         use=use,
         size=config.image_size,
+        resizing=model.preprocessing.describe_resizing(),
         pixels=model.preprocessing.describe(),
         tokens=model.tokenizer_type.inputs,
         max_words=config.max_words,

@@ -98,7 +98,7 @@ def _filter(values: tf.Tensor, target: int) -> tf.Tensor:
     taps = tf.reduce_max(last - first)
     position = first[:, None] + tf.range(taps)
     distance = tf.abs(tf.cast(position, tf.float64) - centre[:, None] + 0.5) * (1.0 / support)
-    weights = tf.where(position < last[:, None], tf.maximum(0.0, 1.0 - distance), 0.0)
+    weights = tf.where(position < last[:, None], tf.maximum(1.0 - distance, 0.0), 0.0)
     weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
     weights = tf.cast(0.5 + weights * 2**_PRECISION, tf.int32)
     position = tf.minimum(position, source - 1)  # Beyond the end the weight is zero.

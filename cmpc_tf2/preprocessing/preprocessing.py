@@ -54,6 +54,10 @@ class Preprocessing:
         divided = "" if set(self.deviation) == {1.0} else f", divided by ({deviation})"
         return f"{order}, 0 to 255, minus the mean ({mean}){divided}"
 
+    def describe_resizing(self) -> str:
+        """What happens to a picture, in words."""
+        return RESIZINGS[self.resizing].description.format(size=self.size)
+
     def fit(self, image: np.ndarray) -> np.ndarray:
         """A picture, uint8 `(h, w, 3)`, as the model sees it: uint8 `(S, S, 3)`."""
         return RESIZINGS[self.resizing].resize_image(image, self.size)

@@ -13,7 +13,7 @@ class Resizing(abc.ABC):
     """A way of resizing.
 
     Attributes:
-        description: What happens to a picture, for model cards.
+        description: What happens to a picture, for model cards; `{size}` stands for the side of the square.
     """
 
     description: ClassVar[str]
