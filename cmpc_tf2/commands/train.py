@@ -12,7 +12,7 @@ from cmpc_tf2.fields import COUNT, RANGES, FieldError, PositiveNumber, from_dict
 from cmpc_tf2.files import read_json, require_folder
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.models.config import ReferringConfig
-from cmpc_tf2.systems import systems_of
+from cmpc_tf2.systems import System, systems_of
 from cmpc_tf2.training.config import CONFIG_NAME, TRAIN_CHOICES, TrainConfig
 
 # Attributes of the parsed arguments that are not fields of a run.
@@ -102,8 +102,6 @@ def _add_computing(train: argparse.ArgumentParser):
 
 def run(arguments: argparse.Namespace):
     """The `train` command: everything cheap is checked before TensorFlow is loaded."""
-    from cmpc_tf2.text.vocabulary import Vocabulary
-
     folder, medium = arguments.output_dir, arguments.medium
     require_folder(folder)
     config_path = folder / CONFIG_NAME
@@ -117,7 +115,11 @@ def run(arguments: argparse.Namespace):
         if config_path.exists():
             raise InputError(f"{folder}: holds a run already; --resume resumes it")
         require_consistent(given)
-        vocabulary = Vocabulary.from_file(arguments.vocabulary) if "vocabulary" in given else None
+        if "vocabulary" in given:
+            from cmpc_tf2.text.tokenizers import TOKENIZERS
+
+            tokenizer_type = TOKENIZERS[_system_of(arguments).model_type.tokenizer_name]
+            vocabulary = tokenizer_type.read_words(arguments.vocabulary)
         config = make_config(arguments, None if vocabulary is None else len(vocabulary))
     paths = _paths_of(medium, config, config.split)
     if "epochs" in given:
@@ -184,15 +186,19 @@ def make_config(arguments: argparse.Namespace, vocabulary_size: int | None) -> T
     """
     medium = arguments.medium
     options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
-    systems = systems_of(medium.name)
-    system = systems[options.get("model_name", next(iter(systems)))]
-    model = read_sizes(system.config_type, options.get("sizes"), vocabulary_size)
+    model = read_sizes(_system_of(arguments).config_type, options.get("sizes"), vocabulary_size)
     fields = {field.name for field in dataclasses.fields(medium.train_config)}
     options = {name: value for name, value in options.items() if name in fields}
     try:
         return medium.train_config(**{**options, "model": model})
     except FieldError as error:
         raise UsageError(f"{_option(error.field)}: {error.reason}") from None
+
+
+def _system_of(arguments: argparse.Namespace) -> System:
+    """The system of a new model."""
+    systems = systems_of(arguments.medium.name)
+    return systems[getattr(arguments, "model_name", next(iter(systems)))]
 
 
 def _option(name: str) -> str:

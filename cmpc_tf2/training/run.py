@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.pipeline import read_train_sample, samples_of_step, training_dataset
+from cmpc_tf2.data.pipeline import read_train_sample, require_resizing, samples_of_step, training_dataset
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import write_json
 from cmpc_tf2.inference.evaluation import evaluate
@@ -25,7 +25,6 @@ from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.systems import find_system
 from cmpc_tf2.text.embeddings import load_embeddings
-from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load_training, save_training
 from cmpc_tf2.training.config import CONFIG_NAME, TrainConfig
 from cmpc_tf2.training.distribution import is_chief, make_strategy, require_divisible, take_steps
@@ -41,7 +40,7 @@ def train(
     folder: Path,
     paths: list[Path],
     validation_paths: list[Path],
-    vocabulary: Vocabulary | None = None,
+    vocabulary: list[str] | None = None,
     resume: bool = False,
     medium: Medium = PICTURES,
 ) -> dict | None:
@@ -78,7 +77,7 @@ def train(
         else:
             step, model, trainer, config = _start(config, vocabulary, medium)
     make_dataset = _dataset_maker(config, model, trainer, paths, medium)
-    read_train_sample(paths[0], config.model.image_size, config.model.vocabulary_size, medium.sample_type)
+    _require_fitting_split(model, paths[0], medium)
     writer = _Writer(folder, model, trainer, validation_paths, medium) if is_writer else None
     if writer and not resume:
         writer.start(step, config)
@@ -163,7 +162,7 @@ def _resume(config: TrainConfig, checkpoints: Path, medium: Medium) -> tuple[int
 
 
 def _start(
-    config: TrainConfig, vocabulary: Vocabulary | None, medium: Medium
+    config: TrainConfig, vocabulary: list[str] | None, medium: Medium
 ) -> tuple[int, ReferringModel, Trainer, TrainConfig]:
     """The state of a run before its first step, and its configuration with the model that it starts from."""
     step, model = 0, start_model(config, vocabulary, medium)
@@ -176,7 +175,7 @@ def _start(
     return step, model, trainer, config
 
 
-def start_model(config: TrainConfig, vocabulary: Vocabulary | None, medium: Medium = PICTURES) -> ReferringModel:
+def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Medium = PICTURES) -> ReferringModel:
     """The model before the first step: initialised as in the original, then loaded from the run's start files.
 
     Raises:
@@ -186,7 +185,7 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, medium: Medi
     if config.start_model:
         expected = [system.model_type] if config.model_name else medium.model_types.values()
         return load_model(config.start_model, *expected)
-    model = system.model_type(config.model, vocabulary=vocabulary.words if vocabulary else None, name=system.name)
+    model = system.model_type(config.model, vocabulary=vocabulary, name=system.name)
     if config.embeddings:
         shape = (config.model.vocabulary_size, config.model.embedding_dim)
         layers = {layer.name: layer for layer in model.expression_decoder.layers}
@@ -200,6 +199,13 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, medium: Medi
             raise InputError(f"{config.backbone}: its sizes are {backbone.config}, expected {target.config}")
         target.set_weights(backbone.get_weights())
     return model
+
+
+def _require_fitting_split(model: ReferringModel, path: Path, medium: Medium):
+    """Checks by its manifest and its first file that a train split fits a model."""
+    require_resizing(path.parent, model.preprocessing, medium.sample_type)
+    vocabulary_size = model.config.vocabulary_size if model.tokenizer_type.reads_stored_ids else None
+    read_train_sample(path, model.preprocessing, vocabulary_size, medium.sample_type)
 
 
 def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer, paths: list[Path], medium: Medium):

@@ -98,7 +98,7 @@ def test_evaluate_scores_the_annotated_frame(data, model_file):
     from cmpc_tf2.inference.evaluation import evaluate
     from cmpc_tf2.inference.runner import ModelRunner
     from cmpc_tf2.model_files import load_model
-    from cmpc_tf2.preprocessing.resizing import restore_mask
+    from cmpc_tf2.preprocessing.resizing import RESIZINGS
     from cmpc_video_tf2.medium import CLIPS
     from cmpc_video_tf2.models.cmpc_video import CMPCVideo
     from small import subtract_mean
@@ -110,7 +110,7 @@ def test_evaluate_scores_the_annotated_frame(data, model_file):
         sample = read_batch(path, VideoSample)
         inputs = {"clip": subtract_mean(sample.fitted(model.preprocessing))[None], "token_ids": sample.token_ids[None]}
         logits = np.asarray(model(inputs)["mask_logits"])[0, ..., 0]
-        differing = (restore_mask(logits >= 1e-9, *sample.mask.shape) != found[number]).sum()
+        differing = (RESIZINGS["fit"].restore_mask(logits >= 1e-9, *sample.mask.shape) != found[number]).sum()
         assert differing <= 2  # A pixel at the threshold may fall to either side.
 
 
