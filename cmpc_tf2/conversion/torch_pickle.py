@@ -165,7 +165,7 @@ class TorchUnpickler:
         raise TypeError
 
     def _set_state(self, state):
-        """Sets the attributes of a namespace. An ordered dict has attributes too, such as versions: they are dropped."""
+        """Sets the attributes of a namespace. Those of an ordered dict, such as versions, are dropped."""
         target = self._stack[-1]
         if type(state) is not dict or not isinstance(target, (dict, argparse.Namespace)):
             raise TypeError

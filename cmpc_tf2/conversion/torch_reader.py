@@ -216,7 +216,7 @@ def _read_legacy(content: mmap.mmap):
 
 
 def _read_storages(content: mmap.mmap, storages: dict, keys: Iterable[str]) -> dict[str, np.ndarray]:
-    """The storages of a legacy file, which follow each other in the order of `keys`, each after its number of values."""
+    """The storages of a legacy file: in the order of `keys`, each after its number of values."""
     at, values = content.tell(), {}
     for key in keys:
         dtype, count = storages[key]
