@@ -50,7 +50,8 @@ def find_format(path: str | os.PathLike) -> str | None:
         return None
     if start.startswith(_ZIP_SIGNATURE) or start[2:].startswith(_LEGACY_START):
         return "torch"
-    return "safetensors" if start[8:9] == b"{" else None
+    is_header = start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= _LONGEST_HEADER
+    return "safetensors" if is_header else None
 
 
 def read_torch_file(path: str | os.PathLike) -> dict:
