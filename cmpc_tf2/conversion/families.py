@@ -31,7 +31,7 @@ class Family:
         step: Name of the variable that counts training steps, if there is one.
         unused_variables: Variables that the original restores but does not use: arrays by name, for a configuration.
         stores_image_size: Whether the shapes of its variables depend on the size of its pictures.
-        renames: Other names of its variables: a pattern for the whole name, and the replacement.
+        renames: Other names of its variables: patterns for the whole name and replacements, all applied in turn.
         optimizer_groups: Splits the names of the parameters, in their order in the checkpoint, into the groups of the
             original's optimizer; None if its state is not converted.
         system: The system of these checkpoints; set by `load_families`.

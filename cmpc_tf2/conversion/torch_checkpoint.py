@@ -62,7 +62,7 @@ class TorchCheckpoint:
         return {name: value.shape for name, value in self.tensors.items()}
 
     def rename(self, renames: tuple[tuple[str, str], ...]):
-        """Gives tensors other names: the first pattern that fits a whole name tells which.
+        """Gives tensors other names. Each pattern that fits a whole name is applied, one after the other.
 
         Raises:
             InputError: Two tensors would have the same name.
@@ -72,7 +72,6 @@ class TorchCheckpoint:
             for pattern, replacement in renames:
                 if match := re.fullmatch(pattern, name):
                     name = match.expand(replacement)
-                    break
             if name in renamed:
                 raise InputError(f"{self.path}: has two tensors for {name}; remove one")
             renamed[name] = value
