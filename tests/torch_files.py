@@ -1,5 +1,6 @@
 """PyTorch and safetensors files made by hand, as the formats have them; PyTorch itself is not needed."""
 
+import argparse
 import io
 import json
 import struct
@@ -72,3 +73,27 @@ def safetensors_file(tensors: dict[str, tuple[str, np.ndarray]], **changes) -> b
         content += array.tobytes()
     described = json.dumps({**header, **changes}).encode()
     return struct.pack("<Q", len(described)) + described + content
+
+
+def save(value) -> bytes:
+    """A file as `torch.save` writes it, also of namespaces and of dicts with numbers as keys."""
+    storages: dict[str, bytes] = {}
+    return zip_file(pickled(_encode(value, storages)), storages)
+
+
+def _encode(value, storages: dict[str, bytes]) -> bytes:
+    if isinstance(value, np.ndarray):
+        key = str(len(storages))
+        storages[key] = value.tobytes()
+        kind = {"float32": "FloatStorage", "float16": "HalfStorage", "int64": "LongStorage"}[value.dtype.name]
+        strides = [stride // value.itemsize for stride in value.strides]
+        return tensor(storage(kind, key, value.size), value.shape, strides)
+    if isinstance(value, argparse.Namespace):
+        return b"cargparse\nNamespace\n)\x81" + _encode(vars(value), storages) + b"b"
+    if isinstance(value, dict):
+        return b"}(" + b"".join(_encode(item, storages) for pair in value.items() for item in pair) + b"u"
+    if isinstance(value, list):
+        return b"](" + b"".join(_encode(item, storages) for item in value) + b"e"
+    if isinstance(value, float):
+        return b"G" + struct.pack(">d", value)
+    return text(value) if isinstance(value, str) else number(value)

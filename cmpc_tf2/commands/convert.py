@@ -2,7 +2,7 @@
 
 import argparse
 
-from cmpc_tf2.conversion.families import TF1, TORCH, load_families
+from cmpc_tf2.conversion.families import TF1, TORCH
 from cmpc_tf2.conversion.tf1_reader import find_files
 from cmpc_tf2.conversion.torch_checkpoint import is_torch_file
 from cmpc_tf2.files import require_writable, write_json
@@ -80,6 +80,6 @@ def _convert(arguments: argparse.Namespace):
     step = "" if report["step"] is None else f", step {report['step']}"
     converted, ignored = len({entry[file_format] for entry in report["converted"]}), len(report["ignored"])
     print(f"{arguments.output}: {report['model']}{step}, {converted} variables converted, {ignored} ignored")
-    size = report["config"].get("image_size")
-    if size and not load_families()[report["model"]].stores_image_size:
+    if "image_size" in report["assumed"]:
+        size = report["config"]["image_size"]
         print(f"nothing in {arguments.checkpoint} tells the size of its pictures; {size} x {size} is taken")

@@ -12,7 +12,7 @@ import keras
 from cmpc_tf2.conversion.families import Family
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.referring_model import ReferringModel
-from cmpc_tf2.text.vocabulary import Vocabulary
+from cmpc_tf2.text.tokenizers import TOKENIZERS
 
 
 def new_model(family: Family, config, vocabulary_file: str | None) -> keras.Model:
@@ -30,7 +30,8 @@ def new_model(family: Family, config, vocabulary_file: str | None) -> keras.Mode
     if vocabulary_file:
         if not issubclass(family.model_type, ReferringModel):
             raise InputError(f"--vocabulary: {family.model_type.title} has no vocabulary")
-        options["vocabulary"] = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
+        tokenizer_type = TOKENIZERS[family.model_type.tokenizer_name]
+        options["vocabulary"] = tokenizer_type.read_words(vocabulary_file, config.vocabulary_size)
     return family.model_type(config, name=family.name, **options)
 
 
@@ -94,6 +95,7 @@ def make_report(
     return {
         "model": family.name,
         "config": config.to_dict(),
+        "assumed": list(family.assumed),
         "converted": [{key: name, "keras": path, "shape": list(shapes[name])} for name, path in places],
         "ignored": [{key: name, "why": reason} for name, reason in reasons.items() if name not in used],
         "missing": [],

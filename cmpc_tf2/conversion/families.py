@@ -30,7 +30,7 @@ class Family:
             be the name of a converted variable.
         step: Name of the variable that counts training steps, if there is one.
         unused_variables: Variables that the original restores but does not use: arrays by name, for a configuration.
-        stores_image_size: Whether the shapes of its variables depend on the size of its pictures.
+        assumed: Fields of the sizes that the shapes of its variables do not tell, as `outer.inner` within others.
         renames: Other names of its variables: patterns for the whole name and replacements, all applied in turn.
         optimizer_groups: Splits the names of the parameters, in their order in the checkpoint, into the groups of the
             original's optimizer; None if its state is not converted.
@@ -46,7 +46,7 @@ class Family:
     ignored: tuple[tuple[str, str], ...] = ()
     step: str | None = None
     unused_variables: Callable[[Any], dict] = lambda config: {}
-    stores_image_size: bool = True
+    assumed: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     optimizer_groups: Callable[[list[str]], list[list[str]]] | None = None
     system: System | None = None

@@ -59,7 +59,8 @@ def convert(path: str, output: str, vocabulary_file: str | None = None, optimize
         state.save(optimizer_file)
 
     places = [(pair.torch, pair.keras) for pair in pairs]
-    return make_report(family, model.config, places, checkpoint.shapes, reasons, step, used)
+    report = make_report(family, model.config, places, checkpoint.shapes, reasons, step, used)
+    return report if checkpoint.sizes is None else {**report, "assumed": []}
 
 
 def _read_config(family: Family, checkpoint: TorchCheckpoint):

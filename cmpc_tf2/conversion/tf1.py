@@ -33,9 +33,9 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
         optimizer_file: Where to write the state of Adam (`.npz`), to resume by `train --model ... --optimizer ...`.
 
     Returns:
-        The report, ready for JSON: `model`, `config`, `converted`, `ignored` with reasons, `missing` and
-        `unexpected` (empty, or there would be no report), `step`; `optimizer` lists the variables that became the
-        optimizer's state.
+        The report, ready for JSON: `model`, `config`, `assumed` (sizes that the checkpoint does not tell), `converted`,
+        `ignored` with reasons, `missing` and `unexpected` (empty, or there would be no report), `step`; `optimizer`
+        lists the variables that became the optimizer's state.
 
     Raises:
         InputError: With the complete list of what does not fit. Nothing is written.

@@ -25,5 +25,5 @@ FAMILY = Family(
     ignored=ancestors.IGNORED,
     step=ancestors.STEP,
     unused_variables=deeplab.unused_variables,
-    stores_image_size=False,
+    assumed=("image_size",),
 )
