@@ -9,6 +9,9 @@ from cmpc_tf2.text.bert import Bert
 from cmpc_tf2.text.config import BertConfig
 from cmpc_tf2.text.vocabulary import MAX_WORDS
 
+# Name of the layer with the weights, here and in the models that start from such a file.
+LAYER = "lang_encoder"
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class BertEncoder(KerasFileModel):
@@ -32,14 +35,10 @@ class BertEncoder(KerasFileModel):
             config = BertConfig(**(config or {}))
         length = min(MAX_WORDS, config.positions)
         inputs = {name: keras.Input((length,), dtype="int32", name=name) for name in ("token_ids", "token_mask")}
-        bert = Bert(config, name="lang_encoder")
+        bert = Bert(config, name=LAYER)
         features = bert(inputs["token_ids"], inputs["token_mask"], ops.zeros((1, 0, config.width)))
         super().__init__(inputs=inputs, outputs=features, **kwargs)
         self.config = config
-
-    def get_bert(self) -> Bert:
-        """The layer with the weights."""
-        return self.get_layer("lang_encoder")
 
     def get_config(self):
         return {"config": self.config.to_dict(), "name": self.name}

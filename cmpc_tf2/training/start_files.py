@@ -10,7 +10,7 @@ from cmpc_tf2.backbones.windows import resize_bias_table
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.model_files import load_model
 from cmpc_tf2.models.referring_model import ReferringModel
-from cmpc_tf2.text.bert_encoder import BertEncoder
+from cmpc_tf2.text.bert_encoder import LAYER, BertEncoder
 
 
 def load_backbone(model: ReferringModel, path: str | os.PathLike):
@@ -47,9 +47,10 @@ def load_bert(model: ReferringModel, path: str | os.PathLike):
     Raises:
         InputError: The model has no BERT, or the file cannot be used, or its BERT is of another size.
     """
-    if not hasattr(model, "get_bert"):
+    layers = {layer.name: layer for layer in model.expression_decoder.layers}
+    if LAYER not in layers:
         raise InputError(f"--bert: {model.title} has no BERT; leave it out")
-    target, encoder = model.get_bert(), load_model(path, BertEncoder)
+    target, encoder = layers[LAYER], load_model(path, BertEncoder)
     if encoder.config != target.config:
         raise InputError(f"{path}: its sizes are {encoder.config}, expected {target.config}")
-    target.set_weights([keras.ops.convert_to_numpy(weight) for weight in encoder.get_bert().weights])
+    target.set_weights([keras.ops.convert_to_numpy(weight) for weight in encoder.get_layer(LAYER).weights])

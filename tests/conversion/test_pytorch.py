@@ -7,26 +7,27 @@ import json
 import keras
 import numpy as np
 import pytest
-from cmpc_tf2.backbones.swin import SwinTransformer
-from cmpc_tf2.conversion.names.maskris import MASK_TOKEN, bert_pairs, maskris_pairs
-from cmpc_tf2.models.maskris.config import MaskRISConfig
-from cmpc_tf2.models.maskris.model import MaskRIS
-from cmpc_tf2.text.config import BertConfig
-from maskris_original import GOLDEN, TINY, read_golden, weight_by_rule
 
 import convert_tf1_ckpt
 import convert_torch_ckpt
 from cmpc_tf2.backbones.config import SwinConfig
+from cmpc_tf2.backbones.swin import SwinTransformer
 from cmpc_tf2.conversion.names.bert import infer_config as infer_bert
+from cmpc_tf2.conversion.names.maskris import MASK_TOKEN, bert_pairs, maskris_pairs
 from cmpc_tf2.conversion.names.maskris_checkpoint import infer_config, optimizer_groups, unused_variables
 from cmpc_tf2.conversion.names.swin import swin_file_pairs
 from cmpc_tf2.conversion.pytorch import convert, convert_back
 from cmpc_tf2.conversion.torch_reader import read_torch_file
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.models.maskris.config import MaskRISConfig
+from cmpc_tf2.models.maskris.model import MaskRIS
+from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 from cmpc_tf2.text.bert_encoder import BertEncoder
+from cmpc_tf2.text.config import BertConfig
 from cmpc_tf2.training.checkpoints import OptimizerState
 from cmpc_tf2.training.start_files import load_backbone, load_bert
+from maskris_original import GOLDEN, TINY, read_golden, weight_by_rule
 from torch_files import safetensors_file, save
 
 SWIN = SwinConfig(width=8, depths=(1, 2, 1, 1), heads=(2, 1, 4, 2), window=3)
@@ -259,7 +260,7 @@ def test_the_state_of_adamw(training_state, write, tmp_path, capsys):
     assert convert_torch_ckpt.main(command) == 0
     assert "maskris, step 8," in capsys.readouterr().out
     variables = load_model(model).trainable_variables
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.PolynomialDecay(0.1, 9), name="adamw")
+    optimizer = GroupedAdamW(WarmupPolynomialDecay(0.1, total_steps=20, warmup_steps=3))
     optimizer.build(variables)
     OptimizerState.from_file(state).restore(optimizer)
     assert int(optimizer.iterations) == 8
@@ -359,7 +360,7 @@ def test_a_bert(bert_state, write, tmp_path):
         assert len(report["ignored"]) == ignored
         model = MaskRIS(SMALL)
         load_bert(model, output)
-        weights = {variable.path: variable for variable in model.get_bert().variables}
+        weights = {variable.path: variable for variable in model.expression_decoder.get_layer("lang_encoder").variables}
         for pair in bert_pairs(BERT):
             value = bert_state[pair.torch]
             np.testing.assert_array_equal(weights[pair.keras], value.T if pair.transform == "linear" else value)
@@ -372,7 +373,7 @@ def test_a_bert_for_another_model(bert_state, write, tmp_path):
     with pytest.raises(InputError, match=r"bert.keras: its sizes are BertConfig.*layers=2.*expected.*layers=3"):
         load_bert(MaskRIS(longer), output)
     with pytest.raises(InputError, match="--bert: a CMPC model has no BERT"):
-        load_bert(argparse.Namespace(title="a CMPC model"), output)
+        load_bert(argparse.Namespace(title="a CMPC model", expression_decoder=argparse.Namespace(layers=[])), output)
     with pytest.raises(InputError, match=r"a BERT language encoder, which goes with `python -m cmpc_tf2 train --bert`"):
         load_model(output, SwinTransformer)
 
