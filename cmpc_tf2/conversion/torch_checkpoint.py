@@ -73,7 +73,7 @@ class TorchCheckpoint:
                 if match := re.fullmatch(pattern, name):
                     name = match.expand(replacement)
             if name in renamed:
-                raise InputError(f"{self.path}: has two tensors for {name}; remove one")
+                raise InputError(f"{self.path}: has two tensors for {name!r:.80}; remove one")
             renamed[name] = value
         self.tensors = renamed
 

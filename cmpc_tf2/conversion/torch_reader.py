@@ -10,6 +10,7 @@ import math
 import mmap
 import os
 import struct
+import textwrap
 import zipfile
 import zlib
 from collections.abc import Iterable
@@ -72,7 +73,7 @@ def read_torch_file(path: str | os.PathLike) -> dict:
     try:
         found = _read_zip(content, path) if content[:4] == _ZIP_SIGNATURE else _read_legacy(content)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {_one_line(str(error))}") from None
     except Exception as error:  # Damaged pickles and archives raise nearly anything.
         raise InputError(f"{path}: {_DAMAGED}") from error
     if not isinstance(found, dict):
@@ -103,9 +104,11 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
     end = 0
     for name, (dtype, shape, span) in sorted(tensors.items(), key=lambda item: item[1][2]):
         if dtype not in _SAFETENSORS_TYPES:
-            raise InputError(f"{path}: {name} is of type {dtype}; expected {', '.join(_SAFETENSORS_TYPES)}")
+            problem = f"{name} is of type {dtype}; expected {', '.join(_SAFETENSORS_TYPES)}"
+            raise InputError(f"{path}: {_one_line(problem)}")
         if span != (end, end + math.prod(shape) * _item_size(_SAFETENSORS_TYPES[dtype])):
-            raise InputError(f"{path}: {name} is at bytes {span[0]} to {span[1]}, which does not fit {dtype} {shape}")
+            problem = f"{name} is at bytes {span[0]} to {span[1]}, which does not fit {dtype} {shape}"
+            raise InputError(f"{path}: {_one_line(problem)}")
         end = span[1]
     if start + end != len(content):
         raise InputError(f"{path}: has {len(content)} bytes, expected {start + end}: it {_DAMAGED}")
@@ -113,6 +116,11 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         name: _take(content, start + span[0], _SAFETENSORS_TYPES[dtype], math.prod(shape)).reshape(shape)
         for name, (dtype, shape, span) in tensors.items()
     }
+
+
+def _one_line(message: str) -> str:
+    """A message that quotes names of a file, which may be of any length and have line breaks."""
+    return textwrap.shorten(message, 400)
 
 
 def _safetensors_form(form: dict) -> tuple[str, list[int], tuple[int, int]]:

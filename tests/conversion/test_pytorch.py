@@ -380,7 +380,7 @@ def test_a_bert_for_another_model(bert_state, write, tmp_path):
 
 def test_a_bert_with_both_names_of_a_norm(bert_state, write, tmp_path):
     state = bert_state | {"bert.embeddings.LayerNorm.gamma": np.zeros(64, np.float32)}
-    assert_refused(write(state), tmp_path, "has two tensors for bert.embeddings.LayerNorm.weight")
+    assert_refused(write(state), tmp_path, "has two tensors for 'bert.embeddings.LayerNorm.weight'")
 
 
 def test_the_script_is_the_command(small_model, tmp_path, capsys):

@@ -172,6 +172,13 @@ def test_classes_and_functions_are_named(name, assert_refused):
     assert_refused(legacy_file(pickled(mapping(a=GLOBALS[name])), {}), f"names {name}; only tensors")
 
 
+def test_names_of_any_length_and_lines(assert_refused):
+    assert_refused(forged(a=text("a\nb") + text("c" * 10_000) + b"\x93"), "names a [...]")
+    dangling = tensor(storage("FloatStorage", "x\ny", 6), (6,), (1,))
+    assert_refused(zip_file(pickled(dangling), {}), "lacks its member data/x y")
+    assert_refused(safetensors_file({"a\nb": ("F8_E5M2", VALUES)}), "a b is of type", name="a.safetensors")
+
+
 def test_sparse_and_quantized_tensors(assert_refused):
     assert_refused(forged(a=b"ctorch._utils\n_rebuild_sparse_tensor\n)R"), "holds a sparse tensor")
     assert_refused(forged(a=b"ctorch._utils\n_rebuild_qtensor\n)R"), "holds a quantized tensor")
@@ -297,7 +304,7 @@ def test_state_dicts_are_found(wrap, tmp_path):
         ({}, "found 0 tensors"),
         ({"model": {}}, "found 0 tensors"),
         ({"epoch": 3, "net": {"a": VALUES}}, "'epoch' is a int, not a tensor"),
-        ({"a": VALUES, "module.a": VALUES}, "has two tensors for a"),
+        ({"a": VALUES, "module.a": VALUES}, "has two tensors for 'a'"),
     ],
 )
 def test_files_without_a_state_dict(state, words, tmp_path):
