@@ -20,6 +20,7 @@ class System:
         config: The class of its sizes, as `module:name`.
         recipe: Its training recipe, as `module:name`.
         conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
+        start_option: Option of `train` that takes its files, if it is a part.
     """
 
     name: str
@@ -29,6 +30,7 @@ class System:
     config: str = "cmpc_tf2.models.config:DeepLabModelConfig"
     recipe: str | None = None
     conversion: tuple[str, ...] = ()
+    start_option: str = "--backbone"
 
     @property
     def model_type(self) -> type:
@@ -50,7 +52,7 @@ class System:
         return {
             "pictures": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
             "clips": "`python -m cmpc_video_tf2`",
-            None: "`python -m cmpc_tf2 train --backbone`",
+            None: f"`python -m cmpc_tf2 train {self.start_option}`",
         }[self.medium]
 
 
@@ -109,6 +111,7 @@ SYSTEMS = {
             model="cmpc_tf2.models.maskris.model:MaskRIS",
             config="cmpc_tf2.models.maskris.config:MaskRISConfig",
             recipe="cmpc_tf2.recipes.maskris:MASKRIS",
+            conversion=(f"{_NAMES}.maskris_checkpoint",),
         ),
         System(
             name="backbone",
@@ -125,6 +128,16 @@ SYSTEMS = {
             registered_name="cmpc>SwinTransformer",
             model="cmpc_tf2.backbones.swin:SwinTransformer",
             config="cmpc_tf2.backbones.config:SwinConfig",
+            conversion=(f"{_NAMES}.swin",),
+        ),
+        System(
+            name="bert",
+            medium=None,
+            registered_name="cmpc>BertEncoder",
+            model="cmpc_tf2.text.bert_encoder:BertEncoder",
+            config="cmpc_tf2.text.config:BertConfig",
+            conversion=(f"{_NAMES}.bert",),
+            start_option="--bert",
         ),
     )
 }

@@ -39,6 +39,7 @@ def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
     train.add_argument("--model-name", choices=systems_of(medium.name), help="of a new model (default: the first)")
     train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
     train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
+    train.add_argument("--bert", type=Path, metavar="FILE.keras", help="start from this converted BERT")
     train.add_argument("--embeddings", type=Path, metavar="FILE.npy", help="start from these word vectors")
     train.add_argument("--vocabulary", type=Path, metavar="FILE", help="the batches' vocabulary, stored in the model")
     train.add_argument("--sizes", type=Path, metavar="FILE.json", help="sizes of the model, if not the usual")
@@ -165,8 +166,8 @@ def require_consistent(given: list[str]):
     given = set(given)
     if not {"dataset", "split"} <= given:
         raise UsageError("-d and -t are needed to start a run")
-    if "start_model" in given and {"backbone", "embeddings", "vocabulary", "sizes"} & given:
-        raise UsageError("--model brings backbone, word vectors, vocabulary and sizes; give it alone")
+    if "start_model" in given and {"backbone", "bert", "embeddings", "vocabulary", "sizes"} & given:
+        raise UsageError("--model brings backbone, BERT, word vectors, vocabulary and sizes; give it alone")
     if "start_optimizer" in given and "start_model" not in given:
         raise UsageError("--optimizer goes with the --model that was converted beside it")
     if "start_optimizer" in given and "epochs" in given:

@@ -31,6 +31,7 @@ class TrainConfig:
         model: Sizes of the model.
         start_model: A model to start from; then `model` is its sizes.
         backbone: A backbone to start from (`.keras`).
+        bert: A BERT to start from (`.keras`).
         embeddings: Word vectors to start from (`.npy`).
         vocabulary: The batches' vocabulary, stored in a new model.
         steps: Training steps in all; 700,000 are those of CMPC on pictures.
@@ -57,6 +58,7 @@ class TrainConfig:
     model: ReferringConfig | None = None
     start_model: str | None = None
     backbone: str | None = None
+    bert: str | None = None
     embeddings: str | None = None
     vocabulary: str | None = None
     start_optimizer: str | None = None

@@ -29,6 +29,7 @@ from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load
 from cmpc_tf2.training.config import CONFIG_NAME, TrainConfig
 from cmpc_tf2.training.distribution import is_chief, make_strategy, require_divisible, take_steps
 from cmpc_tf2.training.run_log import RunLog
+from cmpc_tf2.training.start_files import load_backbone, load_bert
 from cmpc_tf2.training.trainer import Trainer
 
 # Validation samples that are drawn for TensorBoard.
@@ -193,11 +194,9 @@ def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Mediu
             raise InputError(f"--embeddings: {model.title} takes none: it has no layer `text_encoder` to put them in")
         layers["text_encoder"].embedding.assign(load_embeddings(config.embeddings, shape))
     if config.backbone:
-        target = model.get_backbone()
-        backbone = load_model(config.backbone, type(target))
-        if backbone.config != target.config:
-            raise InputError(f"{config.backbone}: its sizes are {backbone.config}, expected {target.config}")
-        target.set_weights(backbone.get_weights())
+        load_backbone(model, config.backbone)
+    if config.bert:
+        load_bert(model, config.bert)
     return model
 
 

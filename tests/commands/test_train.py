@@ -28,7 +28,7 @@ from small import WORDS
         (["--backbone", "none.keras"], 1, "none.keras: no such model file"),
         (["--backbone", "none.keras", "--output-dir", f"{__file__}/run"], 1, "test_train.py in its path"),
         (["--embeddings", "none.npy"], 1, "none.npy: no such word vectors"),
-        (["--model", "m.keras"], 2, "--model brings backbone, word vectors, vocabulary and sizes"),
+        (["--model", "m.keras"], 2, "--model brings backbone, BERT, word vectors, vocabulary"),
         (["--accumulate", "3"], 2, "--accumulate: 3 parts do not divide a batch of 2 samples"),
         (["--epochs", "1000000", "-bs", "1", "--steps", "1"], 2, "not allowed with argument --epochs"),
         (["--resume", "--steps", "9"], 2, "leave out --batch-root, --batch-size, --dataset, --sizes, --split, --steps"),
