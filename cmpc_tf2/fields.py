@@ -64,6 +64,7 @@ RANGES = {
     "depths": WholeNumber(most=1000),
     "batch_size": WholeNumber(most=65_536),
     "learning_rate": PositiveNumber(1000),
+    "epochs": PositiveNumber(1_000_000),
     "seed": WholeNumber(0, 2**32 - 1),
 }
 

@@ -19,6 +19,7 @@ class System:
         model: Its class, as `module:name`.
         config: The class of its sizes, as `module:name`.
         recipe: Its training recipe, as `module:name`.
+        other_recipes: Further ones by their name on the command line.
         conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
     """
 
@@ -28,6 +29,7 @@ class System:
     model: str
     config: str
     recipe: str | None = None
+    other_recipes: dict[str, str] = dataclasses.field(default_factory=dict)
     conversion: tuple[str, ...] = ()
 
     @property
@@ -40,9 +42,14 @@ class System:
         """The class of its sizes."""
         return _import(self.config)
 
-    def load_recipe(self):
-        """Its training recipe, a `recipes.recipe.Recipe`."""
-        return _import(self.recipe)
+    @property
+    def recipes(self) -> dict[str, str]:
+        """Its training recipes by their name on the command line, as `module:name`."""
+        return {"original": self.recipe, **self.other_recipes}
+
+    def load_recipe(self, name: str = "original"):
+        """One of its training recipes, a `recipes.recipe.Recipe`."""
+        return _import(self.recipes[name])
 
     @property
     def usage(self) -> str:
@@ -71,6 +78,7 @@ SYSTEMS = {
             model="cmpc_tf2.models.cmpc.model:CMPC",
             config="cmpc_tf2.models.cmpc.config:CMPCConfig",
             recipe="cmpc_tf2.recipes.tf1:CMPC",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:CMPC"},
             conversion=(f"{_NAMES}.cmpc",),
         ),
         System(
@@ -89,6 +97,7 @@ SYSTEMS = {
             model="cmpc_tf2.models.rrn.model:RRN",
             config=_SIZES,
             recipe="cmpc_tf2.recipes.tf1:RRN",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:RRN"},
             conversion=(f"{_NAMES}.rrn",),
         ),
         System(
@@ -98,6 +107,7 @@ SYSTEMS = {
             model="cmpc_tf2.models.rmi.model:RMI",
             config=_SIZES,
             recipe="cmpc_tf2.recipes.tf1:RMI",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:RMI"},
             conversion=(f"{_NAMES}.rmi",),
         ),
         System(
@@ -107,6 +117,7 @@ SYSTEMS = {
             model="cmpc_tf2.models.lstm_baseline.model:LSTMBaseline",
             config=_SIZES,
             recipe="cmpc_tf2.recipes.tf1:LSTM_BASELINE",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:LSTM_BASELINE"},
             conversion=(f"{_NAMES}.lstm_baseline",),
         ),
         System(
