@@ -32,10 +32,10 @@ class MaskedPasses(tf1.TF1Recipe):
         masked_loss, _ = self.weighted_cross_entropy(probabilities, masked_logits)
         return (loss + masked_loss) / 2, {**parts, "masked_loss": masked_loss}, logits["mask_logits"]
 
-    def augmentation(self, vocabulary: list[str] | None) -> MaskedCopies:
-        if vocabulary is None:
+    def augmentation(self, model) -> MaskedCopies:
+        if model.vocabulary is None:
             raise InputError("--recipe masked masks words: give the vocabulary (--vocabulary FILE)")
-        return MaskedCopies(Vocabulary(vocabulary))
+        return MaskedCopies(Vocabulary(model.vocabulary))
 
 
 CMPC, RRN, RMI, LSTM_BASELINE = (

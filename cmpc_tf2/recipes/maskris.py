@@ -11,7 +11,7 @@ from keras import ops
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 from cmpc_tf2.recipes.losses import WeightedCrossEntropy, pixel_weights
-from cmpc_tf2.recipes.maskris_masking import mask_patches, mask_words
+from cmpc_tf2.recipes.maskris_masking import mask_patches, mask_words, require_whole_patches
 from cmpc_tf2.recipes.recipe import Recipe
 
 # Prefix of the names of masked inputs.
@@ -82,12 +82,20 @@ class MaskRISRecipe(CARISRecipe):
         parts = {"mask_logits_loss": loss, "masked_loss": masked_loss}
         return (loss + masked_loss) / 2, parts, outputs["mask_logits"]
 
-    def augmentation(self, vocabulary: list[str] | None) -> "MaskedInputs":
-        return MaskedInputs()
+    def augmentation(self, model) -> "MaskedInputs":
+        require_whole_patches(model.config.image_size)
+        return MaskedInputs(model.vocabulary)
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class MaskedInputs:
-    """Adds the masked picture and the masked words of a sample. The mask of the word slots is that of the sentence."""
+    """Adds the masked picture and the masked words of a sample. The mask of the word slots is that of the sentence.
+
+    Attributes:
+        vocabulary: The words by token id.
+    """
+
+    vocabulary: list[str]
 
     def names(self, inputs: list[str]) -> dict[str, str]:
         """The added inputs, each with the input whose shape it has."""
@@ -97,7 +105,7 @@ class MaskedInputs:
         """The added inputs of a sample: pixels first, then words."""
         return {
             f"{MASKED}image": mask_patches(inputs["image"], rng),
-            f"{MASKED}token_ids": mask_words(inputs["token_ids"], rng),
+            f"{MASKED}token_ids": mask_words(inputs["token_ids"], self.vocabulary, rng),
         }
 
 

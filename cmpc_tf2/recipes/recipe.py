@@ -61,13 +61,13 @@ class Recipe(abc.ABC):
         """The part of the loss that depends on the trained variables alone."""
         return 0.0
 
-    def augmentation(self, vocabulary: list[str] | None):
+    def augmentation(self, model):
         """A function that adds inputs to a sample, such as `masking.MaskedCopies`; None for no augmentation.
 
         Args:
-            vocabulary: The words by token id; None if unknown.
+            model: The model that is trained, a `ReferringModel`: its vocabulary and the size of its pictures count.
 
         Raises:
-            InputError: The recipe needs the words.
+            InputError: The model cannot be trained by the recipe.
         """
         return None

@@ -215,7 +215,7 @@ def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer,
         seed=config.seed,
         vocabulary_size=config.model.vocabulary_size,
         tokenizer=None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer(),
-        augmentation=trainer.recipe.augmentation(model.vocabulary),
+        augmentation=trainer.recipe.augmentation(model),
         sample_type=medium.sample_type,
     )
 

@@ -1,232 +1,81 @@
-"""The recipes of MaskRIS and CARIS against the original's losses, schedule and six training steps."""
+"""Training of MaskRIS: six steps against the original's, in parts, resumed, in lower precision, on two devices."""
 
 import dataclasses
 import json
-import re
-import zlib
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from cmpc_tf2.conversion.names.maskris import MASK_TOKEN, maskris_pairs
+from cmpc_tf2.models.maskris.config import MaskRISConfig
+from cmpc_tf2.models.maskris.model import MaskRIS
+from maskris_original import AXES, GOLDEN, TINY, assign_by_rule, read_golden, read_manifest
 
+from cmpc_tf2.cli import main
+from cmpc_tf2.data.batches import MANIFEST, Sample, batch_path, split_folder, write_batch
+from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.precision import computing_in
 from cmpc_tf2.recipes import adamw
-from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay, parameter_group
-from cmpc_tf2.recipes.maskris import CARIS, MASKRIS, MaskedInputs
-from cmpc_tf2.systems import SYSTEMS
+from cmpc_tf2.recipes.adamw import parameter_group
+from cmpc_tf2.recipes.maskris import MASKRIS
+from cmpc_tf2.training.checkpoints import load_training, save_training
 from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.run_log import read_log
 from cmpc_tf2.training.trainer import Trainer
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "maskris"
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 # The factor of the rate and whether a parameter is decayed, by its group in the goldens.
 GROUPS = [(0.1, False), (0.1, True), (0.1, False), (0.1, True), (1.0, False), (1.0, True)]
 
 
 @pytest.fixture(scope="module")
-def extras():
-    return dict(np.load(GOLDEN / "maskris_extras.npz"))
-
-
-@pytest.fixture(scope="module")
 def tiny():
-    return dict(np.load(GOLDEN / "maskris_tiny.npz"))
-
-
-def aligned_bilinear(size: int, cells: int) -> np.ndarray:
-    """The matrix that upsamples a line of cells to a size, with the corners aligned."""
-    positions = np.arange(size) * (cells - 1) / (size - 1)
-    return np.maximum(0, 1 - np.abs(positions[:, None] - np.arange(cells))).astype(np.float32)
-
-
-def outputs_of(coarse_logits, size: int) -> dict:
-    """The outputs of the network, given the coarse logits."""
-    difference = coarse_logits[..., 1:] - coarse_logits[..., :1]
-    rows, columns = (aligned_bilinear(size, cells) for cells in difference.shape[1:3])
-    mask_logits = tf.einsum("ih,jw,bhwc->bijc", rows, columns, difference)
-    return {"coarse_logits": coarse_logits, "mask_logits": mask_logits}
-
-
-@pytest.mark.parametrize("case", [0, 1])
-def test_losses_and_gradients_are_the_originals(case, extras, parity):
-    logits, soft = (extras[f"loss/{case}/{name}"].transpose(0, 2, 3, 1) for name in ("logits", "soft"))
-    target = tf.constant(extras[f"loss/{case}/target"][..., None], tf.float32)
-    variable = tf.Variable(logits)
-    with tf.GradientTape() as tape:
-        outputs = outputs_of(variable, target.shape[1])
-        loss, parts, _ = CARIS.batch_loss(lambda _: outputs, {}, target, CARIS.normalizer(target))
-    assert float(parts["mask_logits_loss"]) == float(loss)
-    parity.within("MaskRIS: loss of the clean pass", loss, extras[f"loss/{case}/hard"], 1e-6)
-    gradient = extras[f"loss/{case}/hard_gradient"].transpose(0, 2, 3, 1)
-    found = tape.gradient(loss, variable)
-    parity.within("MaskRIS: its gradient, relative", found, gradient, 1e-5, np.abs(gradient).max())
-
-    # The clean pass gives the probabilities of the golden; the masked pass has its logits.
-    clean = outputs_of(
-        tf.stack([tf.zeros_like(soft[..., 0]), tf.math.log(soft[..., 1] / soft[..., 0])], -1), target.shape[1]
-    )
-    passes = iter([clean, None])
-    with tf.GradientTape() as tape:
-        loss, parts, _ = MASKRIS.batch_loss(
-            lambda _: next(passes) or outputs_of(variable, target.shape[1]), {}, target, MASKRIS.normalizer(target)
-        )
-    parity.within("MaskRIS: loss of the masked pass", parts["masked_loss"], extras[f"loss/{case}/soft_loss"], 1e-6)
-    assert float(loss) == pytest.approx((float(parts["mask_logits_loss"]) + float(parts["masked_loss"])) / 2, rel=1e-6)
-    gradient = extras[f"loss/{case}/soft_gradient"].transpose(0, 2, 3, 1) / 2
-    found = tape.gradient(loss, variable)
-    parity.within("MaskRIS: its gradient, relative", found, gradient, 1e-5, np.abs(gradient).max())
-
-
-def test_the_clean_pass_does_not_learn_from_the_masked_one():
-    rng = np.random.default_rng(0)
-    clean, masked = (tf.Variable(rng.normal(size=(2, 4, 4, 2)), dtype=tf.float32) for _ in range(2))
-    target = tf.constant(rng.random((2, 16, 16, 1)) < 0.3, tf.float32)
-    gradients = []
-    for recipe, factor in ((MASKRIS, 2), (CARIS, 1)):
-        passes = iter([clean, masked])
-        with tf.GradientTape() as tape:
-            loss, _, _ = recipe.batch_loss(
-                lambda _: outputs_of(next(passes), 16), {}, target, recipe.normalizer(target)
-            )
-        gradients.append(factor * tape.gradient(loss, clean))
-    np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-7)
-
-
-def test_the_schedule_is_the_originals(extras, parity):
-    schedule = WarmupPolynomialDecay(1e-5, 50_000, MASKRIS.warmup_steps)
-    rates = np.array([float(schedule(step)) for step in extras["schedule/steps"]])
-    parity.within("MaskRIS: learning rates, relative", rates / extras["schedule/rates"], np.ones(len(rates)), 1e-6)
-    assert float(schedule(50_000)) == float(schedule(60_000)) == 0
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(schedule))
-    assert float(again(2000)) == float(schedule(2000))
-
-
-def test_a_run_takes_its_defaults_from_the_recipe():
-    """50 epochs of 42,404 objects in batches of 16, without the last incomplete one."""
-    for recipe in (MASKRIS, CARIS):
-        assert recipe.steps == 50 * (42_404 // 16) and recipe.batch_size == 16
-        assert (recipe.learning_rate, recipe.weight_decay, recipe.warmup_steps) == (1e-4, 1e-2, 1500)
-
-
-def weights_of(values: dict[str, np.ndarray]) -> list[keras.Variable]:
-    return [keras.Variable(value, name=name) for name, value in values.items()]
-
-
-@pytest.mark.parametrize("scale", [0.01, 10])
-def test_steps_are_those_of_pytorch(scale, rng):
-    """Against the formula in float64, with gradients below and above the norm at which they are clipped."""
-    values = {"kernel": rng.normal(size=(3, 4)), "gn_gamma": rng.normal(size=5), "norm_gamma": rng.normal(size=5)}
-    variables = weights_of(values)
-    optimizer = GroupedAdamW(WarmupPolynomialDecay(0.01, 10, 3), decay=0.1)
-    optimizer.build(variables)
-    momentum, velocity = (dict.fromkeys(values, 0) for _ in range(2))
-    for step, rate in enumerate([0.01, 0.01 * (0.001 + 0.999 / 3), 0.01 * (0.001 + 0.999 * 2 / 3)], start=1):
-        gradients = {name: scale * rng.normal(size=value.shape) for name, value in values.items()}
-        optimizer.apply([tf.constant(gradient, tf.float32) for gradient in gradients.values()])
-        norm = np.sqrt(sum(np.square(gradient).sum() for gradient in gradients.values()))
-        assert (norm > 1) == (scale == 10)
-        for name, gradient in gradients.items():
-            gradient *= min(1, 1 / (norm + 1e-6))
-            momentum[name] = 0.9 * momentum[name] + 0.1 * gradient
-            velocity[name] = 0.999 * velocity[name] + 0.001 * gradient**2
-            values[name] *= 1 - rate * (0 if name == "norm_gamma" else 0.1)
-            root = np.sqrt(velocity[name]) / np.sqrt(1 - 0.999**step) + 1e-8
-            values[name] -= rate / (1 - 0.9**step) * momentum[name] / root
-    for variable, value in zip(variables, values.values(), strict=True):
-        np.testing.assert_allclose(variable, value, rtol=0, atol=1e-6, err_msg=variable.path)
-
-
-def test_epsilon_counts_behind_the_bias_correction():
-    """Gradients of its size: Keras' AdamW would take a step a third as long."""
-    (variable,) = weights_of({"kernel": np.zeros(1)})
-    optimizer = GroupedAdamW(0.1, decay=0.0)
-    optimizer.apply([tf.constant([1e-8])], [variable])
-    np.testing.assert_allclose(variable, [-0.05], rtol=1e-5)
-
-
-def network():
-    """The modules of the network, which tests of the whole need."""
-    return pytest.importorskip("cmpc_tf2.conversion.names.maskris"), SYSTEMS["maskris"]
+    return read_golden("tiny")
 
 
 @pytest.mark.parametrize("size", ["tiny", "full"])
-def test_groups_are_the_originals(size, tiny, tiny_sizes):
-    names, system = network()
+def test_groups_are_the_originals(size, tiny):
     if size == "tiny":
-        config = tiny_sizes
+        config = TINY
         groups = dict(zip(tiny["train/parameter_names"], tiny["train/group_of_parameter"], strict=True))
     else:
-        config = system.config_type()
-        manifest = json.loads((GOLDEN / "maskris_full_manifest.json").read_text())
-        groups = {entry["name"]: entry["group"] for entry in manifest if entry.get("group") is not None}
-    pairs = names.maskris_pairs(config)
-    assert set(groups) - {pair.torch for pair in pairs} == {names.MASK_TOKEN}
+        config = MaskRISConfig()
+        entries = json.loads((GOLDEN / "maskris_full_manifest.json").read_text())["parameters"]
+        groups = {entry["name"]: entry["group"] for entry in entries if entry["kind"] == "parameter"}
+    pairs = maskris_pairs(config)
+    assert set(groups) - {pair.torch for pair in pairs} == {MASK_TOKEN}
     for pair in pairs:
         assert parameter_group(pair.keras) == GROUPS[groups[pair.torch]], pair
 
 
-@pytest.fixture(scope="module")
-def tiny_sizes():
-    """Sizes of the small goldens."""
-    _, system = network()
-    return system.config_type(
-        image_size=96,
-        vocabulary_size=120,
-        swin={"width": 24, "depths": (2, 2, 3, 2), "heads": (2, 3, 4, 6)},
-        bert={"width": 40, "layers": 3, "heads": 4, "intermediate": 56, "vocabulary_size": 120, "positions": 24},
-        feature_dim=48,
-        output_dim=40,
-        decoder_layers=2,
-        decoder_heads=4,
-        head_dim=48,
-        points=3,
-        mlp_dim=144,
-        groups=6,
-        prompts=4,
-    )
-
-
-def value_by_rule(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The value of a parameter in the goldens, by its name and PyTorch's shape."""
-    noise = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    *_, module, last = ["", *name.split(".")]
-    is_norm = "norm" in module.lower() or module == "gn"
-    if last in ("gamma_v2l", "gamma_l2v") or (last == "weight" and is_norm):
-        return 1 + 0.1 * noise
-    if last == "bias":
-        return 0.1 * noise
-    if last == "relative_position_bias_table":
-        return 0.5 * noise
-    tables = "word_embeddings|position_embeddings|token_type_embeddings|lang_prompts|vis_prompts|level_encoding"
-    if re.fullmatch(tables, module):
-        return 0.4 * noise
-    return noise / np.sqrt(np.prod(shape[1:]))
-
-
-# For each transform of a map of names, the axes of PyTorch in Keras' order.
-AXES = {"linear": (1, 0), "conv": (2, 3, 1, 0), "as_is": None}
-
-
 def to_torch(value: np.ndarray, transform: str) -> np.ndarray:
-    return value if AXES[transform] is None else value.transpose(np.argsort(AXES[transform]))
+    """A weight of Keras with the axes of PyTorch."""
+    return value.transpose(np.argsort(AXES[transform])) if transform in AXES else value
+
+
+def torch_norm(value: np.ndarray) -> float:
+    """The norm as PyTorch 1.11 computed it: it adds one square after another in float32, which loses 1e-5 of it."""
+    return np.sqrt(np.cumsum(np.square(value).ravel())[-1])
 
 
 @pytest.fixture
-def trained(tiny_sizes):
+def trained():
+    return make_trained()
+
+
+def make_trained() -> tuple[MaskRIS, dict]:
     """A small network with the weights of the goldens; its weights by the original's name, each with its transform."""
-    names, system = network()
-    model = system.model_type(tiny_sizes)
+    model, pairs = MaskRIS(TINY), maskris_pairs(TINY)
+    assign_by_rule(model.trainable_variables, pairs, read_manifest("tiny"))
     variables = {variable.path: variable for variable in model.trainable_variables}
-    weights = {}
-    for pair in names.maskris_pairs(tiny_sizes):
-        variable = variables.pop(pair.keras)
-        shape = to_torch(np.empty(variable.shape, np.uint8), pair.transform).shape
-        value = value_by_rule(pair.torch, shape)
-        variable.assign(value if AXES[pair.transform] is None else value.transpose(AXES[pair.transform]))
-        weights[pair.torch] = variable, pair.transform
-    assert not variables
-    return model, weights
+    assert len(variables) == len(pairs)
+    return model, {pair.torch: (variables[pair.keras], pair.transform) for pair in pairs}
 
 
 def batch_of_step(tiny: dict, step: int) -> tuple[dict, tf.Tensor]:
@@ -254,18 +103,16 @@ def settings(model, **more) -> TrainConfig:
     return TrainConfig("unc", "train", model_name="maskris", model=model.config, **more)
 
 
-@pytest.fixture
-def six_step_trainer(trained, monkeypatch):
-    """A trainer as in the goldens: with their schedule and without dropout."""
-    model, _ = trained
-    monkeypatch.setattr(TrainConfig, "make_recipe", lambda _: dataclasses.replace(MASKRIS, warmup_steps=3))
-    trainer = Trainer(model, settings(model, batch_size=2, steps=8))
-    monkeypatch.setattr(trainer, "_forward", lambda inputs: trainer({name: inputs[name] for name in trainer.input}))
+def without_dropout(trainer: Trainer) -> Trainer:
+    """The trainer, from now on with forward passes as in inference."""
+    trainer._forward = lambda inputs: trainer({name: inputs[name] for name in trainer.input})
     return trainer
 
 
-def test_six_steps_are_the_originals(six_step_trainer, trained, tiny, monkeypatch, parity):
-    trainer, (model, weights) = six_step_trainer, trained
+def test_six_steps_are_the_originals(trained, tiny, monkeypatch, parity):
+    model, weights = trained
+    monkeypatch.setattr(TrainConfig, "make_recipe", lambda _: dataclasses.replace(MASKRIS, warmup_steps=3))
+    trainer = without_dropout(Trainer(model, settings(model, batch_size=2, steps=8)))
     summed, gradients = adamw._sum_over_devices, []
     monkeypatch.setattr(adamw, "_sum_over_devices", lambda given: gradients.append(summed(given)) or gradients[-1])
     step_function = tf.function(lambda data: (trainer.train_step(data), gradients.pop()))
@@ -277,9 +124,8 @@ def test_six_steps_are_the_originals(six_step_trainer, trained, tiny, monkeypatc
         result, found = step_function(batch_of_step(tiny, step))
         for name, column in (("mask_logits_loss", "loss_plain"), ("masked_loss", "loss_masked")):
             expected = row[columns[column]]
-            parity.within(
-                "MaskRIS: losses of six training steps, relative", result[name], expected, 1e-5, expected, column
-            )
+            what = "MaskRIS: losses of six training steps, relative"
+            parity.within(what, result[name], expected, 1e-5, expected, column)
         norm, expected = tf.linalg.global_norm(found), row[columns["gradient_norm"]]
         parity.within("MaskRIS: norms of the whole gradient, relative", norm, expected, 2e-4, expected)
         for group, (factor, _) in enumerate(GROUPS):
@@ -300,10 +146,9 @@ def test_six_steps_are_the_originals(six_step_trainer, trained, tiny, monkeypatc
             continue
         variable, transform = weights[name]
         value = to_torch(variable.numpy(), transform)
-        parity.within(
-            "MaskRIS: norms of parameters after six steps, relative", np.linalg.norm(value), norm, 1e-5, norm, name
-        )
-        assert value.flat[0] == pytest.approx(first, abs=1e-4), name
+        what = "MaskRIS: norms of parameters after six steps, relative"
+        parity.within(what, torch_norm(value), norm, 1e-5, norm, name)
+        assert value.flat[0] == pytest.approx(first, abs=1e-6), name
     padding = weights["backbone.lang_encoder.embeddings.word_embeddings.weight"][0].numpy()
     initial = initial["backbone.lang_encoder.embeddings.word_embeddings.weight"]
     np.testing.assert_array_equal(padding[0], initial[0])
@@ -327,16 +172,186 @@ def assert_gradients(gradients: dict, weights: dict, tiny: dict, parity):
             continue
         variable, transform = weights[name]
         gradient = to_torch(gradients[variable.path].numpy(), transform)
-        parity.within("MaskRIS: gradient norms, relative", np.linalg.norm(gradient), norm, 2e-4, norm, name)
+        parity.within("MaskRIS: gradient norms, relative", torch_norm(gradient), norm, 2e-4, norm, name)
         assert gradient.flat[0] == pytest.approx(first, abs=2e-4 * norm), name
 
 
-def test_masked_inputs_follow_from_the_random_numbers():
-    image, token_ids = np.ones((96, 96, 3), np.float32), np.full(20, 110, np.int32)
-    inputs = {"image": image, "token_ids": token_ids, "token_mask": np.ones(20, np.int32)}
-    first, again = (MaskedInputs()(inputs, np.random.default_rng(5)) for _ in range(2))
-    assert first.keys() == MaskedInputs().names(list(inputs)).keys()
-    for name, value in first.items():
-        np.testing.assert_array_equal(value, again[name])
-        assert value.shape == inputs[name.removeprefix("masked_")].shape
-    assert first["masked_image"].mean() == pytest.approx(2 / 9) and (image == 1).all()
+def uneven_batch(tiny: dict) -> tuple[dict, tf.Tensor]:
+    """Two samples with masks of different sizes: the weights of their pixels have different means."""
+    inputs, target = batch_of_step(tiny, 0)
+    return inputs, tf.concat([target[:1], tf.ones_like(target[1:])], axis=0)
+
+
+def test_a_batch_in_parts_is_the_batch(trained, tiny):
+    model, _ = trained
+    inputs, target = uneven_batch(tiny)
+    results = []
+    for parts in (1, 2):
+        trainer = without_dropout(Trainer(model, settings(model, batch_size=2, accumulate=parts)))
+        compute = trainer.accumulate if parts > 1 else trainer.gradients
+        results.append(tf.function(compute)((inputs, target), trainer.recipe.normalizer(target)))
+    (whole, loss), (summed, loss_in_parts) = results
+    assert float(loss_in_parts) == pytest.approx(float(loss), rel=1e-5)
+    for gradient, expected in zip(summed, whole, strict=True):
+        np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * max(0.01, np.abs(expected).max()))
+
+
+def test_a_resumed_run_takes_the_same_steps(trained, tiny, tmp_path):
+    """Bit for bit, with the same units dropped; which are dropped changes from step to step."""
+    keras.utils.set_random_seed(0)
+    tf.config.experimental.enable_op_determinism()
+    model, _ = trained
+    config = settings(model, batch_size=2, steps=8, seed=3)
+    trainer = Trainer(model, config)
+    step = tf.function(trainer.train_step)
+    losses = []
+    for number in range(2):
+        save_training(tmp_path, number, model, trainer.optimizer)
+        trainer.reset_metrics()
+        losses.append(float(step(batch_of_step(tiny, 0))["loss"]))
+    _, again, state = load_training(tmp_path, type(model))
+    resumed = Trainer(again, config)
+    state.restore(resumed.optimizer)
+    result = tf.function(resumed.train_step)(batch_of_step(tiny, 0))
+    assert float(result["loss"]) == losses[1]
+    for found, expected in zip(resumed.trainable_variables, trainer.trainable_variables, strict=True):
+        np.testing.assert_array_equal(found, expected, err_msg=found.path)
+
+
+def test_dropout_differs_between_steps_and_passes(trained, tiny):
+    """Without learning, the same batch has another loss at another step, and the same loss at the same step."""
+    model, _ = trained
+    trainer = Trainer(model, settings(model, batch_size=2, recipe="caris"))
+    data = batch_of_step(tiny, 0)
+
+    @tf.function
+    def losses(step):
+        trainer.base_optimizer.iterations.assign(step)
+        trainer._seed_random_layers(tf.distribute.get_replica_context())
+        return [trainer.recipe.batch_loss(trainer._forward, *data, 1.0)[0] for _ in range(2)]
+
+    first, other, again = (np.array(losses(step)) for step in (0, 1, 0))
+    np.testing.assert_array_equal(first, again)
+    assert len({*first, *other}) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_follows_float32(precision, trained, tiny, tmp_path):
+    model, _ = trained
+    save_model(model, tmp_path / "model.keras")
+    with computing_in(precision):
+        model = load_model(tmp_path / "model.keras")
+        trainer = without_dropout(Trainer(model, settings(model, batch_size=2, steps=8, precision=precision)))
+    step = tf.function(trainer.train_step)
+    before = [variable.numpy() for variable in trainer.trainable_variables]
+    result = step(batch_of_step(tiny, 0))
+    assert float(result["mask_logits_loss"]) == pytest.approx(tiny["train/trajectory"][0][0], rel=0.03)
+    assert float(result["masked_loss"]) == pytest.approx(tiny["train/trajectory"][0][1], rel=0.03)
+    assert all(np.isfinite(variable.numpy()).all() for variable in trainer.trainable_variables)
+    assert int(trainer.base_optimizer.iterations) == 1
+    assert any((old != new.numpy()).any() for old, new in zip(before, trainer.trainable_variables, strict=True))
+    assert all(variable.dtype == "float32" for variable in trainer.trainable_variables)
+
+
+DEVICES_SCRIPT = """
+import sys
+import numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from test_maskris_training import Trainer, make_trained, read_golden, settings, uneven_batch, without_dropout
+from cmpc_tf2.training.distribution import make_strategy
+
+tiny, results = read_golden("tiny"), []
+for name in ("none", "mirrored"):
+    strategy = make_strategy(name)
+    with strategy.scope():
+        model, _ = make_trained()
+        trainer = without_dropout(Trainer(model, settings(model, batch_size=2, steps=8)))
+
+    def share(context):
+        dataset = tf.data.Dataset.from_tensors(uneven_batch(tiny)).repeat().unbatch()
+        return dataset.batch(2 // strategy.num_replicas_in_sync)
+
+    batches = iter(strategy.distribute_datasets_from_function(share))
+    losses = [float(strategy.experimental_local_results(trainer.distributed_step(next(batches)))[0]) for _ in range(2)]
+    results.append((losses, {v.path: v.numpy() for v in model.trainable_variables}))
+(losses, one), (losses_of_two, two) = results
+np.testing.assert_allclose(losses_of_two, losses, rtol=1e-5)
+for path, value in one.items():
+    if not path.endswith(("key/bias", "k_proj/bias", "qkv/bias", "lang_embed.4/bias")):
+        np.testing.assert_allclose(two[path], value, rtol=0, atol=2e-6, err_msg=path)
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_take_the_steps_of_one():
+    """The loss is normalised and the gradient clipped over the whole batch."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", DEVICES_SCRIPT]
+    result = subprocess.run(command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Four stretched train samples of a bright square, two of a validation split, vocabulary and sizes."""
+    root, rng = tmp_path_factory.mktemp("maskris"), np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        folder = split_folder(root, "unc", split)
+        folder.mkdir(parents=True)
+        for number in range(count):
+            image = rng.integers(0, 60, size=(96, 96, 3), dtype=np.uint8)
+            mask = np.zeros((96, 96), bool)
+            mask[8 * number : 8 * number + 40, 16:64] = True
+            image[mask] = 220
+            sample = Sample(np.zeros(20, np.int64), image, mask, "the red square")
+            write_batch(batch_path(root, "unc", split, number), sample)
+        manifest = {"samples": count, "settings": {"train_size": 96, "resizing": "stretch"}, "sources": []}
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+    words = [f"[unused{number}]" for number in range(TINY.vocabulary_size)]
+    words[0], words[1:5] = "[PAD]", ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words[5:8] = "the", "red", "square"
+    (root / "vocab.txt").write_text("\n".join(words) + "\n")
+    (root / "sizes.json").write_text(json.dumps(TINY.to_dict()))
+    return root
+
+
+def arguments(data: Path, folder: Path, *more) -> list[str]:
+    return [
+        "train", "--model-name", "maskris", "-d", "unc", "-t", "train", "--batch-root", str(data), "--output-dir",
+        str(folder), "--sizes", str(data / "sizes.json"), "--vocabulary", str(data / "vocab.txt"), "-bs", "2", *more,
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["original", "caris"])
+def test_the_command_trains_and_resumes(recipe, data, tmp_path):
+    """Bit for bit, with dropout and masks, and with scores of the validation split."""
+    options = ("--recipe", recipe, "--validation-split", "val", "--checkpoint-every", "1")
+    assert main(arguments(data, tmp_path / "whole", *options, "--epochs", "1")) == 0
+    assert main(arguments(data, tmp_path / "half", *options, "--steps", "1")) == 0
+    shutil.copy(tmp_path / "whole" / "config.json", tmp_path / "half")
+    assert main(["train", "--output-dir", str(tmp_path / "half"), "--resume"]) == 0
+    rows = read_log(tmp_path / "half")
+    assert [row["step"] for row in rows] == ["1", "2"] and float(rows[0]["val_overall_iou"]) >= 0
+    assert ("masked_loss" in rows[0]) == (recipe == "original")
+    config = json.loads((tmp_path / "half" / "config.json").read_text())
+    assert config["learning_rate"] == 1e-4 and config["steps"] == 2
+    whole, resumed = (load_model(tmp_path / name / "last.keras") for name in ("whole", "half"))
+    for found, expected in zip(resumed.variables, whole.variables, strict=True):
+        if not found.path.endswith("seed_generator_state"):
+            np.testing.assert_array_equal(found, expected, err_msg=found.path)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--recipe", "masked"], "--recipe: expected one of original, caris for maskris, received 'masked'"),
+        (["--finetune-backbone"], "--finetune-backbone: all of a MaskRIS model is trained anyway; leave it out"),
+    ],
+)
+def test_options_of_other_recipes_are_refused(options, words, data, tmp_path, capsys):
+    assert main(arguments(data, tmp_path / "run", *options)) > 0
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
