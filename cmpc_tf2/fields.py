@@ -65,6 +65,7 @@ RANGES = {
     **dict.fromkeys(("window", "points"), WholeNumber(most=100)),
     "batch_size": WholeNumber(most=65_536),
     "learning_rate": PositiveNumber(1000),
+    "epochs": PositiveNumber(1_000_000),
     "seed": WholeNumber(0, 2**32 - 1),
 }
 

@@ -19,6 +19,7 @@ class System:
         medium: `pictures` or `clips`; None for a part that other models start from.
         config: The class of its sizes, as `module:name`.
         recipe: Its training recipe, as `module:name`.
+        other_recipes: Further ones by their name on the command line.
         conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
         start_option: Option of `train` that takes its files, if it is a part.
     """
@@ -29,6 +30,7 @@ class System:
     medium: str | None = "pictures"
     config: str = "cmpc_tf2.models.config:DeepLabModelConfig"
     recipe: str | None = None
+    other_recipes: dict[str, str] = dataclasses.field(default_factory=dict)
     conversion: tuple[str, ...] = ()
     start_option: str = "--backbone"
 
@@ -42,9 +44,14 @@ class System:
         """The class of its sizes."""
         return import_object(self.config)
 
-    def load_recipe(self):
-        """Its training recipe, a `recipes.recipe.Recipe`."""
-        return import_object(self.recipe)
+    @property
+    def recipes(self) -> dict[str, str]:
+        """Its training recipes by their name on the command line, as `module:name`."""
+        return {"original": self.recipe, **self.other_recipes}
+
+    def load_recipe(self, name: str = "original"):
+        """One of its training recipes, a `recipes.recipe.Recipe`."""
+        return import_object(self.recipes[name])
 
     @property
     def usage(self) -> str:
@@ -72,6 +79,7 @@ SYSTEMS = {
             model="cmpc_tf2.models.cmpc.model:CMPC",
             config="cmpc_tf2.models.cmpc.config:CMPCConfig",
             recipe="cmpc_tf2.recipes.tf1:CMPC",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:CMPC"},
             conversion=(f"{_NAMES}.cmpc",),
         ),
         System(
@@ -88,6 +96,7 @@ SYSTEMS = {
             registered_name="cmpc>RRN",
             model="cmpc_tf2.models.rrn.model:RRN",
             recipe="cmpc_tf2.recipes.tf1:RRN",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:RRN"},
             conversion=(f"{_NAMES}.rrn",),
         ),
         System(
@@ -95,6 +104,7 @@ SYSTEMS = {
             registered_name="cmpc>RMI",
             model="cmpc_tf2.models.rmi.model:RMI",
             recipe="cmpc_tf2.recipes.tf1:RMI",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:RMI"},
             conversion=(f"{_NAMES}.rmi",),
         ),
         System(
@@ -102,6 +112,7 @@ SYSTEMS = {
             registered_name="cmpc>LSTMBaseline",
             model="cmpc_tf2.models.lstm_baseline.model:LSTMBaseline",
             recipe="cmpc_tf2.recipes.tf1:LSTM_BASELINE",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:LSTM_BASELINE"},
             conversion=(f"{_NAMES}.lstm_baseline",),
         ),
         System(

@@ -1,14 +1,15 @@
 """Trains a model, or resumes a run."""
 
 import argparse
+import contextlib
 import dataclasses
-import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from cmpc_tf2.commands.options import number
 from cmpc_tf2.data.datasets import dataset_names, find_dataset
 from cmpc_tf2.errors import InputError, UsageError, named
-from cmpc_tf2.fields import COUNT, RANGES, FieldError, PositiveNumber, from_dict
+from cmpc_tf2.fields import COUNT, RANGES, FieldError, from_dict
 from cmpc_tf2.files import read_json, require_folder
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.models.config import ReferringConfig
@@ -20,7 +21,7 @@ _NOT_OF_THE_RUN = {"run", "medium", "output_dir", "resume"}
 
 
 def add_parser(commands, medium: Medium):
-    """Adds the `train` command. Defaults are those of the medium's `TrainConfig`."""
+    """Adds the `train` command."""
     train = commands.add_parser(
         "train", help="train a model; with --resume, resume a run", argument_default=argparse.SUPPRESS
     )
@@ -54,12 +55,15 @@ def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
 
 def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=number(COUNT), help=f"in all (default: {medium.train_config.steps})")
+    length.add_argument("--steps", type=number(COUNT), help="in all (default: as the recipe)")
     length.add_argument(
-        "--epochs", type=number(PositiveNumber(1_000_000)), help="in place of --steps: how often every sample is seen"
+        "--epochs", type=number(RANGES["epochs"]), help="in place of --steps: how often every sample is seen"
     )
     train.add_argument(
-        "-bs", "--batch-size", type=number(RANGES["batch_size"]), help="samples per step, over all devices (default: 1)"
+        "-bs",
+        "--batch-size",
+        type=number(RANGES["batch_size"]),
+        help="samples per step, over all devices (default: as the recipe)",
     )
     train.add_argument(
         "--accumulate", type=number(COUNT), metavar="PARTS", help="compute a batch in parts, to save memory"
@@ -68,20 +72,21 @@ def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
         "-lr",
         "--learning-rate",
         type=number(RANGES["learning_rate"]),
-        help="at step 0, for a batch of 1 (default: 0.00025)",
+        help="at step 0, for a batch of the recipe's size (default: as the recipe)",
     )
     train.add_argument(
         "--rate-scaling",
         choices=TRAIN_CHOICES["rate_scaling"],
-        help="multiply the rate by the batch size, or its root (default: none)",
+        help="multiply the rate by the batch size over that of the recipe, or the root of it (default: none)",
     )
     train.add_argument(
-        "--decay-steps", type=number(COUNT), help="until the rate is 0.00001 (default: as the model's original)"
+        "--decay-steps", type=number(COUNT), help="until the rate is at its end (default: as the recipe)"
     )
     train.add_argument(
         "--finetune-backbone", action="store_true", help="train the kernels of res3 to res5 too (the original's -conv5)"
     )
-    train.add_argument("--recipe", choices=TRAIN_CHOICES["recipe"], help="maskris adds masked second passes")
+    names = dict.fromkeys(name for system in systems_of(medium.name).values() for name in system.recipes)
+    train.add_argument("--recipe", metavar="NAME", help=f"a recipe of the model: {', '.join(names)}")
 
 
 def _add_computing(train: argparse.ArgumentParser):
@@ -123,16 +128,15 @@ def run(arguments: argparse.Namespace):
             vocabulary = tokenizer_type.read_words(arguments.vocabulary)
         config = make_config(arguments, None if vocabulary is None else len(vocabulary))
     paths = _paths_of(medium, config, config.split)
-    if "epochs" in given:
-        config = dataclasses.replace(config, steps=steps_of(arguments.epochs, len(paths), config.batch_size))
     validation_paths = _paths_of(medium, config, config.validation_split) if config.validation_split else []
 
     from cmpc_tf2.training.run import train
 
-    entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume, medium=medium)
+    with _naming_options():
+        entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume, medium=medium)
     if entry is not None:
         loss = f"loss {entry['loss']:.4g}" if entry else "all taken before"
-        print(f"{folder / 'last.keras'}: {config.steps} steps, {loss}")
+        print(f"{folder / 'last.keras'}: {read_config(config_path, medium).steps} steps, {loss}")
 
 
 def _paths_of(medium: Medium, config: TrainConfig, split: str) -> list[Path]:
@@ -190,8 +194,15 @@ def make_config(arguments: argparse.Namespace, vocabulary_size: int | None) -> T
     model = read_sizes(_system_of(arguments).config_type, options.get("sizes"), vocabulary_size)
     fields = {field.name for field in dataclasses.fields(medium.train_config)}
     options = {name: value for name, value in options.items() if name in fields}
-    try:
+    with _naming_options():
         return medium.train_config(**{**options, "model": model})
+
+
+@contextlib.contextmanager
+def _naming_options() -> Iterator[None]:
+    """Within the block, errors that concern a field of a run name the option that sets it."""
+    try:
+        yield
     except FieldError as error:
         raise UsageError(f"{_option(error.field)}: {error.reason}") from None
 
@@ -205,18 +216,6 @@ def _system_of(arguments: argparse.Namespace) -> System:
 def _option(name: str) -> str:
     """The option that sets a field."""
     return {"start_model": "--model", "start_optimizer": "--optimizer"}.get(name, f"--{name.replace('_', '-')}")
-
-
-def steps_of(epochs: float, samples: int, batch_size: int) -> int:
-    """The steps that take each of some samples as often as asked.
-
-    Raises:
-        UsageError: They are too many.
-    """
-    steps = math.ceil(epochs * samples / batch_size)
-    if steps not in COUNT:
-        raise UsageError(f"--epochs: {epochs:g} would be {steps} steps; expected at most {COUNT.most}")
-    return steps
 
 
 def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_size: int | None) -> ReferringConfig:

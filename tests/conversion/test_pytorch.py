@@ -7,7 +7,6 @@ import json
 import keras
 import numpy as np
 import pytest
-from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 
 import convert_tf1_ckpt
 import convert_torch_ckpt
@@ -23,6 +22,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.models.maskris.model import MaskRIS
+from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 from cmpc_tf2.text.bert_encoder import BertEncoder
 from cmpc_tf2.text.config import BertConfig
 from cmpc_tf2.training.checkpoints import OptimizerState

@@ -244,8 +244,8 @@ def test_models_of_the_other_medium_are_refused(data, model_file, small_model_fi
 
 
 def test_the_recipe_for_pictures_is_refused(data, tmp_path, capsys):
-    assert main(train_arguments(data, tmp_path / "run", "--recipe", "maskris")) == 2
-    assert "--recipe: maskris is for pictures" in capsys.readouterr().err
+    assert main(train_arguments(data, tmp_path / "run", "--recipe", "masked")) == 2
+    assert "--recipe: expected one of original for cmpc_video, received 'masked'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("eagerly")

@@ -46,6 +46,7 @@ class MaskRIS(ReferringModel):
     title = "a MaskRIS model"
     config_type = MaskRISConfig
     tokenizer_name = "wordpiece"
+    protocol_name = "resized"
     preprocessing_options: ClassVar = {
         "resizing": "stretch",
         "channels": "rgb",
