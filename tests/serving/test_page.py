@@ -87,7 +87,8 @@ def picture(tmp_path, rng):
 def test_unknown_stages_are_shown_under_their_own_names():
     prediction = Prediction(np.zeros((8, 8), np.float32), (8, 8), Preprocessing(8))
     explanation = Explanation(prediction, [], {"entities": np.eye(4), "gaze": np.eye(4)})
-    assert list(pages._stages(explanation)) == ["entities perceived", "gaze", "final"]
+    maps = pages.heat_maps(np.zeros((8, 8, 3), np.uint8), ["man"], [explanation])
+    assert [caption for _, caption in maps] == ["entities perceived: man", "gaze: man", "final: man"]
 
 
 def functions_of(small_model, page_input) -> dict:
