@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 import build_batches
+from cmpc_tf2.data.annotations import read_plain_pickle
 from cmpc_tf2.data.batches import batch_path, list_batches, read_batch, split_folder
 from cmpc_tf2.data.image_builder import ImageBuild
 from cmpc_tf2.data.image_files import read_image
-from cmpc_tf2.data.segmentations import rasterize, read_plain_pickle
+from cmpc_tf2.data.segmentations import rasterize
 from cmpc_tf2.errors import UsageError
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from original import GOLDEN
