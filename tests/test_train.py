@@ -201,7 +201,7 @@ def test_wrong_arguments(change, status, words, arguments, tmp_path, capsys):
 
 
 def test_epochs_of_too_many_steps():
-    with pytest.raises(FieldError, match="^epochs: 1e\\+06 would be 6000000000 steps; expected at most 2147483647"):
+    with pytest.raises(FieldError, match=r"^epochs: 1e\+06 would be 6000000000 steps; expected at most 2147483647"):
         steps_of(1e6, 6000, 1)
 
 
