@@ -122,6 +122,7 @@ SYSTEMS = {
             model="cmpc_tf2.models.maskris.model:MaskRIS",
             config="cmpc_tf2.models.maskris.config:MaskRISConfig",
             recipe="cmpc_tf2.recipes.maskris:MASKRIS",
+            other_recipes={"caris": "cmpc_tf2.recipes.maskris:CARIS"},
             conversion=(f"{_NAMES}.maskris_checkpoint",),
         ),
         System(

@@ -29,6 +29,7 @@ class BertEncoder(KerasFileModel):
     """
 
     title = "a BERT language encoder"
+    config_type = BertConfig
 
     def __init__(self, config: BertConfig | dict | None = None, **kwargs):
         if not isinstance(config, BertConfig):
