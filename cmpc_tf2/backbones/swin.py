@@ -127,6 +127,7 @@ class SwinBlock(layers.Layer):
         super().__init__(**kwargs)
         self.heads = heads
         self.window = window
+        self.is_shifted = is_shifted
         self.shift = window // 2 if is_shifted else 0
         self.drop_path = layers.Dropout(drop_path, noise_shape=(None, 1, 1, 1), name="drop_path")
 
@@ -153,6 +154,10 @@ class SwinBlock(layers.Layer):
         x = join_windows(self.attn(split_windows(x, self.window), self._mask), self.window, *padded)
         x = ops.roll(x, (self.shift, self.shift), axis=(1, 2)) if self.shift else x
         return x[:, :height, :width]
+
+    def get_config(self):
+        sizes = {"heads": self.heads, "window": self.window, "is_shifted": self.is_shifted}
+        return {**super().get_config(), **sizes, "drop_path": self.drop_path.rate}
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

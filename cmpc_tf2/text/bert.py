@@ -25,14 +25,14 @@ class BertEmbeddings(layers.Layer):
     The vector of the padding token is never trained.
 
     Args:
-        config: Sizes.
+        config: Sizes; a `BertConfig` or its `to_dict()`.
 
     Input: int32 `(B, T)`. Output: `(B, T, width)`.
     """
 
-    def __init__(self, config: BertConfig, **kwargs):
+    def __init__(self, config: BertConfig | dict, **kwargs):
         super().__init__(**kwargs)
-        self.config = config
+        self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
         self.dropout = layers.Dropout(DROPOUT, name="dropout")
 
     def build(self, token_ids_shape):
@@ -55,13 +55,16 @@ class BertEmbeddings(layers.Layer):
         positions = self.position_embeddings.embeddings[: token_ids.shape[1]]
         return self.dropout(self.LayerNorm(words + positions + self.token_type_embeddings.embeddings[0]))
 
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class BertLayer(layers.Layer):
     """A transformer layer: self-attention, then a feed-forward network; both are residual and normalised after.
 
     Args:
-        config: Sizes.
+        config: Sizes; a `BertConfig` or its `to_dict()`.
 
     Call arguments:
         x: `(B, T, width)`.
@@ -71,9 +74,9 @@ class BertLayer(layers.Layer):
         The shape of `x`.
     """
 
-    def __init__(self, config: BertConfig, **kwargs):
+    def __init__(self, config: BertConfig | dict, **kwargs):
         super().__init__(**kwargs)
-        self.config = config
+        self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
         self.dropout = layers.Dropout(DROPOUT, name="dropout")
 
     def build(self, x_shape):
@@ -105,6 +108,9 @@ class BertLayer(layers.Layer):
         x = self.attention_norm(x + self.dropout(attended))
         return self.output_norm(x + self.dropout(self.output_dense(self.intermediate(x))))
 
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class Bert(layers.Layer):
@@ -116,7 +122,7 @@ class Bert(layers.Layer):
     Devlin et al., NAACL 2019.
 
     Args:
-        config: Sizes.
+        config: Sizes; a `BertConfig` or its `to_dict()`.
 
     Call arguments:
         token_ids: int32 `(B, T)`.
@@ -127,9 +133,9 @@ class Bert(layers.Layer):
         Features of the tokens, `(B, T, width)`.
     """
 
-    def __init__(self, config: BertConfig, **kwargs):
+    def __init__(self, config: BertConfig | dict, **kwargs):
         super().__init__(**kwargs)
-        self.config = config
+        self.config = config if isinstance(config, BertConfig) else BertConfig(**config)
 
     def build(self, token_ids_shape, token_mask_shape, prompts_shape):
         batch, length = token_ids_shape
@@ -151,3 +157,6 @@ class Bert(layers.Layer):
         for layer in self.encoder:
             x = layer(x, ops.cast(score_mask[:, None, None, :], x.dtype))
         return x[:, :length]
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict()}

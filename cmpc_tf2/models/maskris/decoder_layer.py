@@ -34,10 +34,10 @@ class DecoderLayer(layers.Layer):
         The new `visual` and `language`.
     """
 
-    def __init__(self, config: MaskRISConfig, grids: list[tuple[int, int]], **kwargs):
+    def __init__(self, config: MaskRISConfig | dict, grids: list[tuple[int, int]], **kwargs):
         super().__init__(**kwargs)
-        self.config = config
-        self.grids = grids
+        self.config = config if isinstance(config, MaskRISConfig) else MaskRISConfig(**config)
+        self.grids = [tuple(grid) for grid in grids]
 
     def build(self, visual_shape, language_shape, positions_shape, is_token_shape):
         config, dtype = self.config, self.dtype_policy
@@ -75,3 +75,6 @@ class DecoderLayer(layers.Layer):
         visual = self.v_norm1(self.vis_self_attn(visual, positions))
         visual = self.v_norm3(visual + self.vis_mlp(visual))
         return visual, language
+
+    def get_config(self):
+        return {**super().get_config(), "config": self.config.to_dict(), "grids": self.grids}
