@@ -251,18 +251,18 @@ for name in ("none", "mirrored"):
 
     batches = iter(strategy.distribute_datasets_from_function(share))
     losses = [float(strategy.experimental_local_results(trainer.distributed_step(next(batches)))[0]) for _ in range(2)]
-    results.append((losses, {v.path: v.numpy() for v in model.trainable_variables}))
+    results.append((losses, {v.path: v.numpy() for v in trainer.base_optimizer.variables if "momentum" in v.path}))
 (losses, one), (losses_of_two, two) = results
 np.testing.assert_allclose(losses_of_two, losses, rtol=1e-5)
 for path, value in one.items():
-    if not path.endswith(("key/bias", "k_proj/bias", "qkv/bias", "lang_embed.4/bias")):
-        np.testing.assert_allclose(two[path], value, rtol=0, atol=2e-6, err_msg=path)
+    np.testing.assert_allclose(two[path], value, rtol=0, atol=1e-6, err_msg=path)
+assert len(one) == len(model.trainable_variables) and max(np.abs(value).max() for value in one.values()) > 1e-3
 """
 
 
 @pytest.mark.slow
 def test_two_devices_take_the_steps_of_one():
-    """The loss is normalised and the gradient clipped over the whole batch."""
+    """The loss is normalised and the gradient clipped over the whole batch: the moments of the gradients are equal."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", DEVICES_SCRIPT]
     result = subprocess.run(command, cwd=Path(__file__).parent, env=environment, capture_output=True, text=True)
