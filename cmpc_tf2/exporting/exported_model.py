@@ -86,7 +86,7 @@ class ExportedModel(tf.Module):
     def _decode(self, inputs):
         inputs = dict(inputs)
         height, width, expressions = (inputs.pop(name) for name in ("height", "width", "expressions"))
-        specs = {spec.name: tf.TensorSpec(spec.shape[1:], tf.int32) for spec in self.text}
+        specs = {name: tf.TensorSpec(spec.shape[1:], tf.int32) for name, spec in self.text.items()}
         text = tf.map_fn(self.tokenizer, expressions, fn_output_signature=specs)
         logits = self.decoder({**inputs, **text}, training=False)["mask_logits"]
         probabilities = self.resizing.restore(tf.sigmoid(logits[..., 0]), height, width)
