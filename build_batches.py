@@ -7,11 +7,18 @@ from pathlib import Path
 from cmpc_tf2.cli import run_command
 from cmpc_tf2.commands import build_batches as build
 from cmpc_tf2.medium import PICTURES
+from cmpc_tf2.preprocessing.resizing import RESIZINGS
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = build.build_parser(PICTURES, __doc__)
     parser.add_argument("--refer-root", type=Path, help="REFER's annotations (default: DATA_ROOT/refer)")
+    parser.add_argument(
+        "--resizing",
+        choices=RESIZINGS,
+        default="fit",
+        help="of train pictures: fit for CMPC and its ancestors, stretch for MaskRIS (default: fit)",
+    )
     return parser
 
 

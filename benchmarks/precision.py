@@ -17,11 +17,11 @@ import numpy as np
 from measuring import add_json_option, write_json
 
 from cmpc_tf2.data.batches import list_batches, read_batch
-from cmpc_tf2.inference.evaluation import SCORE_THRESHOLD
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.model_files import load_for_inference
 from cmpc_tf2.tasks.masks.metrics import SegmentationScores, intersection_and_union
+from cmpc_tf2.tasks.masks.protocol import SCORE_THRESHOLD
 
 
 def main():

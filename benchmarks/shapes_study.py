@@ -1,12 +1,12 @@
-"""What each part of CMPC earns, and what the MaskRIS recipe does, on the embedded data set `shapes`.
+"""What each part of CMPC earns, and what masked passes do, on the embedded data set `shapes`.
 
 Trains the demo's small model from scratch in several variants and with several seeds, each run by the commands that a
 user would type, on one thread each. Runs that are finished in the output folder are not taken again.
 
     python benchmarks/shapes_study.py ablations
-    python benchmarks/shapes_study.py maskris
+    python benchmarks/shapes_study.py masked
 
-`maskris` scores each model twice: on the pictures as they are, and with a part of the cells of a 10 x 10 grid painted
+`masked` scores each model twice: on the pictures as they are, and with a part of the cells of a 10 x 10 grid painted
 over in the picture's mean colour. What is hidden still counts: the ground truth stays as it is.
 """
 
@@ -37,7 +37,7 @@ HIDDEN = 0.3
 # Name of a variant: what distinguishes it, as `train_and_score` takes it.
 STUDIES = {
     "ablations": {"CMPC": {}, **{f"without {part}": {"without": (part,)} for part in ABLATIONS}},
-    "maskris": {"original": {}, "maskris": {"recipe": "maskris"}},
+    "masked": {"original": {}, "masked": {"recipe": "masked"}},
 }
 
 
@@ -46,7 +46,7 @@ def main():
     parser.add_argument("study", choices=STUDIES)
     add_options(parser, "shapes_study")
     arguments = parser.parse_args()
-    scores = run_study(STUDIES[arguments.study], arguments, occluded=arguments.study == "maskris")
+    scores = run_study(STUDIES[arguments.study], arguments, occluded=arguments.study == "masked")
     write_json(arguments, by_title(scores))
 
 

@@ -54,10 +54,18 @@ COUNT = WholeNumber()
 RANGES = {
     "image_size": WholeNumber(8, 4096, multiple_of=8),  # The stride of the finest backbone.
     "vocabulary_size": WholeNumber(most=10_000_000),
-    **dict.fromkeys(("embedding_dim", "feature_dim", "fusion_dim", "word_parser_dim"), WholeNumber(most=10_000)),
-    **dict.fromkeys(("max_words", "width", "depths"), WholeNumber(most=1000)),
+    **dict.fromkeys(
+        ("embedding_dim", "feature_dim", "fusion_dim", "word_parser_dim", "output_dim", "head_dim", "mlp_dim"),
+        WholeNumber(most=10_000),
+    ),
+    **dict.fromkeys(("max_words", "width", "depths", "layers", "decoder_layers", "heads"), WholeNumber(most=1000)),
+    "intermediate": WholeNumber(most=10_000),
+    "positions": WholeNumber(most=100_000),
+    "prompts": WholeNumber(most=1000),
+    **dict.fromkeys(("window", "points"), WholeNumber(most=100)),
     "batch_size": WholeNumber(most=65_536),
     "learning_rate": PositiveNumber(1000),
+    "epochs": PositiveNumber(1_000_000),
     "seed": WholeNumber(0, 2**32 - 1),
 }
 

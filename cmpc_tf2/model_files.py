@@ -38,12 +38,10 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
     if not path.is_file():
         raise InputError(
             f"{path}: no such model file; "
-            "make one with `python -m cmpc_tf2 convert --checkpoint PREFIX --output FILE.keras`"
+            "make one with `python -m cmpc_tf2 convert --checkpoint FILE --output FILE.keras`"
         )
     if path.suffix != ".keras":
-        raise InputError(
-            f"{path}: expected a .keras file; `python -m cmpc_tf2 convert` makes one of a TensorFlow 1 checkpoint"
-        )
+        raise InputError(f"{path}: expected a .keras file; `python -m cmpc_tf2 convert` makes one of a checkpoint")
     described = read_config(path)
     name, found = str(described.get("class_name")), str(described.get("registered_name"))
     if not found.endswith(f">{name}"):  # Keras resolves some class names itself, even if another class is registered.

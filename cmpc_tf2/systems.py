@@ -19,7 +19,9 @@ class System:
         medium: `pictures` or `clips`; None for a part that other models start from.
         config: The class of its sizes, as `module:name`.
         recipe: Its training recipe, as `module:name`.
+        other_recipes: Further ones by their name on the command line.
         conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
+        start_option: Option of `train` that takes its files, if it is a part.
     """
 
     name: str
@@ -28,7 +30,9 @@ class System:
     medium: str | None = "pictures"
     config: str = "cmpc_tf2.models.config:DeepLabModelConfig"
     recipe: str | None = None
+    other_recipes: dict[str, str] = dataclasses.field(default_factory=dict)
     conversion: tuple[str, ...] = ()
+    start_option: str = "--backbone"
 
     @property
     def model_type(self) -> type:
@@ -40,9 +44,14 @@ class System:
         """The class of its sizes."""
         return import_object(self.config)
 
-    def load_recipe(self):
-        """Its training recipe, a `recipes.recipe.Recipe`."""
-        return import_object(self.recipe)
+    @property
+    def recipes(self) -> dict[str, str]:
+        """Its training recipes by their name on the command line, as `module:name`."""
+        return {"original": self.recipe, **self.other_recipes}
+
+    def load_recipe(self, name: str = "original"):
+        """One of its training recipes, a `recipes.recipe.Recipe`."""
+        return import_object(self.recipes[name])
 
     @property
     def usage(self) -> str:
@@ -50,7 +59,7 @@ class System:
         return {
             "pictures": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
             "clips": "`python -m cmpc_video_tf2`",
-            None: "`python -m cmpc_tf2 train --backbone`",
+            None: f"`python -m cmpc_tf2 train {self.start_option}`",
         }[self.medium]
 
 
@@ -70,6 +79,7 @@ SYSTEMS = {
             model="cmpc_tf2.models.cmpc.model:CMPC",
             config="cmpc_tf2.models.cmpc.config:CMPCConfig",
             recipe="cmpc_tf2.recipes.tf1:CMPC",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:CMPC"},
             conversion=(f"{_NAMES}.cmpc",),
         ),
         System(
@@ -86,6 +96,7 @@ SYSTEMS = {
             registered_name="cmpc>RRN",
             model="cmpc_tf2.models.rrn.model:RRN",
             recipe="cmpc_tf2.recipes.tf1:RRN",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:RRN"},
             conversion=(f"{_NAMES}.rrn",),
         ),
         System(
@@ -93,6 +104,7 @@ SYSTEMS = {
             registered_name="cmpc>RMI",
             model="cmpc_tf2.models.rmi.model:RMI",
             recipe="cmpc_tf2.recipes.tf1:RMI",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:RMI"},
             conversion=(f"{_NAMES}.rmi",),
         ),
         System(
@@ -100,7 +112,18 @@ SYSTEMS = {
             registered_name="cmpc>LSTMBaseline",
             model="cmpc_tf2.models.lstm_baseline.model:LSTMBaseline",
             recipe="cmpc_tf2.recipes.tf1:LSTM_BASELINE",
+            other_recipes={"masked": "cmpc_tf2.recipes.masked_passes:LSTM_BASELINE"},
             conversion=(f"{_NAMES}.lstm_baseline",),
+        ),
+        System(
+            name="maskris",
+            medium="pictures",
+            registered_name="cmpc>MaskRIS",
+            model="cmpc_tf2.models.maskris.model:MaskRIS",
+            config="cmpc_tf2.models.maskris.config:MaskRISConfig",
+            recipe="cmpc_tf2.recipes.maskris:MASKRIS",
+            other_recipes={"caris": "cmpc_tf2.recipes.maskris:CARIS"},
+            conversion=(f"{_NAMES}.maskris_checkpoint",),
         ),
         System(
             name="backbone",
@@ -110,6 +133,23 @@ SYSTEMS = {
             config="cmpc_tf2.backbones.config:DeepLabResNetConfig",
             # Checkpoints of CMPC and RRN use other names for it than those of RMI and the LSTM baseline.
             conversion=(f"{_NAMES}.backbone", f"{_NAMES}.deeplab"),
+        ),
+        System(
+            name="swin",
+            medium=None,
+            registered_name="cmpc>SwinTransformer",
+            model="cmpc_tf2.backbones.swin:SwinTransformer",
+            config="cmpc_tf2.backbones.config:SwinConfig",
+            conversion=(f"{_NAMES}.swin",),
+        ),
+        System(
+            name="bert",
+            medium=None,
+            registered_name="cmpc>BertEncoder",
+            model="cmpc_tf2.text.bert_encoder:BertEncoder",
+            config="cmpc_tf2.text.config:BertConfig",
+            conversion=(f"{_NAMES}.bert",),
+            start_option="--bert",
         ),
     )
 }

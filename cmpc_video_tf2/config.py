@@ -29,16 +29,6 @@ class CMPCVideoConfig(CMPCConfig):
 
 @dataclasses.dataclass(frozen=True)
 class VideoTrainConfig(TrainConfig):
-    """A training run of the video model; the defaults are those of the original's training script.
-
-    Attributes: as `TrainConfig`.
-    """
-
-    steps: int = 380_000
+    """A training run of the video model. Attributes: as `TrainConfig`."""
 
     medium: ClassVar[str] = "clips"
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.recipe != "original":
-            raise FieldError("recipe", f"{self.recipe} is for pictures; expected original")

@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from cmpc_tf2.backbones.config import DeepLabResNetConfig
+from cmpc_tf2.backbones.config import DeepLabResNetConfig, SwinConfig
 from cmpc_tf2.models.cmpc.config import CMPCConfig
 from cmpc_tf2.models.config import DeepLabModelConfig
+from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.text.config import BertConfig
 from cmpc_video_tf2.config import CMPCVideoConfig
 
 SMALL = CMPCConfig(
@@ -22,11 +24,27 @@ SMALL = CMPCConfig(
 SMALL_ANCESTOR = DeepLabModelConfig(
     **{field.name: getattr(SMALL, field.name) for field in dataclasses.fields(DeepLabModelConfig)}
 )
+SMALL_MASKRIS = MaskRISConfig(
+    image_size=64,
+    vocabulary_size=12,
+    swin=SwinConfig(width=8, depths=(1, 2, 1, 1), heads=(1, 2, 2, 4), window=3),
+    bert=BertConfig(width=12, layers=2, heads=3, intermediate=20, vocabulary_size=12, positions=22),
+    feature_dim=16,
+    output_dim=10,
+    decoder_layers=2,
+    decoder_heads=2,
+    head_dim=6,
+    points=2,
+    mlp_dim=18,
+    groups=4,
+    prompts=3,
+)
 # By type of configuration, for tests that take every system.
 SMALL_SIZES = {
     CMPCConfig: SMALL,
     DeepLabModelConfig: SMALL_ANCESTOR,
     CMPCVideoConfig: CMPCVideoConfig(**SMALL.to_dict()),
+    MaskRISConfig: SMALL_MASKRIS,
 }
 WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "blue", "circle", "square", "left", "of", "man"]
 

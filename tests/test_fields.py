@@ -30,16 +30,18 @@ def test_sizes_are_whole_numbers_within_bounds(field):
 @pytest.mark.parametrize(
     "field, values",
     [
-        *((name, NO_COUNTS[:-2]) for name in ("steps", "batch_size", "accumulate", "checkpoint_every")),
-        ("decay_steps", [0, "1", True, 2**31]),
+        *((name, NO_COUNTS[:-2]) for name in ("accumulate", "checkpoint_every")),
+        *((name, [0, "1", 1.0, True, 2**31]) for name in ("steps", "batch_size", "decay_steps")),
+        ("epochs", [0, "1", True, 10**7]),
         ("seed", [-1, True, None, 2**32, 0.0]),
-        ("learning_rate", [0, -1, "0.1", True, None, math.nan, math.inf, 1e300, 10**400]),
+        ("learning_rate", [0, -1, "0.1", True, math.nan, math.inf, 1e300, 10**400]),
         ("finetune_backbone", ["true", 1, None]),
         ("jit_compile", ["", 0]),
         ("dataset", [None, 3, [], "a\0b", "a\nb", "\ud800"]),
         ("vocabulary", [3, True, ["words.txt"]]),
         ("precision", ["int8", 16, None]),
         ("strategy", ["all", []]),
+        ("recipe", ["fast", "caris", 3, []]),
         ("model_name", ["fcn", ["cmpc"]]),
         ("model", [[], "", 0, False, [1]]),
     ],
@@ -112,3 +114,19 @@ class Wide(ReferringConfig):
         with pytest.raises(InputError, match=f"^{next(iter(wrong))}: expected "):
             module.Wide(**wrong)
     assert module.Wide(heads=7).heads == 7
+
+
+def test_what_a_run_leaves_open_is_the_recipes():
+    for kind, steps in ((TrainConfig, 700_000), (VideoTrainConfig, 380_000)):
+        config = kind("unc", "train").completed()
+        assert (config.steps, config.batch_size, config.learning_rate) == (steps, 1, 0.00025)
+    config = TrainConfig("unc", "train", steps=9, batch_size=4, learning_rate=0.5, rate_scaling="linear")
+    assert config.completed() == config and config.initial_rate == 2
+
+
+def test_an_earlier_name_of_a_recipe_still_works():
+    """Earlier runs on masked inputs say `maskris`."""
+    config = from_dict(TrainConfig, {**RUN, "recipe": "maskris"})
+    assert config.recipe == "masked" and config == TrainConfig("unc", "train", model=SMALL, recipe="masked")
+    # Which recipes a start model has is known when its file is read.
+    assert TrainConfig("unc", "train", start_model="model.keras", recipe="caris").recipe == "caris"

@@ -21,6 +21,7 @@ LIGHT = (
     "cmpc_tf2/cli.py",
     "cmpc_tf2/conversion/families.py",
     "cmpc_tf2/conversion/tf1_reader.py",
+    "cmpc_tf2/conversion/torch_checkpoint.py",
     "cmpc_tf2/data/image_builder.py",
     "cmpc_tf2/inference/gallery.py",
     "cmpc_tf2/tasks/masks/drawing.py",
@@ -32,6 +33,7 @@ LIGHT = (
     "cmpc_video_tf2/data/builder.py",
     "tools/build_embeddings.py",
     "tools/convert_tf1_ckpt.py",
+    "tools/convert_torch_ckpt.py",
     "tools/fetch_assets.py",
 )
 # Folders of the package, and the modules of the project that each may import in addition to its own.
@@ -146,6 +148,7 @@ def test_light_modules_do_not_import_tensorflow(name):
 HELPFUL = [
     ["build_batches.py"],
     ["tools/convert_tf1_ckpt.py"],
+    ["tools/convert_torch_ckpt.py"],
     ["tools/build_embeddings.py"],
     ["tools/fetch_assets.py"],
     ["-m", "cmpc_tf2"],
@@ -203,6 +206,7 @@ def test_the_readme_shows_every_command():
     import build_batches
     import build_embeddings
     import convert_tf1_ckpt
+    import convert_torch_ckpt
     import fetch_assets
     from cmpc_tf2 import cli
     from cmpc_video_tf2 import build_batches as build_video_batches
@@ -211,6 +215,7 @@ def test_the_readme_shows_every_command():
     parsers = {
         "build_batches.py": build_batches.build_parser(),
         "tools/convert_tf1_ckpt.py": convert_tf1_ckpt.build_parser(),
+        "tools/convert_torch_ckpt.py": convert_torch_ckpt.build_parser(),
         "tools/build_embeddings.py": build_embeddings.build_parser(),
         "tools/fetch_assets.py": fetch_assets.build_parser(),
         "cmpc_tf2": cli.build_parser(),

@@ -1,4 +1,4 @@
-"""Downloads the vocabularies and ReferIt's query files from the original repository, each checked by its sha256."""
+"""Downloads the vocabularies and ReferIt's query files from public repositories, each checked by its sha256."""
 
 import argparse
 import dataclasses
@@ -15,29 +15,50 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from cmpc_tf2.cli import run_command
 from cmpc_tf2.errors import InputError
 
-COMMIT = "094639b8bf00cc169ea7b49cdf9c87fdfc70d963"
-BASE_URL = f"https://raw.githubusercontent.com/spyflying/CMPC-Refseg/{COMMIT}/data/"
+GITHUB = "https://raw.githubusercontent.com"
+CMPC_DATA = f"{GITHUB}/spyflying/CMPC-Refseg/094639b8bf00cc169ea7b49cdf9c87fdfc70d963/data"
+# Google's own vocabulary is part of an archive with weights. This is a copy of it, by its sha256.
+BERT = f"{GITHUB}/akorshun/pytorch_transformers_ner/d78a39c5fedc5cfc35bf9197ade7eec952509fb7/bert-base-uncased"
 TIMEOUT_SECONDS = 60
 
 
 @dataclasses.dataclass(frozen=True)
 class Asset:
-    """A file to fetch: its name there and here, its size and its checksum."""
+    """A file to fetch.
+
+    Attributes:
+        name: Its name here, and on a mirror.
+        url: Its address.
+        bytes: Its size.
+        sha256: Its checksum.
+    """
 
     name: str
+    url: str
     bytes: int
     sha256: str
 
 
+def _cmpc(name: str, size: int, sha256: str) -> Asset:
+    """A file of the original repository of CMPC."""
+    return Asset(name, f"{CMPC_DATA}/{name}", size, sha256)
+
+
 ASSETS = (
-    Asset("vocabulary_Gref.txt", 89844, "396e06de2907e6bd9fb131af98dd796a53602e9852ceac3c03d1afe9fbd00533"),
-    Asset("vocabulary_referit.txt", 65896, "937e1422fa991ee49a4c891981ccba6983e53031b809b8a596841e2b9c445c48"),
-    Asset("referit_query_trainval.json", 1912162, "6dd3ce1e90c0885ae70f76e08e3f741bd6565937ccffb5a30efad284fc3949a3"),
-    Asset("referit_query_test.json", 1917386, "8ede8ab6f4853c5402aa7a1cedf8323f6c317d94085f765684db65f51857e464"),
+    _cmpc("vocabulary_Gref.txt", 89844, "396e06de2907e6bd9fb131af98dd796a53602e9852ceac3c03d1afe9fbd00533"),
+    _cmpc("vocabulary_referit.txt", 65896, "937e1422fa991ee49a4c891981ccba6983e53031b809b8a596841e2b9c445c48"),
+    _cmpc("referit_query_trainval.json", 1912162, "6dd3ce1e90c0885ae70f76e08e3f741bd6565937ccffb5a30efad284fc3949a3"),
+    _cmpc("referit_query_test.json", 1917386, "8ede8ab6f4853c5402aa7a1cedf8323f6c317d94085f765684db65f51857e464"),
+    Asset(
+        "bert-base-uncased-vocab.txt",
+        f"{BERT}/vocab.txt",
+        231508,
+        "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
+    ),
 )
 
 
-def fetch(asset: Asset, folder: Path, base_url: str = BASE_URL) -> str:
+def fetch(asset: Asset, folder: Path, base_url: str | None = None) -> str:
     """Downloads a file, or resumes a download that was cut off.
 
     Proxies are taken from the environment (`https_proxy`, `no_proxy`).
@@ -45,7 +66,7 @@ def fetch(asset: Asset, folder: Path, base_url: str = BASE_URL) -> str:
     Args:
         asset: The file to fetch.
         folder: An existing folder for it.
-        base_url: Address of the files, with a `/` at the end.
+        base_url: Address of a mirror, with a `/` at the end; None for the file's own.
 
     Returns:
         `there already` or `fetched`.
@@ -59,7 +80,7 @@ def fetch(asset: Asset, folder: Path, base_url: str = BASE_URL) -> str:
         if _sha256(target) == asset.sha256:
             return "there already"
         raise InputError(f"{target}: is another file than expected (sha256); move it away and run this again")
-    url = base_url + asset.name
+    url = base_url + asset.name if base_url else asset.url
     try:
         _download(url, partial, asset.bytes)
     except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
@@ -98,7 +119,7 @@ def _sha256(path: Path) -> str:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("data"), metavar="DIR", help="where to (default: data)")
-    parser.add_argument("--base-url", default=BASE_URL, help="a mirror of the original repository's data/ folder")
+    parser.add_argument("--base-url", metavar="URL", help="a mirror, with all files in one folder")
     return parser
 
 

@@ -1,5 +1,7 @@
 """The interface of all backbones."""
 
+from typing import ClassVar
+
 import keras
 
 from cmpc_tf2.layers.keras_file_model import KerasFileModel
@@ -13,17 +15,20 @@ class Backbone(KerasFileModel):
     `docs/adding_a_model.md` lists the steps.
 
     Attributes:
-        config: Sizes. Its `levels` names the maps from fine to coarse, `stride` divides the sides of a picture, and
-            `channels(level)` gives the width of a map.
+        config: Sizes. Its `levels` names the maps from fine to coarse, and `channels(level)` gives the width of a map.
     """
 
+    # Name of such a backbone in messages.
+    title: str
+    config_type: ClassVar[type]
+
     def inference_form(self, image_size: int | None = None) -> "Backbone":
-        """A faster copy that computes the same function; not to be trained.
+        """A faster copy that computes the same function, if there is one; not to be trained.
 
         Args:
             image_size: Side of the pictures, if all are square and of one size.
         """
-        raise NotImplementedError
+        return self
 
     def finetuned_variables(self) -> list[keras.Variable]:
         """The variables that fine-tuning trains; all others stay as they are in every training run."""

@@ -7,6 +7,15 @@ from typing import ClassVar
 from cmpc_tf2.fields import RANGES, FieldError, check_fields
 
 
+def _check_stages(config, name: str):
+    """Checks a field that holds one number per stage, and makes a tuple of it."""
+    values, allowed = getattr(config, name), RANGES[name]
+    if not isinstance(values, (list, tuple)) or len(values) != 4 or not all(value in allowed for value in values):
+        found = reprlib.repr(values)
+        raise FieldError(name, f"expected a list of four, one per stage, each {allowed}; received {found}")
+    object.__setattr__(config, name, tuple(values))
+
+
 @dataclasses.dataclass(frozen=True)
 class DeepLabResNetConfig:
     """Sizes of the DeepLab-ResNet backbone; the defaults are ResNet-101.
@@ -27,11 +36,7 @@ class DeepLabResNetConfig:
 
     def __post_init__(self):
         check_fields(self, RANGES)
-        allowed, is_list = RANGES["depths"], isinstance(self.depths, (list, tuple))
-        if not is_list or len(self.depths) != 4 or not all(depth in allowed for depth in self.depths):
-            found = reprlib.repr(self.depths)
-            raise FieldError("depths", f"expected a list of four, one per stage, each {allowed}; received {found}")
-        object.__setattr__(self, "depths", tuple(self.depths))
+        _check_stages(self, "depths")
 
     def stage_filters(self, stage: int) -> int:
         """Channels after stage 2, 3, 4 or 5."""
@@ -44,3 +49,55 @@ class DeepLabResNetConfig:
     def to_dict(self) -> dict:
         """The sizes as JSON-ready data; `from_dict` restores them."""
         return {"width": self.width, "depths": list(self.depths)}
+
+
+@dataclasses.dataclass(frozen=True)
+class SwinConfig:
+    """Sizes of a Swin Transformer; the defaults are Swin-B with windows of 7 x 7 cells.
+
+    Attributes:
+        width: Channels of the first stage. Every later stage has twice as many as the one before.
+        depths: Blocks of the four stages.
+        heads: Attention heads of the four stages.
+        window: Side of the attention windows, in cells.
+    """
+
+    width: int = 128
+    depths: tuple[int, int, int, int] = (2, 2, 18, 2)
+    heads: tuple[int, int, int, int] = (4, 8, 16, 32)
+    window: int = 7
+
+    # The maps after the stages, fine to coarse, with strides of 4, 8, 16 and 32.
+    levels: ClassVar[tuple[str, ...]] = ("f0", "f1", "f2", "f3")
+    # Side of a patch, which becomes a cell of the first stage, in pixels.
+    patch_size: ClassVar[int] = 4
+
+    def __post_init__(self):
+        check_fields(self, RANGES)
+        for name in ("depths", "heads"):
+            _check_stages(self, name)
+        for level, heads in zip(self.levels, self.heads, strict=True):
+            if self.channels(level) % heads:
+                reason = f"expected a divisor of {self.channels(level)}, the channels of {level}; received {heads}"
+                raise FieldError("heads", reason)
+
+    def channels(self, level: str) -> int:
+        """Channels of a level."""
+        return self.width * 2 ** int(level[1])
+
+    def grids(self, height: int, width: int) -> dict[str, tuple[int, int]]:
+        """Rows and columns of each level for pictures of `height` x `width` pixels; incomplete cells count."""
+        strides = {level: self.patch_size * 2 ** int(level[1]) for level in self.levels}
+        return {level: (-(-height // stride), -(-width // stride)) for level, stride in strides.items()}
+
+    def to_dict(self) -> dict:
+        """The sizes as JSON-ready data; `from_dict` restores them."""
+        return {**dataclasses.asdict(self), "depths": list(self.depths), "heads": list(self.heads)}
+
+
+SWIN_PRESETS = {
+    "tiny": SwinConfig(width=96, depths=(2, 2, 6, 2), heads=(3, 6, 12, 24)),
+    "small": SwinConfig(width=96, heads=(3, 6, 12, 24)),
+    "base": SwinConfig(),
+    "large": SwinConfig(width=192, heads=(6, 12, 24, 48)),
+}

@@ -105,6 +105,7 @@ class DeepLabResNet(Backbone):
     """
 
     title = "a DeepLab-ResNet backbone"
+    config_type = DeepLabResNetConfig
 
     def __init__(
         self,

@@ -1,67 +1,85 @@
-"""Converts TensorFlow 1 checkpoints to `.keras` files, and back."""
+"""Converts checkpoints of TensorFlow 1 and PyTorch to `.keras` files, and back."""
 
 import argparse
 
-from cmpc_tf2.conversion.tf1_names import PEEPHOLES
+from cmpc_tf2.conversion.families import TF1, TORCH
 from cmpc_tf2.conversion.tf1_reader import find_files
+from cmpc_tf2.conversion.torch_checkpoint import is_torch_file
 from cmpc_tf2.files import require_writable, write_json
 
 
 def add_parser(commands):
     """Adds the `convert` command."""
-    add_options(commands.add_parser("convert", help="TensorFlow 1 checkpoints to .keras files, and back"))
+    add_options(commands.add_parser("convert", help="TensorFlow 1 and PyTorch checkpoints to .keras files, and back"))
 
 
 def add_options(command: argparse.ArgumentParser):
-    """Adds the options of `convert`; `tools/convert_tf1_ckpt.py` is the same command."""
+    """Adds the options of `convert`; the scripts `tools/convert_*_ckpt.py` are the same command."""
     command.set_defaults(run=run, usage_error=command.error)
     direction = command.add_mutually_exclusive_group(required=True)
-    direction.add_argument("--checkpoint", metavar="PREFIX", help="TensorFlow 1 checkpoint, path without .index")
+    direction.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="PyTorch or safetensors file, or TensorFlow 1 checkpoint (path without .index)",
+    )
     direction.add_argument("--to-tf1", action="store_true", help="convert --model back to a TensorFlow 1 checkpoint")
-    command.add_argument("--model", metavar="FILE.keras", help="with --to-tf1: the Keras model")
-    command.add_argument("--output", required=True, help="FILE.keras to write; with --to-tf1, the PREFIX to write")
+    direction.add_argument("--to-torch", action="store_true", help="convert --model back to a PyTorch file")
+    command.add_argument("--model", metavar="FILE.keras", help="with --to-tf1 and --to-torch: the Keras model")
+    command.add_argument(
+        "--output", required=True, help="FILE.keras to write; with --to-tf1 a PREFIX, with --to-torch FILE.pth"
+    )
     command.add_argument("--vocabulary", metavar="FILE", help="vocabulary to store in the model, one word per line")
     command.add_argument(
-        "--optimizer", metavar="FILE.npz", help="of a training checkpoint: write the state of Adam too, to train on"
+        "--optimizer",
+        metavar="FILE.npz",
+        help="of a training checkpoint: write the state of its optimizer too, to train on",
     )
     command.add_argument("--report", metavar="FILE.json", help="write what became of every variable")
 
 
 def run(arguments: argparse.Namespace):
     """The `convert` command: everything cheap is checked before TensorFlow is loaded."""
-    if arguments.to_tf1 != bool(arguments.model):
-        arguments.usage_error("--model goes with --to-tf1, and --to-tf1 needs it")
-    if arguments.to_tf1:
-        if arguments.vocabulary or arguments.report or arguments.optimizer:
-            arguments.usage_error("--vocabulary, --optimizer and --report go with --checkpoint")
-        _to_tf1(arguments)
+    is_back = arguments.to_tf1 or arguments.to_torch
+    if is_back != bool(arguments.model):
+        arguments.usage_error("--model goes with --to-tf1 or --to-torch, and each of them needs it")
+    if is_back and (arguments.vocabulary or arguments.report or arguments.optimizer):
+        arguments.usage_error("--vocabulary, --optimizer and --report go with --checkpoint")
+    if is_back:
+        _convert_back(arguments)
     else:
-        _to_keras(arguments)
+        _convert(arguments)
 
 
-def _to_tf1(arguments: argparse.Namespace):
-    from cmpc_tf2.conversion.tf1 import convert_back
+def _convert_back(arguments: argparse.Namespace):
+    if arguments.to_tf1:
+        from cmpc_tf2.conversion.tf1 import convert_back
+    else:
+        from cmpc_tf2.conversion.pytorch import convert_back
 
     count = convert_back(arguments.model, arguments.output)
     print(f"{arguments.output}: {count} variables")
 
 
-def _to_keras(arguments: argparse.Namespace):
-    others = find_files(arguments.checkpoint)
+def _convert(arguments: argparse.Namespace):
+    file_format = TORCH if is_torch_file(arguments.checkpoint) else TF1
+    others = [arguments.checkpoint] if file_format == TORCH else find_files(arguments.checkpoint)
     if arguments.vocabulary:
         others.append(arguments.vocabulary)
     for path in filter(None, (arguments.output, arguments.report, arguments.optimizer)):
         require_writable(path, others=others)
         others.append(path)
 
-    from cmpc_tf2.conversion.tf1 import convert
+    if file_format == TORCH:
+        from cmpc_tf2.conversion.pytorch import convert
+    else:
+        from cmpc_tf2.conversion.tf1 import convert
 
     report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary, arguments.optimizer)
     if arguments.report:
         write_json(arguments.report, report)
     step = "" if report["step"] is None else f", step {report['step']}"
-    converted, ignored = len({entry["tf1"] for entry in report["converted"]}), len(report["ignored"])
+    converted, ignored = len({entry[file_format] for entry in report["converted"]}), len(report["ignored"])
     print(f"{arguments.output}: {report['model']}{step}, {converted} variables converted, {ignored} ignored")
-    size = report["config"].get("image_size")
-    if size and not {entry["tf1"] for entry in report["converted"]} & {*PEEPHOLES}:  # There is one for each cell.
+    if "image_size" in report["assumed"]:
+        size = report["config"]["image_size"]
         print(f"nothing in {arguments.checkpoint} tells the size of its pictures; {size} x {size} is taken")

@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace):
     from cmpc_tf2.model_files import load_for_inference
 
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, medium.name)
+    protocol = medium.task.protocol(model.protocol_name, arguments.exact_masks)
     gallery = None
     if arguments.overlays:
         os.makedirs(arguments.overlays, exist_ok=True)
@@ -66,19 +67,25 @@ def run(arguments: argparse.Namespace):
         ModelRunner(model),
         paths,
         dcrf=arguments.dcrf,
-        exact_masks=arguments.exact_masks,
+        protocol=protocol,
         batch_size=arguments.batch_size,
         workers=arguments.workers,
         on_prediction=gallery and gallery.add,
         medium=medium,
     )
-    protocol = "exact masks, without the interpolated rim" if arguments.exact_masks else "original, rim included"
-    print(f"{dataset.name} {split}: {result['samples']} samples, protocol: {protocol}")
+    print(f"{dataset.name} {split}: {result['samples']} samples, protocol: {protocol.description}")
     print(medium.task.format_scores("Segmentation evaluation (without DenseCRF)", result["plain"]))
     if arguments.dcrf:
         print(medium.task.format_scores("Segmentation evaluation (with DenseCRF)", result["dcrf"]))
+    if "own_size" in result:
+        print(medium.task.format_scores("Segmentation evaluation at the picture's own size", result["own_size"]))
     if arguments.report:
-        head = {"dataset": dataset.name, "split": split, "model": str(arguments.model), "protocol": protocol}
+        head = {
+            "dataset": dataset.name,
+            "split": split,
+            "model": str(arguments.model),
+            "protocol": protocol.description,
+        }
         write_json(arguments.report, {**head, **result})
     if gallery:
         gallery.finish(f"{dataset.name} {split}")

@@ -32,6 +32,15 @@ def add_vocabulary(command: argparse.ArgumentParser):
     command.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
 
 
+def read_vocabulary(path: Path | None, model) -> list[str] | None:
+    """The words that `--vocabulary` gives for a model, a `ReferringModel`; None without the option.
+
+    Raises:
+        InputError: The file is not a vocabulary of this model.
+    """
+    return None if path is None else model.tokenizer_type.read_words(path, model.config.vocabulary_size)
+
+
 def add_expressions(command: argparse.ArgumentParser):
     """Adds the expressions of a `predict` command."""
     command.add_argument(

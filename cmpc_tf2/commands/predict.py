@@ -4,13 +4,12 @@ import argparse
 import logging
 from pathlib import Path
 
-from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model
+from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model, read_vocabulary
 from cmpc_tf2.data.image_files import read_image, require_image_name, write_image
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import require_writable
 from cmpc_tf2.tasks.masks.drawing import draw_masks
 from cmpc_tf2.text.tokenizers import Tokenizer
-from cmpc_tf2.text.vocabulary import Vocabulary, tokenize
+from cmpc_tf2.text.vocabulary import NoWordsError
 
 logger = logging.getLogger(__name__)
 
@@ -40,13 +39,12 @@ def run(arguments: argparse.Namespace):
         require_writable(path, others=[*inputs, arguments.output])
     require_words(arguments.expression)
     image = read_image(arguments.image, upright=True)
-    vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
 
     from cmpc_tf2.inference.predictor import Predictor
     from cmpc_tf2.model_files import load_for_inference
 
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size)
-    predictor = Predictor(model, vocabulary)
+    predictor = Predictor(model, read_vocabulary(arguments.vocabulary, model))
     predictor.set_image(image)
     for expression in arguments.expression:
         warn_of_lost_words(expression, predictor.tokenizer, arguments.model)
@@ -61,14 +59,14 @@ def run(arguments: argparse.Namespace):
 
 
 def require_words(expressions: list[str]):
-    """Checks that there is a word in every expression.
+    """Checks that no expression is blank; what else is no word, the model's tokenizer says.
 
     Raises:
-        InputError: There is none in one of them.
+        NoWordsError: One of them is.
     """
     for expression in expressions:
-        if not tokenize(expression):
-            raise InputError(f"expression {expression!r}: has no words")
+        if not expression.strip():
+            raise NoWordsError(expression)
 
 
 def mask_paths(path: Path, count: int) -> list[Path]:
@@ -79,9 +77,14 @@ def mask_paths(path: Path, count: int) -> list[Path]:
 
 
 def warn_of_lost_words(expression: str, tokenizer: Tokenizer, model_file: Path):
-    """Warns if a model ignores much of an expression: it knows no word, or reads the first words only."""
+    """Warns if a model ignores much of an expression: it knows no word, or reads the first words only.
+
+    Raises:
+        NoWordsError: The expression has no words.
+    """
     read, given = tokenizer.tokens(expression), tokenizer.split(expression)
     if not any(tokenizer.is_known(token) for token in given):
         logger.warning("expression %r: %s knows none of its words", expression, model_file)
     if len(read) < len(given):
-        logger.warning("expression %r: only the first %d of its %d words count", expression, len(read), len(given))
+        counts = len(read), len(given), tokenizer.unit
+        logger.warning("expression %r: only the first %d of its %d %s count", expression, *counts)

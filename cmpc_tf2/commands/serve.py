@@ -7,9 +7,8 @@ import socket
 
 import numpy as np
 
-from cmpc_tf2.commands.options import add_serving_options
+from cmpc_tf2.commands.options import add_serving_options, read_vocabulary
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.text.vocabulary import Vocabulary
 
 # Packages that serving needs in addition to the requirements, by import name.
 PAGE_NEEDS = ("gradio",)
@@ -27,13 +26,13 @@ def add_parser(commands):
 def run(arguments: argparse.Namespace):
     """The `serve` command: everything cheap is checked before the model is loaded."""
     require_servable(arguments, API_NEEDS if arguments.api else PAGE_NEEDS)
-    vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
 
     from cmpc_tf2.inference.predictor import Predictor
     from cmpc_tf2.model_files import load_for_inference
     from cmpc_tf2.serving.segmenter import Limits, Segmenter
 
-    predictor = Predictor(load_for_inference(arguments.model, arguments.precision, arguments.image_size), vocabulary)
+    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size)
+    predictor = Predictor(model, read_vocabulary(arguments.vocabulary, model))
     predictor.set_image(np.zeros((64, 64, 3), np.uint8))
     predictor.explain("thing")  # The first answer would take longer.
     segmenter = Segmenter(predictor, predictor.set_image, Limits())

@@ -1,18 +1,19 @@
 """Trains a model, or resumes a run."""
 
 import argparse
+import contextlib
 import dataclasses
-import math
+from collections.abc import Iterator
 from pathlib import Path
 
 from cmpc_tf2.commands.options import number
 from cmpc_tf2.data.datasets import dataset_names, find_dataset
 from cmpc_tf2.errors import InputError, UsageError, named
-from cmpc_tf2.fields import COUNT, RANGES, FieldError, PositiveNumber, from_dict
+from cmpc_tf2.fields import COUNT, RANGES, FieldError, from_dict
 from cmpc_tf2.files import read_json, require_folder
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.models.config import ReferringConfig
-from cmpc_tf2.systems import systems_of
+from cmpc_tf2.systems import System, systems_of
 from cmpc_tf2.training.config import CONFIG_NAME, TRAIN_CHOICES, TrainConfig
 
 # Attributes of the parsed arguments that are not fields of a run.
@@ -20,7 +21,7 @@ _NOT_OF_THE_RUN = {"run", "medium", "output_dir", "resume"}
 
 
 def add_parser(commands, medium: Medium):
-    """Adds the `train` command. Defaults are those of the medium's `TrainConfig`."""
+    """Adds the `train` command."""
     train = commands.add_parser(
         "train", help="train a model; with --resume, resume a run", argument_default=argparse.SUPPRESS
     )
@@ -39,6 +40,7 @@ def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
     train.add_argument("--model-name", choices=systems_of(medium.name), help="of a new model (default: the first)")
     train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
     train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
+    train.add_argument("--bert", type=Path, metavar="FILE.keras", help="start from this converted BERT")
     train.add_argument("--embeddings", type=Path, metavar="FILE.npy", help="start from these word vectors")
     train.add_argument("--vocabulary", type=Path, metavar="FILE", help="the batches' vocabulary, stored in the model")
     train.add_argument("--sizes", type=Path, metavar="FILE.json", help="sizes of the model, if not the usual")
@@ -53,12 +55,15 @@ def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
 
 def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
     length = train.add_mutually_exclusive_group()
-    length.add_argument("--steps", type=number(COUNT), help=f"in all (default: {medium.train_config.steps})")
+    length.add_argument("--steps", type=number(COUNT), help="in all (default: as the recipe)")
     length.add_argument(
-        "--epochs", type=number(PositiveNumber(1_000_000)), help="in place of --steps: how often every sample is seen"
+        "--epochs", type=number(RANGES["epochs"]), help="in place of --steps: how often every sample is seen"
     )
     train.add_argument(
-        "-bs", "--batch-size", type=number(RANGES["batch_size"]), help="samples per step, over all devices (default: 1)"
+        "-bs",
+        "--batch-size",
+        type=number(RANGES["batch_size"]),
+        help="samples per step, over all devices (default: as the recipe)",
     )
     train.add_argument(
         "--accumulate", type=number(COUNT), metavar="PARTS", help="compute a batch in parts, to save memory"
@@ -67,20 +72,21 @@ def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
         "-lr",
         "--learning-rate",
         type=number(RANGES["learning_rate"]),
-        help="at step 0, for a batch of 1 (default: 0.00025)",
+        help="at step 0, for a batch of the recipe's size (default: as the recipe)",
     )
     train.add_argument(
         "--rate-scaling",
         choices=TRAIN_CHOICES["rate_scaling"],
-        help="multiply the rate by the batch size, or its root (default: none)",
+        help="multiply the rate by the batch size over that of the recipe, or the root of it (default: none)",
     )
     train.add_argument(
-        "--decay-steps", type=number(COUNT), help="until the rate is 0.00001 (default: as the model's original)"
+        "--decay-steps", type=number(COUNT), help="until the rate is at its end (default: as the recipe)"
     )
     train.add_argument(
         "--finetune-backbone", action="store_true", help="train the kernels of res3 to res5 too (the original's -conv5)"
     )
-    train.add_argument("--recipe", choices=TRAIN_CHOICES["recipe"], help="maskris adds masked second passes")
+    names = dict.fromkeys(name for system in systems_of(medium.name).values() for name in system.recipes)
+    train.add_argument("--recipe", metavar="NAME", help=f"a recipe of the model: {', '.join(names)}")
 
 
 def _add_computing(train: argparse.ArgumentParser):
@@ -102,8 +108,6 @@ def _add_computing(train: argparse.ArgumentParser):
 
 def run(arguments: argparse.Namespace):
     """The `train` command: everything cheap is checked before TensorFlow is loaded."""
-    from cmpc_tf2.text.vocabulary import Vocabulary
-
     folder, medium = arguments.output_dir, arguments.medium
     require_folder(folder)
     config_path = folder / CONFIG_NAME
@@ -117,19 +121,22 @@ def run(arguments: argparse.Namespace):
         if config_path.exists():
             raise InputError(f"{folder}: holds a run already; --resume resumes it")
         require_consistent(given)
-        vocabulary = Vocabulary.from_file(arguments.vocabulary) if "vocabulary" in given else None
+        if "vocabulary" in given:
+            from cmpc_tf2.text.tokenizers import TOKENIZERS
+
+            tokenizer_type = TOKENIZERS[_system_of(arguments).model_type.tokenizer_name]
+            vocabulary = tokenizer_type.read_words(arguments.vocabulary)
         config = make_config(arguments, None if vocabulary is None else len(vocabulary))
     paths = _paths_of(medium, config, config.split)
-    if "epochs" in given:
-        config = dataclasses.replace(config, steps=steps_of(arguments.epochs, len(paths), config.batch_size))
     validation_paths = _paths_of(medium, config, config.validation_split) if config.validation_split else []
 
     from cmpc_tf2.training.run import train
 
-    entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume, medium=medium)
+    with _naming_options():
+        entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume, medium=medium)
     if entry is not None:
         loss = f"loss {entry['loss']:.4g}" if entry else "all taken before"
-        print(f"{folder / 'last.keras'}: {config.steps} steps, {loss}")
+        print(f"{folder / 'last.keras'}: {read_config(config_path, medium).steps} steps, {loss}")
 
 
 def _paths_of(medium: Medium, config: TrainConfig, split: str) -> list[Path]:
@@ -163,8 +170,8 @@ def require_consistent(given: list[str]):
     given = set(given)
     if not {"dataset", "split"} <= given:
         raise UsageError("-d and -t are needed to start a run")
-    if "start_model" in given and {"backbone", "embeddings", "vocabulary", "sizes"} & given:
-        raise UsageError("--model brings backbone, word vectors, vocabulary and sizes; give it alone")
+    if "start_model" in given and {"backbone", "bert", "embeddings", "vocabulary", "sizes"} & given:
+        raise UsageError("--model brings backbone, BERT, word vectors, vocabulary and sizes; give it alone")
     if "start_optimizer" in given and "start_model" not in given:
         raise UsageError("--optimizer goes with the --model that was converted beside it")
     if "start_optimizer" in given and "epochs" in given:
@@ -184,32 +191,31 @@ def make_config(arguments: argparse.Namespace, vocabulary_size: int | None) -> T
     """
     medium = arguments.medium
     options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
-    systems = systems_of(medium.name)
-    system = systems[options.get("model_name", next(iter(systems)))]
-    model = read_sizes(system.config_type, options.get("sizes"), vocabulary_size)
+    model = read_sizes(_system_of(arguments).config_type, options.get("sizes"), vocabulary_size)
     fields = {field.name for field in dataclasses.fields(medium.train_config)}
     options = {name: value for name, value in options.items() if name in fields}
-    try:
+    with _naming_options():
         return medium.train_config(**{**options, "model": model})
+
+
+@contextlib.contextmanager
+def _naming_options() -> Iterator[None]:
+    """Within the block, errors that concern a field of a run name the option that sets it."""
+    try:
+        yield
     except FieldError as error:
         raise UsageError(f"{_option(error.field)}: {error.reason}") from None
+
+
+def _system_of(arguments: argparse.Namespace) -> System:
+    """The system of a new model."""
+    systems = systems_of(arguments.medium.name)
+    return systems[getattr(arguments, "model_name", next(iter(systems)))]
 
 
 def _option(name: str) -> str:
     """The option that sets a field."""
     return {"start_model": "--model", "start_optimizer": "--optimizer"}.get(name, f"--{name.replace('_', '-')}")
-
-
-def steps_of(epochs: float, samples: int, batch_size: int) -> int:
-    """The steps that take each of some samples as often as asked.
-
-    Raises:
-        UsageError: They are too many.
-    """
-    steps = math.ceil(epochs * samples / batch_size)
-    if steps not in COUNT:
-        raise UsageError(f"--epochs: {epochs:g} would be {steps} steps; expected at most {COUNT.most}")
-    return steps
 
 
 def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_size: int | None) -> ReferringConfig:

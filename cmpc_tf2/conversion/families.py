@@ -4,15 +4,15 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Callable, Collection
+from typing import Any
 
-from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.conversion.tf1_names import Pair
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
+from cmpc_tf2.conversion.torch_names import TorchPair
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.models.config import DeepLabModelConfig
 from cmpc_tf2.systems import SYSTEMS, System
 
-Config = DeepLabModelConfig | DeepLabResNetConfig
+TF1, TORCH = "tf1", "torch"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,23 +23,32 @@ class Family:
         name: Its name in reports.
         pairs: Lists the variables of a configuration.
         infer_config: Reads the sizes of a model off the shapes of its variables, a dict by name.
+        file_format: `TF1` or `TORCH`. A variable of a PyTorch checkpoint is a parameter or buffer.
         sign: Pattern of a variable's name by which a checkpoint is recognized.
         unless: Pattern of a variable's name that shows a checkpoint to be another family's in spite of `sign`.
         ignored: Variables that are not converted: a pattern for the whole name, and the reason. A group `base` has to
             be the name of a converted variable.
         step: Name of the variable that counts training steps, if there is one.
         unused_variables: Variables that the original restores but does not use: arrays by name, for a configuration.
+        assumed: Fields of the sizes that the shapes of its variables do not tell, as `outer.inner` within others.
+        renames: Other names of its variables: patterns for the whole name and replacements, all applied in turn.
+        optimizer_groups: Splits the names of the parameters, in their order in the checkpoint, into the groups of the
+            original's optimizer; None if its state is not converted.
         system: The system of these checkpoints; set by `load_families`.
     """
 
     name: str
-    pairs: Callable[[Config], list[Pair]]
-    infer_config: Callable[[dict[str, tuple]], Config]
+    pairs: Callable[[Any], list[Pair] | list[TorchPair]]
+    infer_config: Callable[[dict[str, tuple]], Any]
     sign: str
+    file_format: str = TF1
     unless: str | None = None
     ignored: tuple[tuple[str, str], ...] = ()
     step: str | None = None
-    unused_variables: Callable[[Config], dict] = lambda config: {}
+    unused_variables: Callable[[Any], dict] = lambda config: {}
+    assumed: tuple[str, ...] = ()
+    renames: tuple[tuple[str, str], ...] = ()
+    optimizer_groups: Callable[[list[str]], list[list[str]]] | None = None
     system: System | None = None
 
     def fits(self, names: Collection[str]) -> bool:
@@ -48,33 +57,52 @@ class Family:
         return has_sign and not (self.unless and any(re.fullmatch(self.unless, name) for name in names))
 
 
-def load_families() -> dict[str, Family]:
-    """The families of all systems by name. If several fit a checkpoint, the first is taken."""
+def load_families(file_format: str | None = None) -> dict[str, Family]:
+    """The families of all systems by name. If several fit a checkpoint, the first is taken.
+
+    Args:
+        file_format: Only those with checkpoints of this format; None for all.
+    """
     families = {}
     for system in SYSTEMS.values():
         for module in system.conversion:
             family = importlib.import_module(module).FAMILY
-            families[family.name] = dataclasses.replace(family, system=system)
+            if file_format in (None, family.file_format):
+                families[family.name] = dataclasses.replace(family, system=system)
     return families
 
 
 def find_family(checkpoint: TF1Checkpoint) -> Family:
-    """Tells by the names of its variables which family a checkpoint belongs to.
+    """Tells by the names of its variables which family a TensorFlow 1 checkpoint belongs to.
 
     Raises:
         InputError: It belongs to none of them.
     """
-    names = checkpoint.shapes
-    if any(name.startswith("ResNet/") for name in names):
+    if any(name.startswith("ResNet/") for name in checkpoint.shapes):
         raise InputError(
             f"{checkpoint.prefix}: stands on a plain ResNet-101 (`-w resnet`), which is not supported; "
             "expected the form on DeepLab (`-w deeplab`)"
         )
-    for family in load_families().values():
+    return recognize(checkpoint.prefix, checkpoint.shapes, TF1)
+
+
+def recognize(path: str, names: Collection[str], file_format: str) -> Family:
+    """The family whose checkpoints have variables of these names.
+
+    Args:
+        path: Path of the checkpoint, for the message.
+        names: Names of its variables.
+        file_format: `TF1` or `TORCH`.
+
+    Raises:
+        InputError: There is none.
+    """
+    families = load_families(file_format).values()
+    for family in families:
         if family.fits(names):
             return family
+    systems = ", ".join(dict.fromkeys(family.system.name for family in families))
     examples = ", ".join(sorted(names)[:3])
     raise InputError(
-        f"{checkpoint.prefix}: not a checkpoint of {', '.join(SYSTEMS)}: none of its {len(names)} variables is theirs "
-        f"(it has {examples}, ...)"
+        f"{path}: not a checkpoint of {systems}: none of its {len(names)} variables is theirs (it has {examples}, ...)"
     )

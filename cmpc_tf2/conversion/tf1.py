@@ -1,13 +1,8 @@
-"""The mapping of TensorFlow 1 checkpoints to Keras models, and back.
-
-It is strict: every variable of the checkpoint must have a place in the model and the other way round. A name too many,
-too few or of another shape stops the conversion before anything is written.
-"""
+"""The mapping of TensorFlow 1 checkpoints to Keras models, and back."""
 
 import collections
 import math
 import os
-import re
 import tempfile
 from pathlib import Path
 
@@ -15,15 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.conversion.families import Family, find_family, load_families
+from cmpc_tf2.conversion.core import make_report, new_model, require_match
+from cmpc_tf2.conversion.families import TF1, find_family, load_families
 from cmpc_tf2.conversion.tf1_names import BETA_1_POWER, BETA_2_POWER, Pair, slot_names
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 from cmpc_tf2.errors import InputError, first_line
 from cmpc_tf2.files import require_writable
 from cmpc_tf2.model_files import load_model, require_model_path, save_model
-from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.recipes.optimizers import BETA_1, BETA_2, ITERATION, slot_paths
-from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_tf2.training.checkpoints import OptimizerState
 
 
@@ -38,9 +32,9 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
         optimizer_file: Where to write the state of Adam (`.npz`), to resume by `train --model ... --optimizer ...`.
 
     Returns:
-        The report, ready for JSON: `model`, `config`, `converted`, `ignored` with reasons, `missing` and
-        `unexpected` (empty, or there would be no report), `step`; `optimizer` lists the variables that became the
-        optimizer's state.
+        The report, ready for JSON: `model`, `config`, `assumed` (sizes that the checkpoint does not tell), `converted`,
+        `ignored` with reasons, `missing` and `unexpected` (empty, or there would be no report), `step`; `optimizer`
+        lists the variables that became the optimizer's state.
 
     Raises:
         InputError: With the complete list of what does not fit. Nothing is written.
@@ -48,16 +42,15 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     require_model_path(output)
     checkpoint = TF1Checkpoint(prefix)
     family = find_family(checkpoint)
-    model = _new_model(family, checkpoint, vocabulary_file)
+    model = new_model(family, family.infer_config(checkpoint.shapes), vocabulary_file)
     pairs = family.pairs(model.config)
     variables = {variable.path: variable for variable in model.variables}
     step = checkpoint.read_step(family.step) if family.step in checkpoint.shapes else None
-    ignored = _require_match(checkpoint, pairs, variables, family.ignored)
+    reasons = _require_match(checkpoint, pairs, variables, family.ignored)
 
     used = set()
     if optimizer_file:
         state, used = read_optimizer(checkpoint, pairs, variables, family.step, step)
-        ignored = [entry for entry in ignored if entry["tf1"] not in used]
     _assign_weights(checkpoint, pairs, variables)
     save_model(model, output)
     if optimizer_file:
@@ -65,72 +58,17 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
 
     places = [(pair.tf1, pair.keras) for pair in pairs]
     places += [(pair.factor, pair.keras) for pair in pairs if pair.factor]
-    return {
-        "model": family.name,
-        "config": model.config.to_dict(),
-        "converted": [{"tf1": tf1, "keras": path, "shape": list(checkpoint.shapes[tf1])} for tf1, path in places],
-        "ignored": ignored,
-        "missing": [],
-        "unexpected": [],
-        "step": step,
-        "optimizer": sorted(used),
-    }
+    return make_report(family, model.config, places, checkpoint.shapes, reasons, step, used)
 
 
-def _new_model(family: Family, checkpoint: TF1Checkpoint, vocabulary_file: str | None) -> keras.Model:
-    """A model of the checkpoint's sizes with weights still to be read."""
-    config = family.infer_config(checkpoint.shapes)
-    options = {}
-    if vocabulary_file:
-        if not issubclass(family.system.model_type, ReferringModel):
-            raise InputError("--vocabulary: a bare backbone has no vocabulary")
-        options["vocabulary"] = Vocabulary.from_file(vocabulary_file, size=config.vocabulary_size).words
-    return family.system.model_type(config, name=family.name, **options)
-
-
-def _require_match(checkpoint: TF1Checkpoint, pairs: list[Pair], variables: dict, ignorable: tuple) -> list[dict]:
-    """Compares the checkpoint's variables with those that the model needs.
-
-    Args:
-        checkpoint: The checkpoint.
-        pairs: Its variables and their places in the Keras model.
-        variables: The model's variables by path.
-        ignorable: `Family.ignored`.
-
-    Returns:
-        The variables that are not converted, each with the reason.
-
-    Raises:
-        InputError: Variables are missing, unexpected, or of another shape or type; the message lists them all.
-    """
-    found = checkpoint.shapes
+def _require_match(checkpoint: TF1Checkpoint, pairs: list[Pair], variables: dict, ignorable: tuple) -> dict[str, str]:
+    """As `core.require_match`, for the variables of a checkpoint and of a model by name and path."""
     expected = {pair.tf1: tf1_shape(pair, variables[pair.keras].shape) for pair in pairs}
     expected |= {pair.factor: (1,) for pair in pairs if pair.factor}
-    reasons = {name: _why_ignored(name, expected, ignorable) for name in sorted(found.keys() - expected.keys())}
-
-    missing = [name for name in expected if name not in found]
-    unexpected = [name for name, reason in reasons.items() if reason is None]
-    misshapen = [name for name, shape in expected.items() if found.get(name, shape) != shape]
+    found = checkpoint.shapes
     not_float = sorted(name for name in expected.keys() & found.keys() if checkpoint.dtypes[name] is not np.float32)
-    problems = [f"missing: {name}" for name in missing]
-    problems += [f"unexpected: {name}" for name in unexpected]
-    problems += [f"wrong shape: {name} is {list(found[name])}, expected {list(expected[name])}" for name in misshapen]
-    problems += [f"wrong type: {name} is not float32" for name in not_float]
-    if problems:
-        counts = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misshapen)} of another shape"
-        heading = f"{checkpoint.prefix}: does not fit the model ({counts}); nothing was written"
-        raise InputError("\n  ".join([heading, *problems]))
-    return [{"tf1": name, "why": reason} for name, reason in reasons.items()]
-
-
-def _why_ignored(name: str, converted, ignorable: tuple) -> str | None:
-    """The reason why a variable is not converted; None if there is none."""
-    for pattern, reason in ignorable:
-        if match := re.fullmatch(pattern, name):
-            base = match.groupdict().get("base")
-            if base is None or base in converted:
-                return reason
-    return None
+    problems = [f"wrong type: {name} is not float32" for name in not_float]
+    return require_match(checkpoint.prefix, found, expected, ignorable, problems)
 
 
 def _assign_weights(checkpoint: TF1Checkpoint, pairs: list[Pair], variables: dict):
@@ -238,7 +176,7 @@ def convert_back(model_file: str, prefix: str) -> int:
         raise InputError(f"{prefix}: expected a prefix, the path of the checkpoint's files without .index")
     for suffix in (".index", ".data-00000-of-00001"):
         require_writable(f"{prefix}{suffix}", others=[model_file])
-    families = load_families().values()
+    families = load_families(TF1).values()
     model = load_model(model_file, *dict.fromkeys(family.system.model_type for family in families))
     if getattr(model.config, "without", ()):
         raise InputError(f"{model_file}: the original has no model without {' and '.join(model.config.without)}")

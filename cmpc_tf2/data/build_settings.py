@@ -10,6 +10,7 @@ from cmpc_tf2.data.batches import Sample, split_folder
 from cmpc_tf2.data.datasets import DATASETS, find_dataset
 from cmpc_tf2.errors import UsageError
 from cmpc_tf2.fields import RANGES, check_fields
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.vocabulary import MAX_WORDS
 
 # The original's.
@@ -60,6 +61,7 @@ class BuildSettings(abc.ABC):
         shard: Which part of how many to build, counted from 1; `merge_shards` puts the parts together.
         compress: Write compressed `.npz` files: smaller, slower, with the same contents.
         image_size: Side of a train split's pictures and masks in pixels.
+        resizing: How these are resized, as in `Preprocessing`.
     """
 
     dataset: str
@@ -73,6 +75,7 @@ class BuildSettings(abc.ABC):
     shard: tuple[int, int] = (1, 1)
     compress: bool = False
     image_size: int = IMAGE_SIZE
+    resizing: str = "fit"
 
     # Registered data sets, and the class of the samples in the files.
     datasets = DATASETS
@@ -103,12 +106,17 @@ class BuildSettings(abc.ABC):
 
     def recorded(self) -> dict:
         """Settings that decide what the files hold, for the manifest."""
-        return {"train_size": self.image_size, "max_words": MAX_WORDS, "compress": self.compress}
+        return {
+            "train_size": self.image_size,
+            "resizing": self.resizing,
+            "max_words": MAX_WORDS,
+            "compress": self.compress,
+        }
 
     @property
-    def train_size(self) -> int | None:
-        """Side of the pictures and masks; None if they keep their size."""
-        return self.image_size if "train" in self.split else None
+    def train_square(self) -> Preprocessing | None:
+        """Resizes the pictures and masks; None if they keep their size."""
+        return Preprocessing(self.image_size, self.resizing) if "train" in self.split else None
 
     @property
     def target(self) -> Path:

@@ -139,7 +139,7 @@ def check_split(settings: BuildSettings) -> int:
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path, settings.sample_type)
-        if settings.train_size and sample.image.shape[:2] != (size, size):
+        if settings.train_square and sample.image.shape[:2] != (size, size):
             raise InputError(f"{path}: {sample.image.shape[:2]}, expected {size} x {size}")
     return len(paths)
 

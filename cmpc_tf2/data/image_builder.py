@@ -14,7 +14,7 @@ from cmpc_tf2.data.datasets import Layout, Sources
 from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.data.shapes import write_shapes
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.vocabulary import Vocabulary
 
 
@@ -52,15 +52,15 @@ class ImageBuild(BuildSettings):
         if not sources.images.is_dir():
             raise InputError(f"{sources.images}: no such folder; it should hold the images (--image-root says where)")
         _read_picture.cache_clear()
-        make_samples = functools.partial(_make_samples, vocabulary=vocabulary, train_size=self.train_size)
+        make_samples = functools.partial(_make_samples, vocabulary=vocabulary, square=self.train_square)
         return BuildPlan([*sources.annotations, sources.vocabulary], references, make_samples)
 
 
 def _make_samples(
-    reference: Reference, vocabulary: Vocabulary, train_size: int | None
+    reference: Reference, vocabulary: Vocabulary, square: Preprocessing | None
 ) -> Iterator[tuple[str, Sample | str]]:
     try:
-        height, width, image = _read_picture(reference.image_path, train_size)
+        height, width, image = _read_picture(reference.image_path, square)
         mask = reference.draw_mask(height, width)
         if not mask.any():
             raise InputError("its mask has no pixel inside the picture")
@@ -68,16 +68,16 @@ def _make_samples(
         for expression in reference.expressions:
             yield expression, str(error)
         return
-    if train_size:
-        mask = fit_mask(mask, train_size)
+    if square:
+        mask = square.fit_mask(mask)
     for expression in reference.expressions:
         token_ids = vocabulary.encode_words(expression)
         yield expression, "has no words" if token_ids is None else Sample(token_ids, image, mask, expression)
 
 
 @functools.lru_cache(maxsize=4)
-def _read_picture(path: Path, train_size: int | None) -> tuple[int, int, np.ndarray]:
+def _read_picture(path: Path, square: Preprocessing | None) -> tuple[int, int, np.ndarray]:
     """Height and width of a picture, and its pixels as they are stored; the references of one share the work."""
     image = read_image(path)
     height, width = image.shape[:2]
-    return height, width, fit_image(image, train_size) if train_size else image
+    return height, width, square.fit(image) if square else image

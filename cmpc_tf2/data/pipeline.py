@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.batches import Sample, read_batch
+from cmpc_tf2.data.batches import Sample, read_batch, read_manifest
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.tokenizers import Tokenizer
@@ -86,7 +86,9 @@ class _BatchReader:
 
     def __init__(self, preprocessing, vocabulary_size, tokenizer, augmentation, sample_type, seed, count, on_error):
         self._preprocessing, self._tokenizer, self._augmentation = preprocessing, tokenizer, augmentation
-        self._vocabulary_size, self._sample_type = vocabulary_size, sample_type
+        # Only stored token ids can be too large.
+        self._vocabulary_size = vocabulary_size if tokenizer is None else None
+        self._sample_type = sample_type
         self._seed, self._pixels, self._on_error = seed, sample_type.input_name, on_error
         text = {"token_ids": np.zeros(MAX_WORDS, np.int32)} if tokenizer is None else tokenizer.encode("a")
         self.specs = {self._pixels: ((count, *sample_type.input_shape(preprocessing.size)), np.float32)}
@@ -133,11 +135,34 @@ class _BatchReader:
 
     def _read(self, path: str) -> Sample:
         try:
-            return read_train_sample(path, self._preprocessing.size, self._vocabulary_size, self._sample_type)
+            return read_train_sample(path, self._preprocessing, self._vocabulary_size, self._sample_type)
         except InputError as error:
             if self._on_error is not None:
                 self._on_error(error)
             raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
+
+
+def require_resizing(folder: Path, preprocessing: Preprocessing, sample_type: type[Sample] = Sample):
+    """Checks by the manifest of a train split, if there is one, that its pictures are resized as the model needs them.
+
+    Raises:
+        InputError: They are not.
+    """
+    manifest = read_manifest(folder)
+    # Splits of the original, and manifests of earlier versions, do not say it: their pictures are fitted.
+    found = "fit" if manifest is None else manifest["settings"].get("resizing", "fit")
+    if found != preprocessing.resizing:
+        raise InputError(
+            f"{folder}: the resizing of its pictures is {found!r:.40}, but the model needs "
+            f"{preprocessing.resizing!r}; {_how_to_build(preprocessing, sample_type)}"
+        )
+
+
+def _how_to_build(preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
+    options = f"--image-size {preprocessing.size}"
+    if preprocessing.resizing != "fit":
+        options += f" --resizing {preprocessing.resizing}"
+    return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {options}`"
 
 
 def samples_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int]:
@@ -158,17 +183,28 @@ def _order(count: int, seed: int, consumed: int) -> tf.data.Dataset:
 
 
 def read_train_sample(
-    path: str | os.PathLike, image_size: int, vocabulary_size: int | None = None, sample_type: type[Sample] = Sample
+    path: str | os.PathLike,
+    preprocessing: Preprocessing,
+    vocabulary_size: int | None = None,
+    sample_type: type[Sample] = Sample,
 ) -> Sample:
     """Reads a file of a train split.
 
+    Args:
+        path: The file.
+        preprocessing: That of the model.
+        vocabulary_size: Words of the model, if it takes the stored token ids.
+        sample_type: Class of the sample.
+
     Raises:
-        InputError: It cannot be read, or does not fit a model of these sizes.
+        InputError: It cannot be read, or does not fit the model.
     """
-    sample = read_batch(path, sample_type)
-    if sample.image.shape[:2] != (image_size, image_size) or sample.token_ids.shape != (MAX_WORDS,):
+    sample, size = read_batch(path, sample_type), preprocessing.size
+    if sample.image.shape[:2] != (size, size) or sample.token_ids.shape != (MAX_WORDS,):
         found = f"{sample.image.shape}, {sample.token_ids.shape}"
-        raise InputError(f"{path}: not of a train split of {image_size} x {image_size}: {found}")
+        raise InputError(
+            f"{path}: not of a train split of {size} x {size}: {found}; {_how_to_build(preprocessing, sample_type)}"
+        )
     if vocabulary_size is not None and not 0 <= sample.token_ids.min() <= sample.token_ids.max() < vocabulary_size:
         raise InputError(
             f"{path}: token ids do not fit the model, which has {vocabulary_size} words; "

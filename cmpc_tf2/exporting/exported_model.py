@@ -4,18 +4,10 @@ import functools
 
 import tensorflow as tf
 
-from cmpc_tf2.exporting.raw_inputs import (
-    decode_picture,
-    fit_picture,
-    normalize_pixels,
-    restore_values,
-    tokenize,
-    word_table,
-)
+from cmpc_tf2.exporting.graph_tokenizers import GRAPH_TOKENIZERS
+from cmpc_tf2.exporting.raw_inputs import GRAPH_RESIZINGS, decode_picture, normalize_pixels
 from cmpc_tf2.inference.runner import tensor_specs
 from cmpc_tf2.models.referring_model import ReferringModel
-from cmpc_tf2.text.tokenizers import WordTokenizer
-from cmpc_tf2.text.vocabulary import Vocabulary
 
 
 class ExportedModel(tf.Module):
@@ -29,19 +21,21 @@ class ExportedModel(tf.Module):
     def __init__(self, model: ReferringModel):
         super().__init__(name="cmpc")
         self.encoder, self.decoder = model.inference_encoder(), model.expression_decoder
-        self.size, self.max_words = model.config.image_size, model.config.max_words
+        self.size = model.config.image_size
         self.input_name = model.input_name
         self.preprocessing = model.preprocessing
+        self.resizing = GRAPH_RESIZINGS[model.preprocessing.resizing]
         decoder_inputs = tensor_specs(self.decoder.input)
         self.text = {name: spec for name, spec in decoder_inputs.items() if name not in self.encoder.output}
-        takes_words = model.vocabulary and model.tokenizer_type is WordTokenizer
-        self.words = word_table(Vocabulary(model.vocabulary)) if takes_words else None
+        tokenizer_type = GRAPH_TOKENIZERS[model.tokenizer_type.name]
+        self.tokenizer = tokenizer_type(model.vocabulary, model.config.max_words) if model.vocabulary else None
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
         """All signatures by name.
 
-        `tensors`: `image`, float32 `(B, S, S, 3)`, BGR minus mean (of a video model `clip`, `(B, 16, S, S, 3)`), and
-        `token_ids`, int32 `(B, T)`, to `mask_logits`, float32 `(B, S, S, 1)`; one image serves any number of sentences.
+        `tensors`: `image`, float32 `(B, S, S, 3)`, normalised (of a video model `clip`, `(B, 16, S, S, 3)`), and the
+        outputs of the tokenizer, int32 `(B, T)` each, to `mask_logits`, float32 `(B, S, S, 1)`; one image serves any
+        number of sentences.
 
         `serving_default`: `image_bytes`, a JPEG or PNG file (of a video model `frames`, uint8 RGB `(16, h, w, 3)`), and
         `expression`, both scalars, to `mask`, uint8 `(h, w)` of 0 and 1, `probabilities`, float32 `(h, w)`, and
@@ -52,7 +46,7 @@ class ExportedModel(tf.Module):
         """
         pixels = tf.TensorSpec((None, *self.encoder.input.shape[1:]), tf.float32, name=self.input_name)
         found = {"tensors": _signature(self._tensors, {self.input_name: pixels, **self.text})}
-        if self.words is None:
+        if self.tokenizer is None:
             return found
         raw = {"image_bytes": tf.TensorSpec((), tf.string, name="image_bytes")}
         if self.input_name == "clip":
@@ -78,27 +72,24 @@ class ExportedModel(tf.Module):
             frames = inputs["frames"]
             height, width = tf.shape(frames)[1], tf.shape(frames)[2]
             fitted = tf.map_fn(
-                functools.partial(fit_picture, size=self.size),
+                functools.partial(self.resizing.resize, size=self.size),
                 frames,
                 fn_output_signature=tf.TensorSpec((self.size, self.size, 3), tf.float32),
             )
         else:
             image = decode_picture(inputs["image_bytes"])
             height, width = tf.shape(image)[0], tf.shape(image)[1]
-            fitted = fit_picture(image, self.size)
+            fitted = self.resizing.resize(image, self.size)
         features = self.encoder(normalize_pixels(fitted, self.preprocessing)[None], training=False)
         return {**features, "height": height, "width": width}
 
     def _decode(self, inputs):
         inputs = dict(inputs)
         height, width, expressions = (inputs.pop(name) for name in ("height", "width", "expressions"))
-        token_ids = tf.map_fn(
-            lambda text: tokenize(text, self.words, self.max_words),
-            expressions,
-            fn_output_signature=tf.TensorSpec((self.max_words,), tf.int32),
-        )
-        logits = self.decoder({**inputs, "token_ids": token_ids}, training=False)["mask_logits"]
-        probabilities = restore_values(tf.sigmoid(logits[..., 0]), height, width)
+        specs = {name: tf.TensorSpec(spec.shape[1:], tf.int32) for name, spec in self.text.items()}
+        text = tf.map_fn(self.tokenizer, expressions, fn_output_signature=specs)
+        logits = self.decoder({**inputs, **text}, training=False)["mask_logits"]
+        probabilities = self.resizing.restore(tf.sigmoid(logits[..., 0]), height, width)
         mask = tf.cast(probabilities >= 0.5, tf.uint8)
         inside = tf.cast(mask, tf.float32)
         count = tf.reduce_sum(inside, axis=[1, 2])

@@ -17,7 +17,7 @@ _USE_OF_CLIPS = """found = model.signatures["serving_default"](
 )
 found["mask"]  # uint8 (h, w), 0 and 1, of the ninth frame; also "probabilities" and "score\""""
 
-_USE_OF_TENSORS = """found = model.signatures["tensors"]({input}=pixels, token_ids=token_ids)
+_USE_OF_TENSORS = """found = model.signatures["tensors"]({inputs})
 found["mask_logits"]  # float32 (B, S, S, 1)"""
 
 
@@ -26,7 +26,9 @@ def write_card(model: ReferringModel, source: Path, name: str) -> str:
     config, is_video = model.config, model.input_name == "clip"
     use = _USE_OF_CLIPS if is_video else _USE_OF_PICTURES
     if not model.vocabulary:
-        use = _USE_OF_TENSORS.format(input=model.input_name)
+        text = [name for name in model.input if name != model.input_name]
+        inputs = ", ".join([f"{model.input_name}=pixels", *(f"{name}={name}" for name in text)])
+        use = _USE_OF_TENSORS.format(inputs=inputs)
     task, data = ("video segmentation", "clip") if is_video else ("image segmentation", "picture")
     checksum = hashlib.sha256(source.read_bytes()).hexdigest()
     words = f"{len(model.vocabulary)} words, in the graph" if model.vocabulary else "not in the model file"
@@ -55,10 +57,9 @@ model = tf.saved_model.load("{name}")
 
 ## Limits
 
-- Sentences are English, of at most {config.max_words} words; what is not in the vocabulary counts as unknown.
+- Sentences are English, and cut after {config.max_words} tokens; what is not in the vocabulary counts as unknown.
   One without any word is an error.
-- Pictures are scaled to {config.image_size} pixels on their longer side: what is smaller than a few pixels there
-  cannot be found.
+- Pictures are {model.preprocessing.describe_resizing()}: what is smaller than a few pixels there cannot be found.
 - The orientation in a picture's EXIF data is not looked at.
 - It always marks the likeliest pixels; that nothing fits the sentence it was not trained to say.
 

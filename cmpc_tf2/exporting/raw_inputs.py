@@ -1,16 +1,15 @@
-"""Raw pictures and sentences inside a TensorFlow graph: preprocessing and tokenizer for models that run without this
-project."""
+"""Raw pictures inside a TensorFlow graph: preprocessing for models that run without this project."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
-from cmpc_tf2.text.vocabulary import UNKNOWN, Vocabulary
 
-# Separator of tokens. A sentence cannot contain it, because it is replaced first.
-_CUT = "\x00"
-# White space, as in Python's str.strip.
-_WHITE = r"[\x09-\x0d\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
+# Fractional bits of the weights in Pillow's filters.
+_PRECISION = 22
 
 
 def decode_picture(image_bytes: tf.Tensor) -> tf.Tensor:
@@ -22,8 +21,27 @@ def decode_picture(image_bytes: tf.Tensor) -> tf.Tensor:
     )
 
 
+def normalize_pixels(pixels: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
+    """`Preprocessing.normalize` of float32 RGB `(..., h, w, 3)`."""
+    if preprocessing.channels == "bgr":
+        pixels = pixels[..., ::-1]
+    return (pixels - np.array(preprocessing.mean, np.float32)) / np.array(preprocessing.deviation, np.float32)
+
+
+class GraphResizing(NamedTuple):
+    """A `preprocessing.resizing.Resizing` as TensorFlow operations.
+
+    Attributes:
+        resize: `resize_image`, from uint8 `(h, w, 3)` and a size to float32 `(size, size, 3)`.
+        restore: `restore`, from `(B, S, S)`, a height and a width to float32 `(B, height, width)`.
+    """
+
+    resize: Callable
+    restore: Callable
+
+
 def fit_picture(image: tf.Tensor, size: int) -> tf.Tensor:
-    """`resizing.fit_image`, to float32 `(size, size, 3)`."""
+    """`Fit.resize_image`."""
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     sides = tf.cast(tf.stack([height, width]), tf.float64)
     scale = tf.reduce_min(size / sides)
@@ -36,21 +54,63 @@ def fit_picture(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.ensure_shape(tf.image.pad_to_bounding_box(resized, top, left, size, size), (size, size, 3))
 
 
-def normalize_pixels(pixels: tf.Tensor, preprocessing: Preprocessing) -> tf.Tensor:
-    """`Preprocessing.normalize` of float32 RGB `(..., h, w, 3)`."""
-    if preprocessing.channels == "bgr":
-        pixels = pixels[..., ::-1]
-    return (pixels - np.array(preprocessing.mean, np.float32)) / np.array(preprocessing.deviation, np.float32)
-
-
-def restore_values(values: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """`resizing.restore_map` of `(B, S, S)`, to float32 `(B, height, width)`."""
+def restore_fitted(values: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """`Fit.restore`."""
     side = tf.maximum(height, width)
     top, left = (side - height) // 2, (side - width) // 2
-    padded = tf.concat([values[:, :1], values, values[:, -1:]], axis=1)
-    padded = tf.concat([padded[:, :, :1], padded, padded[:, :, -1:]], axis=2)
-    lines = _interpolate(padded, values.shape[1], tf.range(top, top + height), side, axis=1)
+    lines = _interpolate(_pad_edges(values), values.shape[1], tf.range(top, top + height), side, axis=1)
     return _interpolate(lines, values.shape[2], tf.range(left, left + width), side, axis=2)
+
+
+def stretch_picture(image: tf.Tensor, size: int) -> tf.Tensor:
+    """`Stretch.resize_image`: equal to Pillow, whose filters are computed in whole numbers."""
+    image = tf.cast(image, tf.int32)
+    lines = _filter(tf.transpose(image, (1, 0, 2)), size)  # Along the rows first.
+    return tf.cast(tf.ensure_shape(_filter(tf.transpose(lines, (1, 0, 2)), size), (size, size, 3)), tf.float32)
+
+
+def restore_stretched(values: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """`Stretch.restore`."""
+    lines = _interpolate(_pad_edges(values), values.shape[1], tf.range(height), height, axis=1)
+    return _interpolate(lines, values.shape[2], tf.range(width), width, axis=2)
+
+
+GRAPH_RESIZINGS = {
+    "fit": GraphResizing(fit_picture, restore_fitted),
+    "stretch": GraphResizing(stretch_picture, restore_stretched),
+}
+
+
+def _pad_edges(values: tf.Tensor) -> tf.Tensor:
+    """Repeats the edges of `(B, h, w)` once."""
+    padded = tf.concat([values[:, :1], values, values[:, -1:]], axis=1)
+    return tf.concat([padded[:, :, :1], padded, padded[:, :, -1:]], axis=2)
+
+
+def _filter(values: tf.Tensor, target: int) -> tf.Tensor:
+    """Pillow's bilinear filter along the first axis, which averages where it shrinks: int32, from 0 to 255."""
+    source = tf.shape(values)[0]
+    scale = tf.cast(source, tf.float64) / target
+    support = tf.maximum(scale, 1.0)
+    centre = (tf.range(target, dtype=tf.float64) + 0.5) * scale
+    first = tf.maximum(0, tf.cast(centre - support + 0.5, tf.int32))
+    last = tf.minimum(source, tf.cast(centre + support + 0.5, tf.int32))
+    taps = tf.reduce_max(last - first)
+    position = first[:, None] + tf.range(taps)
+    distance = tf.abs(tf.cast(position, tf.float64) - centre[:, None] + 0.5) * (1.0 / support)
+    weights = tf.where(position < last[:, None], tf.maximum(1.0 - distance, 0.0), 0.0)
+    weights /= tf.reduce_sum(weights, axis=1, keepdims=True)
+    weights = tf.cast(0.5 + weights * 2**_PRECISION, tf.int32)
+    position = tf.minimum(position, source - 1)  # Beyond the end the weight is zero.
+
+    def add(tap, total):
+        weight = weights[:, tap][:, None, None]
+        return tap + 1, total + weight * tf.gather(values, position[:, tap])
+
+    # One tap after the other: all at once would take the memory of as many pictures.
+    start = tf.fill([target, tf.shape(values)[1], 3], 1 << (_PRECISION - 1))
+    _, total = tf.while_loop(lambda tap, _: tap < taps, add, (0, start))
+    return tf.clip_by_value(tf.bitwise.right_shift(total, _PRECISION), 0, 255)
 
 
 def _interpolate(padded: tf.Tensor, source, wanted: tf.Tensor, target, axis: int) -> tf.Tensor:
@@ -71,30 +131,3 @@ def _interpolate(padded: tf.Tensor, source, wanted: tf.Tensor, target, axis: int
     first = tf.gather(padded, tf.cast(lower, tf.int32) + 1, axis=axis)
     second = tf.gather(padded, tf.cast(lower, tf.int32) + 2, axis=axis)
     return (1 - share) * first + share * second
-
-
-def tokenize(expression: tf.Tensor, words: tf.lookup.StaticHashTable, max_words: int) -> tf.Tensor:
-    """`Vocabulary.encode`: a sentence to int32 `(max_words,)`.
-
-    Raises:
-        tf.errors.InvalidArgumentError: When it runs, for a sentence without words.
-    """
-    text = tf.strings.regex_replace(expression, _CUT, "\x01")
-    text = tf.strings.regex_replace(text, f"^{_WHITE}+|{_WHITE}+$", "")
-    text = tf.strings.regex_replace(text, r"([^0-9A-Za-z_]+)", rf"{_CUT}\1{_CUT}")
-    pieces = tf.strings.split(text, _CUT)
-    pieces = tf.boolean_mask(pieces, ~tf.strings.regex_full_match(pieces, f"{_WHITE}*"))
-    pieces = tf.strings.lower(pieces, encoding="utf-8")
-    is_closed = tf.reduce_any(pieces[-1:] == ".")
-    pieces = tf.cond(is_closed, lambda: pieces[:-1], lambda: pieces)
-    with tf.control_dependencies([tf.debugging.assert_positive(tf.size(pieces), "the expression has no words")]):
-        ids = words.lookup(pieces[:max_words])
-    return tf.ensure_shape(tf.pad(ids, [[max_words - tf.size(ids), 0]]), (max_words,))
-
-
-def word_table(vocabulary: Vocabulary) -> tf.lookup.StaticHashTable:
-    """The ids of words, as constants of the graph. Any character may be part of a word, tabs and line breaks too."""
-    words = tf.lookup.KeyValueTensorInitializer(
-        list(vocabulary.ids), list(vocabulary.ids.values()), value_dtype=tf.int32
-    )
-    return tf.lookup.StaticHashTable(words, default_value=vocabulary.ids[UNKNOWN])

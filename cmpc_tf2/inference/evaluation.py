@@ -15,10 +15,12 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.processes import map_in_order
+from cmpc_tf2.text.tokenizer import Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
 
 if TYPE_CHECKING:
     from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.tasks.masks.protocol import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +44,13 @@ def evaluate(
     model: "ModelRunner",
     paths: list[Path],
     dcrf: bool = False,
-    exact_masks: bool = False,
+    protocol: "Protocol | None" = None,
     batch_size: int = 4,
     workers: int = 0,
     on_prediction: Callable[[int, Sample, np.ndarray, float], None] | None = None,
     medium: Medium = PICTURES,
 ) -> dict:
-    """Scores a model on batches by the protocol of its task (`tasks/masks/protocol.py`).
+    """Scores a model on batches by a protocol (`tasks/masks/protocol.py`).
 
     Differs from TF1: an expression without words is skipped and reported; a sample with an empty ground truth and
     an empty prediction has an IoU of 1; a split may have any number of samples. Tested by
@@ -57,22 +59,23 @@ def evaluate(
     Args:
         model: The model.
         paths: The split's files in order.
-        dcrf: As `score_mask`.
-        exact_masks: As `score_mask`.
+        dcrf: As `Protocol.score_mask`.
+        protocol: None for that of the model's original.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model continues. They do not change the scores.
         on_prediction: Called with each sample's index, the sample, its final mask, bool `(h, w)`, and the mask's IoU.
         medium: Medium of the samples.
 
     Returns:
-        The report's `samples`, `skipped`, `plain`, `dcrf` and `per_sample`.
+        The report's `samples`, `skipped`, `plain`, `dcrf`, `own_size` (if the protocol has it) and `per_sample`.
 
     Raises:
         InputError: A batch cannot be used.
     """
     task = medium.task
     skipped, records = [], []
-    score = functools.partial(_score, task=task, preprocessing=model.preprocessing, dcrf=dcrf, exact_masks=exact_masks)
+    protocol = protocol or task.protocol(model.protocol_name)
+    score = functools.partial(_score, protocol=protocol, preprocessing=model.preprocessing, dcrf=dcrf)
     decoded_samples = _decode_samples(model, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:
@@ -93,16 +96,17 @@ def evaluate(
     }
 
 
-def _score(decoded: DecodedSample, task, **options) -> tuple[np.ndarray, dict] | None:
-    return None if decoded.logits is None else task.score(decoded.sample, decoded.logits, **options)
+def _score(decoded: DecodedSample, protocol: "Protocol", **options) -> tuple[np.ndarray, dict] | None:
+    return None if decoded.logits is None else protocol.score_mask(decoded.sample, decoded.logits, **options)
 
 
 def _decode_samples(
     model: "ModelRunner", paths: list[Path], batch_size: int, sample_type: type[Sample]
 ) -> Iterator[DecodedSample]:
     """Decodes all samples; neighbouring ones of equal pixels share the encoding."""
+    tokenizer = None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer()
     read = ((path, read_batch(path, sample_type)) for path in progress(paths, len(paths), "evaluate"))
-    with_text = ((index, sample, _text_of(model, path, sample)) for index, (path, sample) in enumerate(read))
+    with_text = ((index, sample, _text_of(model, tokenizer, path, sample)) for index, (path, sample) in enumerate(read))
     for samples in group_by_pixels(with_text):
         features = None
         while members := list(itertools.islice(samples, batch_size)):
@@ -118,11 +122,16 @@ def _decode_samples(
                 yield DecodedSample(index, sample, sample_logits)
 
 
-def _text_of(model: "ModelRunner", path: Path, sample: Sample) -> dict[str, np.ndarray] | None:
-    """The model's inputs for the expression of a sample; None if it has no words."""
-    if not model.tokenizer_type.reads_stored_ids:
+def _text_of(
+    model: "ModelRunner", tokenizer: Tokenizer | None, path: Path, sample: Sample
+) -> dict[str, np.ndarray] | None:
+    """The model's inputs for the expression of a sample; None if it has no words.
+
+    Without a tokenizer they are the stored token ids.
+    """
+    if tokenizer is not None:
         try:
-            return model.make_tokenizer().encode(sample.expression)
+            return tokenizer.encode(sample.expression)
         except NoWordsError:
             return None
     ids, config = sample.token_ids, model.config

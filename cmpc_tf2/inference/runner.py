@@ -24,6 +24,7 @@ class ModelRunner:
         config: Sizes of the model.
         preprocessing: Preprocessing of the model.
         tokenizer_type: Class of its tokenizer.
+        protocol_name: Protocol by which its original is scored.
 
     Raises:
         InputError: Keras runs on another backend than TensorFlow.
@@ -38,6 +39,7 @@ class ModelRunner:
         self.config = model.config
         self.preprocessing = model.preprocessing
         self.tokenizer_type = model.tokenizer_type
+        self.protocol_name = model.protocol_name
         self.make_tokenizer = model.make_tokenizer
         encoder, decoder = model.inference_encoder(), model.expression_decoder
         features = tensor_specs(encoder.output)

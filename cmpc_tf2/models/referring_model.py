@@ -42,6 +42,8 @@ class ReferringModel(KerasFileModel):
     title: str
     config_type: ClassVar[type] = ReferringConfig
     tokenizer_name: ClassVar[str] = WordTokenizer.name
+    # Protocol by which the original is scored, in `tasks/masks/protocol.py`.
+    protocol_name: ClassVar[str] = "rim"
     # What differs from the defaults of `Preprocessing`.
     preprocessing_options: ClassVar[dict] = {}
     # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it.

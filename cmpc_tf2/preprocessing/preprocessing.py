@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from cmpc_tf2.fields import FieldError
-from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask, restore_map, restore_mask, restored_bands
+from cmpc_tf2.preprocessing.resizing import RESIZINGS
 
 # Caffe's mean of ImageNet, in the order blue, green, red.
 CAFFE_MEAN = (104.00698793, 116.66876762, 122.67891434)
-CHOICES = {"resizing": ("fit",), "channels": ("bgr", "rgb")}
+CHOICES = {"resizing": tuple(RESIZINGS), "channels": ("bgr", "rgb")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Preprocessing:
 
     Attributes:
         size: Side of the square that the model sees, in pixels.
-        resizing: `fit`: scaled to the largest size that fits the square, centred on black.
+        resizing: `fit`: scaled to the largest size that fits the square, centred on black; `stretch`: stretched to it.
         channels: Their order: `bgr` or `rgb`.
         mean: Subtracted from pixels of 0 to 255, per channel in that order.
         deviation: Divides the difference, per channel.
@@ -54,13 +54,17 @@ class Preprocessing:
         divided = "" if set(self.deviation) == {1.0} else f", divided by ({deviation})"
         return f"{order}, 0 to 255, minus the mean ({mean}){divided}"
 
+    def describe_resizing(self) -> str:
+        """What happens to a picture, in words."""
+        return RESIZINGS[self.resizing].description.format(size=self.size)
+
     def fit(self, image: np.ndarray) -> np.ndarray:
         """A picture, uint8 `(h, w, 3)`, as the model sees it: uint8 `(S, S, 3)`."""
-        return fit_image(image, self.size)
+        return RESIZINGS[self.resizing].resize_image(image, self.size)
 
     def fit_mask(self, mask: np.ndarray) -> np.ndarray:
         """A mask, bool `(h, w)`, fitted as its picture is: bool `(S, S)`."""
-        return fit_mask(mask, self.size)
+        return RESIZINGS[self.resizing].resize_mask(mask, self.size)
 
     def normalize(self, image: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """Pixel values as inputs of the model.
@@ -98,12 +102,15 @@ class Preprocessing:
             border: Values outside the map: `edge` (the nearest pixel) or `constant` (zero).
             dtype: Type of the result, which is computed in float64.
         """
-        return restore_map(values, height, width, border, dtype)
+        return RESIZINGS[self.resizing].restore(values, height, width, border, dtype)
 
     def restore_bands(self, values: np.ndarray, height: int, width: int) -> Iterator[tuple[slice, np.ndarray]]:
         """As `restore`, a few rows at a time: the rows, and their values, float64 `(n, width)`."""
-        return restored_bands(values, height, width)
+        return RESIZINGS[self.resizing].restore_bands(values, height, width)
 
     def restore_mask(self, mask: np.ndarray, height: int, width: int) -> np.ndarray:
-        """A mask of the fitted picture, bool `(S, S)`, at the picture's own size, by the original's protocol."""
-        return restore_mask(mask, height, width)
+        """A mask of the fitted picture, bool `(S, S)`, at the picture's own size: bool `(height, width)`.
+
+        It grows by a rim: every pixel counts whose interpolated value is not zero.
+        """
+        return RESIZINGS[self.resizing].restore_mask(mask, height, width)

@@ -7,6 +7,8 @@ from cmpc_tf2.layers.upsampling import LegacyBilinearResize
 from cmpc_tf2.registration import PACKAGE
 
 WEIGHT_DECAY = 0.0005
+# Weights of the classes in MaskRIS and CARIS.
+BACKGROUND_WEIGHT, FOREGROUND_WEIGHT = 0.9, 1.1
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -27,6 +29,36 @@ class SummedCrossEntropy(keras.losses.Loss):
         # max(x, 0) - x z + log(1 + exp(-|x|)), which does not overflow
         loss = ops.relu(y_pred) - y_pred * y_true + ops.log1p(ops.exp(-ops.abs(y_pred)))
         return ops.sum(loss, axis=(1, 2, 3))
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class WeightedCrossEntropy(keras.losses.Loss):
+    """Sigmoid cross-entropy with a weight for each class, averaged over pixels and batch.
+
+        -1.1 y log sigmoid(x) - 0.9 (1 - y) log(1 - sigmoid(x))
+
+    This is the cross-entropy of the softmax over two classes whose logits differ by `x`.
+
+    Source: `SegCELoss` in `criterion.py` of naver-ai/maskris (commit 01b54d5). There, targets that are classes divide
+    the sum by the sum of their weights: divide by the mean of `pixel_weights`. Targets that are probabilities do not.
+
+    Call arguments:
+        y_true: float32 `(B, H, W, 1)`, probabilities of the foreground.
+        y_pred: `(B, H, W, 1)`, logits of the foreground minus those of the background.
+    """
+
+    def __init__(self, name="weighted_cross_entropy", reduction="sum_over_batch_size", dtype="float32"):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def call(self, y_true, y_pred):
+        foreground = FOREGROUND_WEIGHT * y_true * ops.softplus(-y_pred)
+        background = BACKGROUND_WEIGHT * (1 - y_true) * ops.softplus(y_pred)
+        return ops.mean(foreground + background, axis=(1, 2, 3))
+
+
+def pixel_weights(target):
+    """The weight of each pixel of a mask in `WeightedCrossEntropy`, in the shape of the mask."""
+    return BACKGROUND_WEIGHT + (FOREGROUND_WEIGHT - BACKGROUND_WEIGHT) * target
 
 
 def resize_target(target, size: int):

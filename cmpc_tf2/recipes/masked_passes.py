@@ -1,4 +1,4 @@
-"""Masked second passes, MaskRIS' training for CMPC and its ancestors: `--recipe maskris`."""
+"""Masked second passes, MaskRIS' training for CMPC and its ancestors: `--recipe masked`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from keras import ops
 
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.recipes import tf1
 from cmpc_tf2.recipes.masking import MASKED, MaskedCopies
-from cmpc_tf2.recipes.tf1 import TF1Recipe
 from cmpc_tf2.text.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedPasses(TF1Recipe):
+class MaskedPasses(tf1.TF1Recipe):
     """A second pass over masked inputs, whose targets are the probabilities for the clean ones.
 
     Half of the loss of the clean pass, half of that of the masked one.
@@ -24,7 +24,7 @@ class MaskedPasses(TF1Recipe):
     def logged(self) -> tuple[str, ...]:
         return (*super().logged, "masked_loss")
 
-    def batch_loss(self, model: Callable, inputs: dict, target) -> tuple:
+    def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
         logits = model(inputs)
         loss, parts = self.weighted_cross_entropy(self.targets(target, logits), logits)
         masked_logits = model({name: inputs[MASKED + name] for name in inputs if MASKED + name in inputs})
@@ -32,7 +32,12 @@ class MaskedPasses(TF1Recipe):
         masked_loss, _ = self.weighted_cross_entropy(probabilities, masked_logits)
         return (loss + masked_loss) / 2, {**parts, "masked_loss": masked_loss}, logits["mask_logits"]
 
-    def augmentation(self, vocabulary: list[str] | None) -> MaskedCopies:
-        if vocabulary is None:
-            raise InputError("--recipe maskris masks words: give the vocabulary (--vocabulary FILE)")
-        return MaskedCopies(Vocabulary(vocabulary))
+    def augmentation(self, model) -> MaskedCopies:
+        if model.vocabulary is None:
+            raise InputError("--recipe masked masks words: give the vocabulary (--vocabulary FILE)")
+        return MaskedCopies(Vocabulary(model.vocabulary))
+
+
+CMPC, RRN, RMI, LSTM_BASELINE = (
+    MaskedPasses(recipe.loss_weights, recipe.decay_steps) for recipe in (tf1.CMPC, tf1.RRN, tf1.RMI, tf1.LSTM_BASELINE)
+)

@@ -1,4 +1,4 @@
-"""Masked copies of training samples: the data side of the `maskris` recipe.
+"""Masked copies of training samples: the data side of `--recipe masked`.
 
 Source: Lee et al. 2024, arXiv 2411.19067, with the numbers of its released configuration.
 """

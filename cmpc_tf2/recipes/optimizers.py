@@ -48,10 +48,10 @@ class BiasDoublingAdam(keras.optimizers.Adam):
         return super().apply(grads, trainable_variables)
 
 
-def slot_paths(weight: str) -> tuple[str, str]:
-    """Paths of Adam's momentum and velocity of a weight among the optimizer's variables."""
+def slot_paths(weight: str, optimizer: str = "adam") -> tuple[str, str]:
+    """Paths of Adam's momentum and velocity of a weight among the variables of an optimizer of that name."""
     name = weight.replace("/", "_")
-    return f"adam/{name}_momentum", f"adam/{name}_velocity"
+    return f"{optimizer}/{name}_momentum", f"{optimizer}/{name}_velocity"
 
 
 def _dense(gradient):

@@ -10,9 +10,17 @@ class Recipe(abc.ABC):
     """How a system is trained.
 
     Attributes:
+        steps: Training steps of the original.
+        batch_size: Samples per step of the original.
+        learning_rate: Learning rate of the original at that batch size.
+        initial_loss_scale: Factor of the loss at the first step of a float16 run.
         logged: Names of the parts of the loss that the log shows.
     """
 
+    steps: int
+    batch_size: int
+    learning_rate: float
+    initial_loss_scale: float
     logged: tuple[str, ...]
 
     @abc.abstractmethod
@@ -20,37 +28,46 @@ class Recipe(abc.ABC):
         """The optimizer with its schedule.
 
         Args:
-            config: The run, a `TrainConfig`.
+            config: The run, a `TrainConfig` that is `completed`.
         """
 
     @abc.abstractmethod
     def trained_variables(self, model, finetune_backbone: bool) -> list[keras.Variable]:
         """The variables that training changes, in the model's order."""
 
+    def normalizer(self, target):
+        """A number that `batch_loss` divides by: the mean of the pixels' weights. `Trainer` averages it over devices.
+
+        Args:
+            target: Masks, float32 `(B, S, S, 1)`: all that a device has of a batch.
+        """
+        return 1.0
+
     @abc.abstractmethod
-    def batch_loss(self, model: Callable, inputs: dict, target) -> tuple:
+    def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
         """The part of the loss that depends on the batch.
 
         Args:
             model: Inputs to outputs, in training mode.
             inputs: The inputs that `data.pipeline.training_dataset` yields.
             target: Masks, float32 `(B, S, S, 1)`.
+            normalizer: The mean of `normalizer` over the whole batch, of which the inputs may be a part.
 
         Returns:
             The loss, averaged over the batch; its parts by their name in the log; and the mask logits.
         """
 
-    @abc.abstractmethod
     def penalty(self, variables: list[keras.Variable]):
         """The part of the loss that depends on the trained variables alone."""
+        return 0.0
 
-    def augmentation(self, vocabulary: list[str] | None):
+    def augmentation(self, model):
         """A function that adds inputs to a sample, such as `masking.MaskedCopies`; None for no augmentation.
 
         Args:
-            vocabulary: The words by token id; None if unknown.
+            model: The model that is trained, a `ReferringModel`: its vocabulary and the size of its pictures count.
 
         Raises:
-            InputError: The recipe needs the words.
+            InputError: The model cannot be trained by the recipe.
         """
         return None

@@ -2,12 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import keras
 
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.recipes.losses import SummedCrossEntropy, is_decayed, resize_target, weight_decay
-from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, polynomial_schedule
+from cmpc_tf2.recipes.optimizers import INITIAL_RATE, BiasDoublingAdam, polynomial_schedule
 from cmpc_tf2.recipes.recipe import Recipe
 
 
@@ -23,10 +24,17 @@ class TF1Recipe(Recipe):
         loss_weights: The outputs in the loss, and their weights. A coarse output is compared with a mask of its own
             size.
         decay_steps: Steps over which the original's learning rate falls.
+        steps: Training steps of the original.
     """
 
     loss_weights: dict[str, float]
     decay_steps: int
+    steps: int = 700_000
+
+    batch_size: ClassVar[int] = 1
+    learning_rate: ClassVar[float] = INITIAL_RATE
+    # Sums over 102,400 pixels have gradients that are large as they are.
+    initial_loss_scale: ClassVar[float] = 1.0
 
     @property
     def logged(self) -> tuple[str, ...]:
@@ -46,7 +54,7 @@ class TF1Recipe(Recipe):
             frozen -= {variable.path for variable in backbone.finetuned_variables()}
         return [variable for variable in model.trainable_variables if variable.path not in frozen]
 
-    def batch_loss(self, model: Callable, inputs: dict, target) -> tuple:
+    def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
         logits = model(inputs)
         loss, parts = self.weighted_cross_entropy(self.targets(target, logits), logits)
         return loss, parts, logits["mask_logits"]

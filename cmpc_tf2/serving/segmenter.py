@@ -158,8 +158,6 @@ class Segmenter:
                 tokens = self._predictor.tokenizer.split(expression)
             except InputError as error:
                 raise RequestError(422, str(error)) from error
-            if not tokens:
-                raise RequestError(422, f"expression {expression!r}: has no words")
             if not any(map(self._predictor.tokenizer.is_known, tokens)):
                 raise RequestError(422, f"expression {expression!r}: the model knows none of its words")
 

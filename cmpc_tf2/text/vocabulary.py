@@ -43,6 +43,27 @@ def tokenize(expression: str) -> list[str]:
     return tokens[:-1] if tokens[-1] == "." else tokens
 
 
+def read_words(path: str | os.PathLike, size: int | None = None) -> list[str]:
+    """Reads a vocabulary file: one word per line, the line number from 0 is the id. A byte-order mark is skipped.
+
+    Args:
+        path: The file.
+        size: How many lines it must have.
+
+    Raises:
+        InputError: The file is missing, is not text, or has another number of lines.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such vocabulary; data/README.md says where to get it")
+    lines = read_text(path).split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if size is not None and len(lines) != size:
+        raise InputError(f"{path}: {len(lines)} words, but the model has {size}; give the file it was trained with")
+    return list(map(str.strip, lines))
+
+
 class Vocabulary:
     """The words a model knows.
 
@@ -64,23 +85,14 @@ class Vocabulary:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike, size: int | None = None) -> "Vocabulary":
-        """Reads a vocabulary file: one word per line, the line number from 0 is the id. A byte-order mark is skipped.
-
-        Args:
-            path: The file.
-            size: How many lines it must have.
+        """Reads a vocabulary file, as `read_words`.
 
         Raises:
-            InputError: The file is missing, is not text, lacks `<pad>` or `<unk>`, or has another number of lines.
+            InputError: As `read_words`, or the file lacks `<pad>` or `<unk>`.
         """
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"{path}: no such vocabulary; data/README.md says where to get it")
-        lines = read_text(path).removesuffix("\n").split("\n")
-        if size is not None and len(lines) != size:
-            raise InputError(f"{path}: {len(lines)} words, but the model has {size}; give the file it was trained with")
+        words = read_words(path, size)
         with named(path):
-            return cls(list(map(str.strip, lines)))
+            return cls(words)
 
     def encode(self, expression: str, max_words: int = MAX_WORDS) -> np.ndarray:
         """Token ids of an expression: cut to `max_words`, padded on the left with 0.

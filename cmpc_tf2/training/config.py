@@ -1,10 +1,11 @@
 """A training run, as plain data: enough to repeat it."""
 
 import dataclasses
+import math
 import reprlib
 from typing import ClassVar
 
-from cmpc_tf2.fields import RANGES, FieldError, check_fields, from_dict
+from cmpc_tf2.fields import COUNT, RANGES, FieldError, check_fields, from_dict
 from cmpc_tf2.models.config import ReferringConfig
 from cmpc_tf2.systems import System, systems_of
 
@@ -13,10 +14,11 @@ CONFIG_NAME = "config.json"
 # Allowed values of settings.
 TRAIN_CHOICES = {
     "rate_scaling": ("none", "linear", "sqrt"),
-    "recipe": ("original", "maskris"),
     "precision": ("float32", "bfloat16", "float16"),
     "strategy": ("none", "mirrored", "multiworker"),
 }
+# Earlier names of recipes, also in the configurations of earlier runs.
+RENAMED_RECIPES = {"maskris": "masked"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,17 +33,19 @@ class TrainConfig:
         model: Sizes of the model.
         start_model: A model to start from; then `model` is its sizes.
         backbone: A backbone to start from (`.keras`).
+        bert: A BERT to start from (`.keras`).
         embeddings: Word vectors to start from (`.npy`).
         vocabulary: The batches' vocabulary, stored in a new model.
-        steps: Training steps in all; 700,000 are those of CMPC on pictures.
+        steps: Training steps in all; None for those of the recipe.
+        epochs: In place of `steps`: how often every sample is seen.
         start_optimizer: State of Adam when `start_model` was written (`.npz`); the run resumes at its step.
-        batch_size: Samples per step, over all devices; the original's is 1.
+        batch_size: Samples per step, over all devices; None for that of the recipe.
         accumulate: Parts in which a step computes its batch, one after another, to save memory.
-        learning_rate: At step 0, for a batch of 1.
+        learning_rate: At step 0, for a batch of the recipe's size; None for that of the recipe.
         rate_scaling: How it grows with the batch size: `none`, `linear` or `sqrt`.
-        decay_steps: Steps over which the rate falls to 0.00001; None for those of the model's original.
+        decay_steps: Steps over which the rate falls to its end; None for those of the recipe.
         finetune_backbone: Train the kernels of the backbone's stages 3 to 5 too.
-        recipe: `original`, or `maskris` for masked second passes; see `docs/training.md`.
+        recipe: `original`, or another of the system's recipes; see `docs/training.md`.
         precision: Type that layers compute in: `float32`, `bfloat16` or `float16`. Weights stay float32.
         jit_compile: Compile the step with XLA.
         strategy: `none` for one device, `mirrored` for all of this machine, `multiworker` for several machines.
@@ -57,13 +61,15 @@ class TrainConfig:
     model: ReferringConfig | None = None
     start_model: str | None = None
     backbone: str | None = None
+    bert: str | None = None
     embeddings: str | None = None
     vocabulary: str | None = None
     start_optimizer: str | None = None
-    steps: int = 700_000
-    batch_size: int = 1
+    steps: int | None = None
+    epochs: float | None = None
+    batch_size: int | None = None
     accumulate: int = 1
-    learning_rate: float = 0.00025
+    learning_rate: float | None = None
     rate_scaling: str = "none"
     decay_steps: int | None = None
     finetune_backbone: bool = False
@@ -80,6 +86,7 @@ class TrainConfig:
 
     def __post_init__(self):
         check_fields(self, RANGES)
+        object.__setattr__(self, "recipe", RENAMED_RECIPES.get(self.recipe, self.recipe))
         choices = {"model_name": (None, *systems_of(self.medium)), **TRAIN_CHOICES}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -91,7 +98,11 @@ class TrainConfig:
             object.__setattr__(self, "model", model)
         if type(self.model) is not config:
             raise FieldError("model", f"expected {config.__name__}, received {type(self.model).__name__}")
-        if self.batch_size % self.accumulate:
+        is_known = self.model_name or not self.start_model  # Otherwise the start model's file says which system it is.
+        if is_known and self.recipe not in self.system.recipes:
+            expected, name = ", ".join(self.system.recipes), self.system.name
+            raise FieldError("recipe", f"expected one of {expected} for {name}, received {reprlib.repr(self.recipe)}")
+        if self.batch_size and self.batch_size % self.accumulate:
             raise FieldError(
                 "accumulate", f"{self.accumulate} parts do not divide a batch of {self.batch_size} samples"
             )
@@ -105,20 +116,32 @@ class TrainConfig:
         return systems[self.model_name or next(iter(systems))]
 
     def make_recipe(self):
-        """The recipe: that of the system, or the same with masked passes."""
-        if self.recipe == "original":
-            return self.system.load_recipe()
-        from cmpc_tf2.recipes.masked_passes import MaskedPasses
+        """The recipe, a `recipes.recipe.Recipe`."""
+        return self.system.load_recipe(self.recipe)
 
-        recipe = self.system.load_recipe()
-        return MaskedPasses(recipe.loss_weights, recipe.decay_steps)
+    def completed(self) -> "TrainConfig":
+        """The run with the numbers that it leaves to the recipe."""
+        recipe, names = self.make_recipe(), ("steps", "batch_size", "learning_rate")
+        return dataclasses.replace(self, **{name: getattr(self, name) or getattr(recipe, name) for name in names})
 
     @property
     def initial_rate(self) -> float:
-        """The learning rate of step 0 at this batch size."""
-        factors = {"none": 1, "linear": self.batch_size, "sqrt": self.batch_size**0.5}
-        return self.learning_rate * factors[self.rate_scaling]
+        """The learning rate of step 0 at this batch size. The run is `completed`."""
+        ratio = self.batch_size / self.make_recipe().batch_size
+        return self.learning_rate * {"none": 1, "linear": ratio, "sqrt": ratio**0.5}[self.rate_scaling]
 
     def to_dict(self) -> dict:
         """The run as JSON-ready data; `from_dict` restores it."""
         return {**dataclasses.asdict(self), "model": self.model.to_dict()}
+
+
+def steps_of(epochs: float, samples: int, batch_size: int) -> int:
+    """The steps that take each of some samples as often as asked.
+
+    Raises:
+        FieldError: They are too many.
+    """
+    steps = math.ceil(epochs * samples / batch_size)
+    if steps not in COUNT:
+        raise FieldError("epochs", f"{epochs:g} would be {steps} steps; expected at most {COUNT.most}")
+    return steps

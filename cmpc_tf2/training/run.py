@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.pipeline import read_train_sample, samples_of_step, training_dataset
+from cmpc_tf2.data.pipeline import read_train_sample, require_resizing, samples_of_step, training_dataset
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import write_json
 from cmpc_tf2.inference.evaluation import evaluate
@@ -25,11 +25,11 @@ from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.systems import find_system
 from cmpc_tf2.text.embeddings import load_embeddings
-from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load_training, save_training
-from cmpc_tf2.training.config import CONFIG_NAME, TrainConfig
+from cmpc_tf2.training.config import CONFIG_NAME, TrainConfig, steps_of
 from cmpc_tf2.training.distribution import is_chief, make_strategy, require_divisible, take_steps
 from cmpc_tf2.training.run_log import RunLog
+from cmpc_tf2.training.start_files import load_backbone, load_bert
 from cmpc_tf2.training.trainer import Trainer
 
 # Validation samples that are drawn for TensorBoard.
@@ -41,7 +41,7 @@ def train(
     folder: Path,
     paths: list[Path],
     validation_paths: list[Path],
-    vocabulary: Vocabulary | None = None,
+    vocabulary: list[str] | None = None,
     resume: bool = False,
     medium: Medium = PICTURES,
 ) -> dict | None:
@@ -68,17 +68,17 @@ def train(
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     strategy = make_strategy(config.strategy)
-    require_divisible(config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     is_writer, checkpoints = is_chief(strategy), folder / "checkpoints"
     if is_writer and not resume:
         _require_no_checkpoints(checkpoints)
     with computing_in(config.precision), strategy.scope():
         if resume:
-            step, model, trainer = _resume(config, checkpoints, medium)
+            step, model, trainer, config = _resume(config, checkpoints, medium)
         else:
-            step, model, trainer, config = _start(config, vocabulary, medium)
+            step, model, trainer, config = _start(config, vocabulary, medium, len(paths))
+    require_divisible(config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
     make_dataset = _dataset_maker(config, model, trainer, paths, medium)
-    read_train_sample(paths[0], config.model.image_size, config.model.vocabulary_size, medium.sample_type)
+    _require_fitting_split(model, paths[0], medium)
     writer = _Writer(folder, model, trainer, validation_paths, medium) if is_writer else None
     if writer and not resume:
         writer.start(step, config)
@@ -149,26 +149,29 @@ def _require_no_checkpoints(checkpoints: Path):
         raise InputError(f"{checkpoints}: holds checkpoints of another run; give a new folder (--output-dir)")
 
 
-def _resume(config: TrainConfig, checkpoints: Path, medium: Medium) -> tuple[int, ReferringModel, Trainer]:
-    """The state of a run at its last checkpoint."""
+def _resume(config: TrainConfig, checkpoints: Path, medium: Medium) -> tuple[int, ReferringModel, Trainer, TrainConfig]:
+    """The state of a run at its last checkpoint, and its completed configuration."""
     step, model, state = load_training(checkpoints, *medium.model_types.values())
     if type(model) is not medium.model_types.get(config.model_name, type(model)) or model.config != config.model:
         raise InputError(
             f"{checkpoints}: holds {model.title} with {model.config}, but {checkpoints.parent / CONFIG_NAME} says "
             f"{config.model_name} with {config.model}; put back the file that the run was started with"
         )
+    config = config.completed()
     trainer = Trainer(model, config)
     state.restore(trainer.optimizer)
-    return step, model, trainer
+    return step, model, trainer, config
 
 
 def _start(
-    config: TrainConfig, vocabulary: Vocabulary | None, medium: Medium
+    config: TrainConfig, vocabulary: list[str] | None, medium: Medium, samples: int
 ) -> tuple[int, ReferringModel, Trainer, TrainConfig]:
-    """The state of a run before its first step, and its configuration with the model that it starts from."""
+    """The state of a run before its first step, and its completed configuration with the model that it starts from."""
     step, model = 0, start_model(config, vocabulary, medium)
     system = find_system(keras.saving.get_registered_name(type(model)))
-    config = dataclasses.replace(config, model=model.config, model_name=system.name)
+    config = dataclasses.replace(config, model=model.config, model_name=system.name).completed()
+    if config.epochs:
+        config = dataclasses.replace(config, steps=steps_of(config.epochs, samples, config.batch_size))
     trainer = Trainer(model, config)
     if config.start_optimizer:
         OptimizerState.from_file(config.start_optimizer).restore(trainer.base_optimizer)
@@ -176,7 +179,7 @@ def _start(
     return step, model, trainer, config
 
 
-def start_model(config: TrainConfig, vocabulary: Vocabulary | None, medium: Medium = PICTURES) -> ReferringModel:
+def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Medium = PICTURES) -> ReferringModel:
     """The model before the first step: initialised as in the original, then loaded from the run's start files.
 
     Raises:
@@ -186,20 +189,25 @@ def start_model(config: TrainConfig, vocabulary: Vocabulary | None, medium: Medi
     if config.start_model:
         expected = [system.model_type] if config.model_name else medium.model_types.values()
         return load_model(config.start_model, *expected)
-    model = system.model_type(config.model, vocabulary=vocabulary.words if vocabulary else None, name=system.name)
+    model = system.model_type(config.model, vocabulary=vocabulary, name=system.name)
     if config.embeddings:
-        shape = (config.model.vocabulary_size, config.model.embedding_dim)
         layers = {layer.name: layer for layer in model.expression_decoder.layers}
         if "text_encoder" not in layers:
             raise InputError(f"--embeddings: {model.title} takes none: it has no layer `text_encoder` to put them in")
+        shape = (config.model.vocabulary_size, config.model.embedding_dim)
         layers["text_encoder"].embedding.assign(load_embeddings(config.embeddings, shape))
     if config.backbone:
-        target = model.get_backbone()
-        backbone = load_model(config.backbone, type(target))
-        if backbone.config != target.config:
-            raise InputError(f"{config.backbone}: its sizes are {backbone.config}, expected {target.config}")
-        target.set_weights(backbone.get_weights())
+        load_backbone(model, config.backbone)
+    if config.bert:
+        load_bert(model, config.bert)
     return model
+
+
+def _require_fitting_split(model: ReferringModel, path: Path, medium: Medium):
+    """Checks by its manifest and its first file that a train split fits a model."""
+    require_resizing(path.parent, model.preprocessing, medium.sample_type)
+    vocabulary_size = model.config.vocabulary_size if model.tokenizer_type.reads_stored_ids else None
+    read_train_sample(path, model.preprocessing, vocabulary_size, medium.sample_type)
 
 
 def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer, paths: list[Path], medium: Medium):
@@ -212,7 +220,7 @@ def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer,
         seed=config.seed,
         vocabulary_size=config.model.vocabulary_size,
         tokenizer=None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer(),
-        augmentation=trainer.recipe.augmentation(model.vocabulary),
+        augmentation=trainer.recipe.augmentation(model),
         sample_type=medium.sample_type,
     )
 

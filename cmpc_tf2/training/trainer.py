@@ -7,6 +7,9 @@ import tensorflow as tf
 
 from cmpc_tf2.training.config import TrainConfig
 
+# Random numbers that a layer may draw in a step, before those of the next step begin.
+DRAWS_OF_A_STEP = 2**16
+
 
 class Trainer(keras.Model):
     """A model that shares all weights with a model, for pictures or clips, and trains them by a recipe.
@@ -26,18 +29,20 @@ class Trainer(keras.Model):
 
     def __init__(self, model: keras.Model, config: TrainConfig):
         super().__init__(model.input, model.output, name="trainer")
+        config = config.completed()
         self.recipe = config.make_recipe()
         trained = self.recipe.trained_variables(model, config.finetune_backbone)
         # Paths: Keras would count variables in an attribute as the trainer's own.
         self._trained = frozenset(variable.path for variable in trained)
         self.parts = config.accumulate
+        self._seed = config.seed
         self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self.recipe.logged)}
         self.intersection = keras.metrics.Sum(name="intersection")
         self.union = keras.metrics.Sum(name="union")
         self.base_optimizer = optimizer = self.recipe.make_optimizer(config)
         if config.precision == "float16":
-            # Sums over 102,400 pixels have gradients that are large as they are: the scale starts at 1.
-            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=1.0, name="loss_scale")
+            scale = self.recipe.initial_loss_scale
+            optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=scale, name="loss_scale")
         self.compile(optimizer=optimizer, jit_compile=config.jit_compile)
         optimizer.build(self.trainable_variables)
 
@@ -56,17 +61,26 @@ class Trainer(keras.Model):
             The means since the last `reset_metrics`.
         """
         data = keras.utils.unpack_x_y_sample_weight(data)[:2]
-        if self.parts == 1:
-            gradients, loss = self.gradients(data)
-        else:
-            gradients, loss = self.accumulate(data)
         replica = tf.distribute.get_replica_context()
+        self._seed_random_layers(replica)
+        normalizer = tf.convert_to_tensor(self.recipe.normalizer(data[1]))
+        normalizer = replica.all_reduce(tf.distribute.ReduceOp.MEAN, normalizer)
+        compute = self.gradients if self.parts == 1 else self.accumulate
+        gradients, loss = compute(data, normalizer)
         loss = replica.all_reduce(tf.distribute.ReduceOp.SUM, loss)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             gradients = _agree_on_overflow(gradients, replica)
         self.optimizer.apply(gradients)
         self.means["loss"].update_state(loss)
         return self.get_metrics_result()
+
+    def _seed_random_layers(self, replica):
+        """Makes the draws of a step follow from the run's seed, the step and the device, so that a run can resume."""
+        step = tf.cast(self.base_optimizer.iterations, tf.int64) * replica.num_replicas_in_sync
+        first_draw = (step + tf.cast(replica.replica_id_in_sync_group, tf.int64)) * DRAWS_OF_A_STEP
+        states = [variable for variable in self.variables if variable.path.endswith("seed_generator_state")]
+        for number, state in enumerate(states):
+            state.assign(tf.stack([tf.constant(self._seed + number, tf.int64), first_draw]))
 
     @functools.cached_property
     def distributed_step(self):
@@ -78,12 +92,17 @@ class Trainer(keras.Model):
 
         return step
 
-    def gradients(self, data) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """Gradients and loss of a share of a batch; the sum over all devices is that of the batch."""
+    def gradients(self, data, normalizer) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Gradients and loss of a share of a batch; the sum over all devices is that of the batch.
+
+        Args:
+            data: Inputs and masks.
+            normalizer: That of the recipe for the whole batch.
+        """
         inputs, target = data
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
-            loss, parts, mask_logits = self.recipe.batch_loss(self._forward, inputs, target)
+            loss, parts, mask_logits = self.recipe.batch_loss(self._forward, inputs, target, normalizer)
             loss += self.recipe.penalty(self.trainable_variables) / replicas
             scaled = self.optimizer.scale_loss(loss)
         gradients = tape.gradient(scaled, self.trainable_variables)
@@ -97,12 +116,12 @@ class Trainer(keras.Model):
     def _forward(self, inputs: dict) -> dict:
         return self({name: inputs[name] for name in self.input}, training=True)
 
-    def accumulate(self, data) -> tuple[list[tf.Tensor], tf.Tensor]:
+    def accumulate(self, data, normalizer) -> tuple[list[tf.Tensor], tf.Tensor]:
         """As `gradients`, computed in parts one after another."""
         parts = tf.nest.map_structure(lambda x: tf.reshape(x, (self.parts, -1, *x.shape[1:])), data)
 
         def add(index, sums):
-            gradients, loss = self.gradients(tf.nest.map_structure(lambda x: x[index], parts))
+            gradients, loss = self.gradients(tf.nest.map_structure(lambda x: x[index], parts), normalizer)
             shares = [value / self.parts for value in (*gradients, loss)]
             return index + 1, [total + share for total, share in zip(sums, shares, strict=True)]
 

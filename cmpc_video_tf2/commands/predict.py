@@ -9,14 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model, number
+from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model, number, read_vocabulary
 from cmpc_tf2.commands.predict import mask_paths, require_words, warn_of_lost_words
 from cmpc_tf2.data.image_files import write_image
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.fields import COUNT
 from cmpc_tf2.files import making_folder, progress, require_new_folder
 from cmpc_tf2.tasks.masks.drawing import draw_masks
-from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.data.clips import VideoFile, clips_of, open_path
 
 logger = logging.getLogger(__name__)
@@ -57,13 +56,12 @@ def run(arguments: argparse.Namespace):
     has_video = can_write_video(shape, rate)
     if not has_video:
         logger.warning("the overlay becomes pictures, %s/overlay/00001.png, ..., in place of overlay.mp4", target)
-    vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
 
     from cmpc_tf2.model_files import load_for_inference
     from cmpc_video_tf2.predictor import VideoPredictor
 
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, "clips")
-    predictor = VideoPredictor(model, vocabulary)
+    predictor = VideoPredictor(model, read_vocabulary(arguments.vocabulary, model))
     for expression in expressions:
         warn_of_lost_words(expression, predictor.tokenizer, arguments.model)
 

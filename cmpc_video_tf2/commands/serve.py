@@ -4,9 +4,8 @@ import argparse
 
 import numpy as np
 
-from cmpc_tf2.commands.options import add_serving_options
+from cmpc_tf2.commands.options import add_serving_options, read_vocabulary
 from cmpc_tf2.commands.serve import PAGE_NEEDS, require_servable, serve_page
-from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.config import CLIP_FRAMES
 
 
@@ -20,7 +19,6 @@ def add_parser(commands):
 def run(arguments: argparse.Namespace):
     """The `serve` command: everything cheap is checked before the model is loaded."""
     require_servable(arguments, PAGE_NEEDS)
-    vocabulary = Vocabulary.from_file(arguments.vocabulary) if arguments.vocabulary else None
 
     from cmpc_tf2.model_files import load_for_inference
     from cmpc_tf2.serving.segmenter import Limits, Segmenter
@@ -28,7 +26,7 @@ def run(arguments: argparse.Namespace):
     from cmpc_video_tf2.predictor import VideoPredictor
 
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, "clips")
-    predictor = VideoPredictor(model, vocabulary)
+    predictor = VideoPredictor(model, read_vocabulary(arguments.vocabulary, model))
     predictor.set_clip(np.zeros((CLIP_FRAMES, 64, 64, 3), np.uint8))
     predictor.explain("thing")  # The first answer would take longer.
     limits = Limits(file_bytes=100_000_000, pixels=4_000_000, encodings=2)

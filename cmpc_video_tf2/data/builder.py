@@ -12,7 +12,7 @@ from cmpc_tf2.data.annotation_fields import checked
 from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings, Dropped
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
-from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ
 from cmpc_video_tf2.data.annotations import (
@@ -96,7 +96,7 @@ class VideoBuild(BuildSettings):
             _make_samples,
             vocabulary=Vocabulary.from_file(vocabulary_file),
             folders=_action_folders(frames) if dataset is JHMDB else frames,
-            train_size=self.train_size,
+            square=self.train_square,
             all_frames=self.all_frames,
         )
         return BuildPlan([*sources, vocabulary_file], references, make_samples)
@@ -180,7 +180,11 @@ def _action_folders(roots: list[Path]) -> list[Path]:
 
 
 def _make_samples(
-    reference: VideoReference, vocabulary: Vocabulary, folders: list[Path], train_size: int | None, all_frames: bool
+    reference: VideoReference,
+    vocabulary: Vocabulary,
+    folders: list[Path],
+    square: Preprocessing | None,
+    all_frames: bool,
 ) -> Iterator[tuple[str, VideoSample | str]]:
     (expression,) = reference.expressions
     token_ids = vocabulary.encode_words(expression)
@@ -192,21 +196,21 @@ def _make_samples(
         mask = reference.read_mask()
         if not mask.any():
             raise NotInFrameError("its mask has no pixel")
-        shape, frames = _read_clip(tuple(folders), reference.video_id, reference.frame_id, train_size, all_frames)
+        shape, frames = _read_clip(tuple(folders), reference.video_id, reference.frame_id, square, all_frames)
         if mask.shape != shape:
             raise InputError(f"its mask is {mask.shape}, its frame {shape}")
     except InputError as error:
         yield expression, Dropped(error) if isinstance(error, NotInFrameError) else str(error)
         return
-    if train_size:
-        mask = fit_mask(mask, train_size)
+    if square:
+        mask = square.fit_mask(mask)
     image = frames[FRAMES_READ[ANNOTATED] if all_frames else ANNOTATED]
     yield expression, VideoSample(token_ids, image, mask, expression, frames, reference.frame_id)
 
 
 @functools.lru_cache(maxsize=8)
 def _read_clip(
-    folders: tuple[Path, ...], video_id: str, frame_id: int, train_size: int | None, all_frames: bool
+    folders: tuple[Path, ...], video_id: str, frame_id: int, square: Preprocessing | None, all_frames: bool
 ) -> tuple[tuple[int, int], np.ndarray]:
     """Height and width of a video, and the frames around one as they are stored; its sentences share the work."""
     video = open_video(folders, video_id)
@@ -217,4 +221,4 @@ def _read_clip(
     sizes = {frame.shape[:2] for frame in frames}
     if len(sizes) > 1:
         raise InputError(f"{video.path}: its frames have different sizes: {sorted(sizes)}")
-    return sizes.pop(), np.stack([fit_image(frame, train_size) if train_size else frame for frame in frames])
+    return sizes.pop(), np.stack([square.fit(frame) if square else frame for frame in frames])

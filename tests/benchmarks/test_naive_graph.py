@@ -22,5 +22,5 @@ def test_the_naive_graph_is_the_model(small_model_file, rng):
             np.testing.assert_allclose(logits, expected[name], rtol=0, atol=1e-5, err_msg=name)
     mask = (rng.random((1, 32, 32, 1)) < 0.3).astype("float32")
     trainer = Trainer(small_model, TrainConfig("unc", "train"))
-    _, loss = trainer.gradients(({"image": image, "token_ids": token_ids}, mask))
+    _, loss = trainer.gradients(({"image": image, "token_ids": token_ids}, mask), 1.0)
     np.testing.assert_allclose(naive.train_step(image, token_ids, mask), loss, rtol=1e-5)

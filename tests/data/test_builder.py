@@ -10,10 +10,13 @@ import build_batches
 from cmpc_tf2.data.annotations import read_plain_pickle
 from cmpc_tf2.data.batches import batch_path, list_batches, read_batch, split_folder
 from cmpc_tf2.data.image_builder import ImageBuild
+from cmpc_tf2.data.image_files import read_image
+from cmpc_tf2.data.segmentations import rasterize
 from cmpc_tf2.errors import UsageError
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from original import GOLDEN
 from pictures import avif_with_damaged_pixels, file_of
-from refer_layout import make_refer
+from refer_layout import POLYGON, make_refer
 
 TRAIN_MASKS = "train masks: pixels more or fewer *"
 
@@ -168,7 +171,21 @@ def test_train_pictures_of_another_size(tmp_path):
     assert read_batch(path).mask.shape == (48, 48)
     assert build_batches.main([*arguments, "--check"]) == 0
     manifest = json.loads((path.parent / "manifest.json").read_text())
-    assert manifest["settings"]["train_size"] == 48
+    assert manifest["settings"]["train_size"] == 48 and manifest["settings"]["resizing"] == "fit"
+
+
+def test_stretched_train_pictures(tmp_path):
+    arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "train", "sentences": ["man"]}])
+    options = ["-d", "unc", "-t", "train", "--image-size", "48", "--resizing", "stretch"]
+    assert build_batches.main([*arguments, *options]) == 0
+    (path,) = list_batches(tmp_path, "unc", "train")
+    sample, stretching = read_batch(path), Preprocessing(48, "stretch")
+    picture = read_image(tmp_path / "images" / "COCO_train2014_000000000001.jpg")
+    np.testing.assert_array_equal(sample.image, stretching.fit(picture))
+    np.testing.assert_array_equal(sample.mask, stretching.fit_mask(rasterize(POLYGON, 40, 60)))
+    assert sample.mask.any() and sample.image[:2].any()
+    manifest = json.loads((path.parent / "manifest.json").read_text())
+    assert manifest["settings"]["resizing"] == "stretch"
 
 
 def test_an_existing_split_is_kept(tmp_path, capsys):

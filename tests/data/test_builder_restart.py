@@ -26,7 +26,7 @@ def test_manifest(whole):
     assert manifest["references"] == 40
     assert [entry["reason"] for entry in manifest["skipped"]].count("has no words") == 12
     assert sum("no such image" in entry["reason"] for entry in manifest["skipped"]) == 3
-    assert manifest["settings"] == {"train_size": 320, "max_words": 20, "compress": False}
+    assert manifest["settings"] == {"train_size": 320, "resizing": "fit", "max_words": 20, "compress": False}
     assert [Path(source["file"]).name for source in manifest["sources"]] == [
         "refs(unc).p",
         "instances.json",

@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 
 from cmpc_tf2.data.batches import Sample, write_batch
-from cmpc_tf2.data.pipeline import training_dataset
+from cmpc_tf2.data.pipeline import read_train_sample, require_resizing, training_dataset
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import write_json
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
 from small import subtract_mean
 
 COUNT = 10
@@ -117,6 +119,33 @@ def test_a_bad_file_names_itself(content, words, paths, tmp_path):
 def test_files_of_another_size_are_reported(paths):
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"unc_train_\d.npz: not of a train split of 320 x 320"):
         numbers(training_dataset(paths, 2, Preprocessing(320)), 1)
+
+
+def test_stretched_splits_go_with_models_that_stretch(paths, tmp_path):
+    """The message gives the command that builds the right files."""
+    stretching = Preprocessing(448, "stretch")
+    words = "not of a train split of 448 x 448.*-d DATASET -t SPLIT --image-size 448 --resizing stretch`"
+    with pytest.raises(InputError, match=words):
+        read_train_sample(paths[0], stretching)
+    require_resizing(tmp_path, PREPROCESSING)
+    with pytest.raises(InputError, match="the resizing of its pictures is 'fit', but the model needs 'stretch'; build"):
+        require_resizing(tmp_path, stretching)
+    manifest = {"samples": COUNT, "settings": {"train_size": SIDE, "resizing": "stretch"}, "sources": []}
+    write_json(tmp_path / "manifest.json", manifest)
+    require_resizing(tmp_path, stretching)
+    with pytest.raises(InputError, match=r"is 'stretch', but the model needs 'fit'; .* --image-size 16`"):
+        require_resizing(tmp_path, PREPROCESSING)
+
+
+def test_sentences_are_tokenized_anew_for_another_tokenizer(paths):
+    """The stored ids are of other words: they may be larger than the vocabulary."""
+    tokenizer = WordPieceTokenizer([*SPECIAL_TOKENS, "red", "man"], 20)
+    dataset = training_dataset(paths, 2, PREPROCESSING, vocabulary_size=7, tokenizer=tokenizer)
+    inputs, _ = next(iter(dataset))
+    assert inputs["token_ids"].numpy().tolist() == [[2, 5, 6, 3] + [0] * 16] * 2
+    assert inputs["token_mask"].numpy().tolist() == [[1] * 4 + [0] * 16] * 2
+    with pytest.raises(tf.errors.InvalidArgumentError, match="token ids do not fit the model, which has 7 words"):
+        numbers(training_dataset(paths, COUNT, PREPROCESSING, vocabulary_size=7), 1)
 
 
 def test_wrong_arguments():

@@ -10,9 +10,12 @@ from PIL import Image
 
 from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.exporting.raw_inputs import decode_picture, fit_picture, restore_values, tokenize, word_table
-from cmpc_tf2.preprocessing.resizing import fit_image, restore_map
+from cmpc_tf2.exporting.graph_tokenizers import GRAPH_TOKENIZERS, GraphWordPieceTokenizer, GraphWordTokenizer
+from cmpc_tf2.exporting.raw_inputs import GRAPH_RESIZINGS, decode_picture
+from cmpc_tf2.preprocessing.resizing import RESIZINGS
+from cmpc_tf2.text.tokenizers import TOKENIZERS
 from cmpc_tf2.text.vocabulary import Vocabulary
+from cmpc_tf2.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
 from original import GOLDEN
 from small import WORDS
 
@@ -23,17 +26,77 @@ SENTENCES = [
 ]  # fmt: skip
 
 
+def compiled(tokenizer):
+    """A tokenizer as a function of the graph."""
+    return tf.function(tokenizer, input_signature=[tf.TensorSpec((), tf.string)])
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
-    words = Vocabulary([*WORDS, "the", "cafe"])  # One of them twice: the last id counts.
-    table = word_table(words)
-    return words, tf.function(lambda text: tokenize(text, table, 20), input_signature=[tf.TensorSpec((), tf.string)])
+    words = [*WORDS, "the", "cafe"]  # One of them twice: the last id counts.
+    return Vocabulary(words), compiled(GraphWordTokenizer(words, 20))
+
+
+@pytest.fixture(scope="module")
+def pieces():
+    words = [*SPECIAL_TOKENS, "man", "left", "red", "re", "##d", "##s", "'", ",", ".", "cafe", "i", "σας", "人", "##人"]
+    return WordPieceTokenizer(words, 8), compiled(GraphWordPieceTokenizer(words, 8))
+
+
+def assert_equal_inputs(found, expected, sentence):
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=repr(sentence))
+
+
+def test_every_tokenizer_and_resizing_has_a_form_in_the_graph():
+    assert GRAPH_TOKENIZERS.keys() == TOKENIZERS.keys() and GRAPH_RESIZINGS.keys() == RESIZINGS.keys()
 
 
 @pytest.mark.parametrize("sentence", SENTENCES)
 def test_sentences_become_the_same_ids(sentence, tokenizer):
     words, in_graph = tokenizer
-    np.testing.assert_array_equal(in_graph(tf.constant(sentence)), words.encode(sentence))
+    np.testing.assert_array_equal(in_graph(tf.constant(sentence))["token_ids"], words.encode(sentence))
+
+
+@pytest.mark.parametrize("sentence", [*SENTENCES, "RE\u0301Ds İ ΣΑς", "人red人", "a[MASK]man [mask]", "re" + "d" * 99])
+def test_sentences_become_the_same_pieces(sentence, pieces):
+    assert_equal_inputs(pieces[1](tf.constant(sentence)), pieces[0].encode(sentence), sentence)
+
+
+def test_random_characters_become_the_same_pieces(pieces):
+    """Of all planes, next to characters that matter."""
+    rng = np.random.default_rng(0)
+    special = [*"manred[]#.,'İΣé\u0301\u0344\u200b\u2028\ufb01\u1e9e\uf900\x00\x1f\x85", *SPECIAL_TOKENS, "##", " "]
+    for _ in range(300):
+        random = [chr(code) for code in rng.integers(1, 0x30000, 5) if not 0xD800 <= code < 0xE000]
+        sentence = "".join(rng.choice([*special, *random], size=30))
+        assert_equal_inputs(pieces[1](tf.constant(sentence)), pieces[0].encode(sentence), sentence)
+
+
+@pytest.mark.parametrize("sentence", ["", "   ", "\u3000", "\u0301"])
+def test_sentences_without_pieces_are_refused(sentence, pieces):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="the expression has no words"):
+        pieces[1](tf.constant(sentence))
+
+
+def test_the_tricky_sentences_of_maskris(shared_data):
+    """And its thousand real ones, by their ids."""
+    path = shared_data / "vocab" / "bert-base-uncased-vocab.txt"
+    if not path.is_file():
+        pytest.skip("BERT's vocabulary is not here")
+    in_graph = compiled(GraphWordPieceTokenizer(WordPieceTokenizer.read_words(path), 20))
+    for case in json.loads((GOLDEN / "maskris" / "bert_tokens_special.json").read_text()):
+        if case["tokens"]:
+            expected = {"token_ids": case["ids"], "token_mask": case["attention"]}
+            assert_equal_inputs(in_graph(tf.constant(case["sentence"])), expected, case["sentence"])
+    golden = np.load(GOLDEN / "maskris" / "bert_tokens.npz")
+    for split in np.unique(golden["split"]):
+        items = json.loads((shared_data / "refcoco_unc" / "splits" / f"{split}.json").read_text())["items"]
+        for row in np.flatnonzero(golden["split"] == split):
+            sentence = items[golden["index_in_split"][row]]["text"]
+            expected = {"token_ids": golden["ids"][row], "token_mask": golden["attention"][row]}
+            assert_equal_inputs(in_graph(tf.constant(sentence)), expected, sentence)
 
 
 @pytest.mark.parametrize("sentence", ["", "   ", "\u3000", "."])
@@ -46,7 +109,7 @@ def test_words_of_any_characters():
     """Separators are words, including their white space."""
     words = Vocabulary([*WORDS, ",\t", ",\n", "-\r\n", "two\twords", "last"])
     sentence = "the,\tred,\nblue-\r\nlast"
-    found = tokenize(tf.constant(sentence), word_table(words), 20)
+    found = GraphWordTokenizer(words.words, 20)(tf.constant(sentence))["token_ids"]
     np.testing.assert_array_equal(found, words.encode(sentence))
     assert found[-1] == 16 and np.count_nonzero(found == 3) == 0
 
@@ -54,8 +117,7 @@ def test_words_of_any_characters():
 def test_the_originals_tricky_sentences(shared_data):
     """And every fifth of 38,000 real ones."""
     words = Vocabulary.from_file(shared_data / "vocab" / "vocabulary_Gref.txt")
-    table = word_table(words)
-    in_graph = tf.function(lambda text: tokenize(text, table, 20), input_signature=[tf.TensorSpec((), tf.string)])
+    in_graph = compiled(GraphWordTokenizer(words.words, 20))
     tricky = json.loads((GOLDEN / "tokens_special.json").read_text())
     sentences = [entry["sentence"] for entry in tricky]
     for sentence in sentences:
@@ -64,18 +126,20 @@ def test_the_originals_tricky_sentences(shared_data):
         except InputError:
             expected = np.zeros(20)
         if expected.any():
-            np.testing.assert_array_equal(in_graph(tf.constant(sentence)), expected, err_msg=repr(sentence))
+            assert_equal_inputs(in_graph(tf.constant(sentence)), {"token_ids": expected}, sentence)
 
 
-@pytest.mark.parametrize("height, width", [(40, 60), (320, 320), (500, 333), (7, 200), (1, 1), (33, 64)])
-def test_pictures_are_fitted_and_restored_alike(height, width, rng):
+@pytest.mark.parametrize("name, share", [("fit", 0.01), ("stretch", 0)])  # Of values that differ, by a level.
+@pytest.mark.parametrize("height, width", [(40, 60), (320, 320), (500, 333), (7, 200), (1, 1), (33, 64), (64, 64)])
+def test_pictures_are_resized_and_restored_alike(height, width, name, share, rng):
+    resizing, in_graph = RESIZINGS[name], GRAPH_RESIZINGS[name]
     image = rng.integers(20, 256, (height, width, 3), dtype=np.uint8)
-    found = np.asarray(fit_picture(tf.constant(image), 64))
-    difference = np.abs(found - fit_image(image, 64))
-    assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+    found = np.asarray(tf.function(in_graph.resize)(tf.constant(image), 64))
+    difference = np.abs(found - resizing.resize_image(image, 64))
+    assert difference.max() <= 1 and (difference > 0).mean() <= share
     values = rng.random((2, 64, 64)).astype(np.float32)
-    restored = restore_values(tf.constant(values), tf.constant(height), tf.constant(width))
-    expected = [restore_map(value, height, width) for value in values]
+    restored = in_graph.restore(tf.constant(values), tf.constant(height), tf.constant(width))
+    expected = [resizing.restore(value, height, width) for value in values]
     np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
 
 

@@ -26,6 +26,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "mat_masks",
     ),
     "archives": ("keras_file", "keras_config", "optimizer_npz", "tf1_index", "tf1_v1"),
+    "torch_checkpoints": ("torch_zip", "torch_pickle", "torch_legacy", "safetensors"),
     "runs": ("run_config", "sizes", "run_log"),
 }
 

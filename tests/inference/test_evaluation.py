@@ -1,13 +1,17 @@
 """Scores of a split, by the protocol of the original."""
 
 import numpy as np
+import pytest
 
-from cmpc_tf2.data.batches import Sample, batch_path, write_batch
+from cmpc_tf2.data.batches import Sample, batch_path, read_batch, write_batch
+from cmpc_tf2.errors import UsageError
 from cmpc_tf2.inference.evaluation import evaluate
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.tasks.masks.protocol import protocol_of
 from cmpc_tf2.text.tokenizers import WordTokenizer
 from cmpc_tf2.text.vocabulary import Vocabulary
+from cmpc_tf2.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
 from small import SMALL, WORDS
 
 
@@ -34,6 +38,7 @@ class FixedLogits:
     config = SMALL
     preprocessing = Preprocessing(SMALL.image_size)
     tokenizer_type = WordTokenizer
+    protocol_name = "rim"
 
     def __init__(self, logits):
         self.logits = logits
@@ -70,8 +75,57 @@ def test_the_interpolated_rim_counts_unless_exact_masks_are_requested(tmp_path):
     paths = write_split(tmp_path, make_sample(mask=mask))
     record = evaluate(FixedLogits(logits), paths)["per_sample"][0]
     assert (record["intersection"], record["union"]) == (32 * 32, 34 * 34)
-    record = evaluate(FixedLogits(logits), paths, exact_masks=True)["per_sample"][0]
+    record = evaluate(FixedLogits(logits), paths, protocol=protocol_of("rim", exact_masks=True))["per_sample"][0]
     assert (record["intersection"], record["union"]) == (32 * 32, 32 * 32)
+
+
+class StretchedLogits(FixedLogits):
+    """As MaskRIS: its pictures are stretched, its sentences cut in pieces."""
+
+    preprocessing = Preprocessing(SMALL.image_size, "stretch")
+    tokenizer_type = WordPieceTokenizer
+    protocol_name = "resized"
+
+    def make_tokenizer(self):
+        return WordPieceTokenizer([*SPECIAL_TOKENS, "man"], 20)
+
+
+def test_a_model_is_scored_at_its_size_and_at_the_pictures(tmp_path):
+    """A column more than half of a wide picture, which the resized ground truth does not show."""
+    logits = np.full((32, 32), -1.0, np.float32)
+    logits[:, :16] = 1
+    logits[:, 20] = 0  # A tie is background.
+    mask = np.zeros((40, 90), bool)
+    mask[:, :46] = True
+    drawn = []
+    result = evaluate(
+        StretchedLogits(logits),
+        write_split(tmp_path, make_sample(mask=mask)),
+        on_prediction=lambda *found: drawn.append(found),
+    )
+    (record,), ((_, _, final, score),) = result["per_sample"], drawn
+    assert (record["intersection"], record["union"]) == (32 * 16, 32 * 16)
+    assert (record["own_size_intersection"], record["own_size_union"]) == (40 * 45, 40 * 46)
+    assert final.shape == (40, 90) and final[:, :45].all() and not final[:, 45:].any()
+    assert result["plain"]["overall_iou"] == 1 and result["dcrf"] is None
+    assert result["own_size"]["overall_iou"] == score == 45 / 46
+
+
+def test_dcrf_refines_the_mask_of_the_pictures_own_size(tmp_path):
+    pytest.importorskip("pydensecrf")
+    mask = np.zeros((40, 90), bool)
+    mask[:, :45] = True
+    logits = np.where(np.arange(32) < 16, 3.0, -3.0) * np.ones((32, 1))
+    model = StretchedLogits(logits.astype(np.float32))
+    sample = read_batch(*write_split(tmp_path, make_sample(mask=mask)))
+    final, record = protocol_of("resized").score_mask(sample, model.logits, model.preprocessing, dcrf=True)
+    assert final.shape == mask.shape
+    assert record["dcrf_union"] == (final | mask).sum() and {"own_size_union", "union"} < record.keys()
+
+
+def test_there_must_be_a_rim_to_leave_out():
+    with pytest.raises(UsageError, match="--exact-masks: the protocol of this model counts no rim"):
+        protocol_of("resized", exact_masks=True)
 
 
 def test_the_threshold_is_on_logits(tmp_path):

@@ -13,7 +13,7 @@ from cmpc_tf2.fields import from_dict
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.systems import SYSTEMS
-from cmpc_tf2.text.tokenizers import TOKENIZERS, WordTokenizer
+from cmpc_tf2.text.tokenizers import TOKENIZERS, Tokenizer
 from conftest import ROOT
 from original import weight_by_rule
 from small import SMALL_SIZES, WORDS
@@ -24,10 +24,9 @@ LENGTHS = [1, 20, 7, 3]
 PREPROCESSING = {"channels": "rgb", "mean": [1.0, 2.0, 3.0], "deviation": [50.0, 60.0, 70.0]}
 
 
-class OtherTokenizer(WordTokenizer):
-    """A tokenizer that is the default of no model."""
-
-    name = "other"
+def other_tokenizer_of(name: str) -> type[Tokenizer]:
+    """The tokenizer of a system under another name, which is the default of no model."""
+    return type("OtherTokenizer", (TOKENIZERS[SYSTEMS[name].model_type.tokenizer_name],), {"name": f"other {name}"})
 
 
 def build(name: str, **options) -> keras.Model:
@@ -51,7 +50,8 @@ class Subject:
     """A model, inputs of four samples, and its outputs."""
 
     def __init__(self, name: str):
-        self.model = build(name, vocabulary=WORDS, preprocessing=PREPROCESSING, tokenizer=OtherTokenizer.name)
+        self.tokenizer_type = TOKENIZERS.setdefault(f"other {name}", other_tokenizer_of(name))
+        self.model = build(name, vocabulary=WORDS, preprocessing=PREPROCESSING, tokenizer=f"other {name}")
         self.inputs = make_inputs(self.model)
         self.outputs = self.run(self.inputs)
 
@@ -70,16 +70,10 @@ class Subject:
         return {name: value for name, value in self.inputs.items() if name != self.model.input_name}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def other_tokenizer():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(TOKENIZERS, OtherTokenizer.name, OtherTokenizer)
-        yield
-
-
 @pytest.fixture(scope="module", params=NAMES)
-def subject(request, other_tokenizer) -> Subject:
-    return Subject(request.param)
+def subject(request):
+    yield Subject(request.param)
+    del TOKENIZERS[f"other {request.param}"]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +101,7 @@ def test_a_saved_model_is_loaded_as_it_was(subject, model_file):
     assert loaded.vocabulary == WORDS
     assert loaded.preprocessing == subject.model.preprocessing
     assert {name: loaded.preprocessing.to_dict()[name] for name in PREPROCESSING} == PREPROCESSING
-    assert loaded.tokenizer_type is OtherTokenizer
+    assert loaded.tokenizer_type is subject.tokenizer_type
     assert_close(subject.run(subject.inputs, loaded), subject.outputs, tolerance=0)
     assert [path.name for path in model_file.parent.iterdir()] == ["model.keras"]
 

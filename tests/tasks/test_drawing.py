@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from cmpc_tf2.preprocessing import resizing
+from cmpc_tf2.preprocessing import interpolation
 from cmpc_tf2.tasks.masks.drawing import COLORS, FILL, draw_masks
 
 
@@ -25,7 +25,7 @@ def test_drawing_in_bands_gives_the_same_picture(rng, monkeypatch):
     image = rng.integers(0, 256, size=(45, 70, 3), dtype=np.uint8)
     masks = list(rng.random((2, 45, 70)) < 0.5)
     whole = draw_masks(image, masks, target=masks[0] & masks[1])
-    monkeypatch.setattr(resizing, "BAND_PIXELS", 200)
+    monkeypatch.setattr(interpolation, "BAND_PIXELS", 200)
     np.testing.assert_array_equal(draw_masks(image, masks, target=masks[0] & masks[1]), whole)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import cmpc_tf2
 from cmpc_tf2.models.cmpc.model import CMPC
-from cmpc_tf2.preprocessing.resizing import restore_map
+from cmpc_tf2.preprocessing.resizing import RESIZINGS
 from small import SMALL, WORDS
 
 
@@ -47,7 +47,7 @@ def test_heat_maps_are_those_of_the_originals_features(explanation, tiny_golden)
             cells = tiny_golden[f"0/{name}_{level}"].reshape(64, -1)
             mean = weights.reshape(64) @ cells
             similarity.append(cells @ mean / np.linalg.norm(cells, axis=1) / np.linalg.norm(mean))
-        heat = restore_map(np.mean(similarity, axis=0).reshape(8, 8), 64, 64)
+        heat = RESIZINGS["fit"].restore(np.mean(similarity, axis=0).reshape(8, 8), 64, 64)
         expected = (heat - heat.min()) / (heat.max() - heat.min())
         np.testing.assert_allclose(explanation.heat_map(stage), expected, atol=1e-3)
     assert list(explanation.similarity) == ["entities", "relations"]

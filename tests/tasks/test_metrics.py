@@ -3,6 +3,7 @@ import pytest
 
 from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.tasks.masks.metrics import SegmentationScores, intersection_and_union
+from original import GOLDEN
 
 PREDICTION = np.array([[1, 1, 0, 0]] * 2 + [[0] * 4] * 2)
 TARGET = np.array([[0, 1, 1, 0]] * 2 + [[0] * 4] * 2)
@@ -37,6 +38,22 @@ def test_an_empty_prediction_of_an_empty_mask_is_correct():
     scores.add(1, 4)
     assert scores.summary()["overall_iou"] == 0.25
     assert scores.summary()["mean_iou"] == 0.625
+
+
+def test_scores_equal_those_that_maskris_prints(parity):
+    golden = np.load(GOLDEN / "maskris" / "maskris_extras.npz")
+    count = len(golden["scores/iou"])
+    masks = (np.unpackbits(golden[f"scores/{name}"]).reshape(count, 30, 30) for name in ("pred", "truth"))
+    pairs = [intersection_and_union(*pair) for pair in zip(*masks, strict=True)]
+    np.testing.assert_array_equal(np.transpose(pairs), [golden["scores/intersection"], golden["scores/union"]])
+    scores = SegmentationScores(PICTURES.task.thresholds)
+    for pair in pairs:
+        scores.add(*pair)
+    found = scores.summary()
+    printed = [float(line.split()[-1]) for line in golden["scores/printed"]]
+    percent = [found["mean_iou"], *(found["precision"][x] for x in ("0.5", "0.7", "0.9")), found["overall_iou"]]
+    np.testing.assert_allclose(np.multiply(percent, 100), printed, rtol=0, atol=0.00501)  # Two digits are printed.
+    parity.counted("MaskRIS: intersections and unions *", "equal", count)
 
 
 def test_no_samples():

@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import re
 import threading
 
 import pytest
@@ -47,7 +48,9 @@ def server():
 
 @pytest.fixture
 def fetch(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(fetch_assets, "ASSETS", (Asset("good.txt", len(CONTENT), hashlib.sha256(CONTENT).hexdigest()),))
+    address = f"http://127.0.0.1:{server.server_port}/elsewhere/good.txt"
+    asset = Asset("good.txt", address, len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(fetch_assets, "ASSETS", (asset,))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
 
     def fetch(port=server.server_port):
@@ -66,6 +69,16 @@ def test_fetches_once(fetch, server, tmp_path, capsys):
         f"{tmp_path}/data/good.txt: there already",
     ]
     assert len(list((tmp_path / "data").iterdir())) == 1
+
+
+def test_each_file_has_its_own_address_without_a_mirror(fetch, tmp_path):
+    assert fetch_assets.main(["--output", str(tmp_path / "data")]) == 0
+    assert (tmp_path / "data" / "good.txt").read_bytes() == CONTENT
+
+
+def test_addresses_are_pinned_to_commits():
+    for asset in ASSETS:
+        assert re.search("^https://raw.githubusercontent.com/[^/]+/[^/]+/[0-9a-f]{40}/", asset.url), asset.name
 
 
 @pytest.mark.parametrize("knows_ranges", [True, False])
@@ -98,7 +111,7 @@ def test_an_existing_file_is_not_replaced(fetch, server, tmp_path, capsys):
 def test_no_server_and_no_such_file(fetch, server, monkeypatch, capsys):
     assert fetch(port=1) == 1
     assert "http://127.0.0.1:1/data/good.txt: cannot be fetched" in capsys.readouterr().err
-    monkeypatch.setattr(fetch_assets, "ASSETS", (Asset("bad.txt", 1, "0"),))
+    monkeypatch.setattr(fetch_assets, "ASSETS", (Asset("bad.txt", "http://127.0.0.1:1/bad.txt", 1, "0"),))
     assert fetch() == 1
     assert "bad.txt: cannot be fetched: Not Found" in capsys.readouterr().err
 
@@ -114,7 +127,7 @@ def test_proxies_of_the_environment_are_used(fetch, server, monkeypatch, tmp_pat
 
 
 def test_checksums_are_those_of_the_real_files(shared_data):
-    folders = {"vocabulary": "vocab", "referit": "referit"}
+    folders = {"vocabulary": "vocab", "referit": "referit", "bert-base-uncased-vocab.txt": "vocab"}
     for asset in ASSETS:
         content = (shared_data / folders[asset.name.split("_")[0]] / asset.name).read_bytes()
         assert (len(content), hashlib.sha256(content).hexdigest()) == (asset.bytes, asset.sha256)

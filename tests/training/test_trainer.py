@@ -87,9 +87,9 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
         weight * (entropy(target, clean[name]) + entropy(tf.sigmoid(clean[name]), masked[name])) / 2
         for name, weight in tf1.CMPC.loss_weights.items()
     )
-    trainer = Trainer(model, config(batch_size=4, recipe="maskris"))
+    trainer = Trainer(model, config(batch_size=4, recipe="masked"))
     expected += trainer.recipe.penalty(trainer.trainable_variables)
-    gradients, loss = trainer.gradients((inputs, target))
+    gradients, loss = trainer.gradients((inputs, target), 1.0)
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)
     assert float(trainer.get_metrics_result()["masked_loss"]) > 0
 

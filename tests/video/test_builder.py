@@ -11,7 +11,7 @@ from cmpc_tf2.data.batches import list_batches, read_batch, split_folder
 from cmpc_tf2.data.image_files import write_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
-from cmpc_tf2.preprocessing.resizing import fit_image, fit_mask
+from cmpc_tf2.preprocessing.resizing import RESIZINGS
 from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.build_batches import main
 from cmpc_video_tf2.config import FRAMES_READ
@@ -51,10 +51,10 @@ def test_a_train_split_is_square_and_in_the_order_of_the_annotations(tmp_path):
     ]  # fmt: skip
     half = np.zeros((HEIGHT, WIDTH), bool)
     half[:, : WIDTH // 2] = True
-    np.testing.assert_array_equal(samples[0].mask, fit_mask(half, 32))
+    np.testing.assert_array_equal(samples[0].mask, RESIZINGS["fit"].resize_mask(half, 32))
     # Frames 9, 13, 16 of the clip around frame 5 lie beyond the last one, the first before frame 1.
     values = [10, 10, 50, 60, 60]
-    expected = [fit_image(np.full((HEIGHT, WIDTH, 3), value, np.uint8), 32) for value in values]
+    expected = [RESIZINGS["fit"].resize_image(np.full((HEIGHT, WIDTH, 3), value, np.uint8), 32) for value in values]
     np.testing.assert_array_equal(samples[1].frames, expected)
     assert main(["-d", "a2d", "-t", "train", "--image-size", "32", "--check", *arguments]) == 0
 

@@ -98,7 +98,7 @@ def test_evaluate_scores_the_annotated_frame(data, model_file):
     from cmpc_tf2.inference.evaluation import evaluate
     from cmpc_tf2.inference.runner import ModelRunner
     from cmpc_tf2.model_files import load_model
-    from cmpc_tf2.preprocessing.resizing import restore_mask
+    from cmpc_tf2.preprocessing.resizing import RESIZINGS
     from cmpc_video_tf2.medium import CLIPS
     from cmpc_video_tf2.models.cmpc_video import CMPCVideo
     from small import subtract_mean
@@ -110,7 +110,7 @@ def test_evaluate_scores_the_annotated_frame(data, model_file):
         sample = read_batch(path, VideoSample)
         inputs = {"clip": subtract_mean(sample.fitted(model.preprocessing))[None], "token_ids": sample.token_ids[None]}
         logits = np.asarray(model(inputs)["mask_logits"])[0, ..., 0]
-        differing = (restore_mask(logits >= 1e-9, *sample.mask.shape) != found[number]).sum()
+        differing = (RESIZINGS["fit"].restore_mask(logits >= 1e-9, *sample.mask.shape) != found[number]).sum()
         assert differing <= 2  # A pixel at the threshold may fall to either side.
 
 
@@ -244,8 +244,8 @@ def test_models_of_the_other_medium_are_refused(data, model_file, small_model_fi
 
 
 def test_the_recipe_for_pictures_is_refused(data, tmp_path, capsys):
-    assert main(train_arguments(data, tmp_path / "run", "--recipe", "maskris")) == 2
-    assert "--recipe: maskris is for pictures" in capsys.readouterr().err
+    assert main(train_arguments(data, tmp_path / "run", "--recipe", "masked")) == 2
+    assert "--recipe: expected one of original for cmpc_video, received 'masked'" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("eagerly")

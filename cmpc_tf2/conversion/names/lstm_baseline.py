@@ -11,4 +11,5 @@ FAMILY = ancestor_family(
     pairs=word_pairs("RNN") + layer("conv0", "visual") + layer("conv1", "fusion") + layer("conv2", "score"),
     sizes={"feature_dim": ("conv0/biases", 0), "fusion_dim": ("conv1/DW", 3)},
     unused_variables=deeplab.unused_variables,
+    assumed=("image_size",),
 )

@@ -13,4 +13,5 @@ FAMILY = ancestor_family(
     pairs=_WORDS + layer("conv0", "visual") + layer("conv2", "score"),
     sizes={"feature_dim": ("conv0/biases", 0), "fusion_dim": ("conv2/DW", 2)},
     unused_variables=deeplab.unused_variables,
+    assumed=("image_size",),
 )

@@ -4,7 +4,7 @@ import textwrap
 
 import numpy as np
 
-from cmpc_tf2.preprocessing.resizing import row_bands
+from cmpc_tf2.preprocessing.interpolation import row_bands
 
 # Distinct on photographs and for colour-blind readers (Okabe and Ito), brightest first.
 COLORS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))

@@ -1,10 +1,14 @@
 """Referring segmentation: the interface for the commands."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cmpc_tf2.tasks.masks.metrics import SegmentationScores, iou
+
+if TYPE_CHECKING:
+    from cmpc_tf2.tasks.masks.protocol import Protocol
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,8 +24,13 @@ class MaskTask:
     average_precision: bool = False
 
     def summarize(self, records: list[dict], dcrf: bool) -> dict:
-        """Scores of a split from the records of its samples: `plain`, and `dcrf`, None without DenseCRF."""
-        return {"plain": self._scores(records, ""), "dcrf": self._scores(records, "dcrf_") if dcrf else None}
+        """Scores of a split from the records of its samples.
+
+        Returns:
+            `plain`; `dcrf`, None without DenseCRF; and `own_size`, if the protocol counts at that size besides.
+        """
+        scores = {"plain": self._scores(records, ""), "dcrf": self._scores(records, "dcrf_") if dcrf else None}
+        return scores | ({"own_size": self._scores(records, "own_size_")} if "own_size_union" in records[0] else {})
 
     def _scores(self, records: list[dict], prefix: str) -> dict:
         scores = SegmentationScores(self.thresholds, self.average_precision)
@@ -29,11 +38,11 @@ class MaskTask:
             scores.add(record[f"{prefix}intersection"], record[f"{prefix}union"])
         return scores.summary()
 
-    def score(self, *arguments, **options) -> tuple[np.ndarray, dict]:
-        """As `protocol.score_mask`."""
-        from cmpc_tf2.tasks.masks.protocol import score_mask
+    def protocol(self, name: str, exact_masks: bool = False) -> "Protocol":
+        """As `protocol.protocol_of`."""
+        from cmpc_tf2.tasks.masks.protocol import protocol_of
 
-        return score_mask(*arguments, **options)
+        return protocol_of(name, exact_masks)
 
     def draw(self, image: np.ndarray, expression: str, mask: np.ndarray, target: np.ndarray, score: float):
         """A scored sample as a picture: uint8 RGB `(h + n, w, 3)`."""
@@ -43,7 +52,7 @@ class MaskTask:
 
     def final_score(self, record: dict) -> float:
         """The IoU of the final mask of a sample, given its record."""
-        prefix = "dcrf_" if "dcrf_union" in record else ""
+        prefix = next(prefix for prefix in ("dcrf_", "own_size_", "") if f"{prefix}union" in record)
         return iou(record[f"{prefix}intersection"], record[f"{prefix}union"])
 
     def log_entry(self, scores: dict) -> dict[str, float]:

@@ -1,0 +1,105 @@
+"""What the conversions of all formats share: the strict match of a checkpoint and a model.
+
+Every variable of a checkpoint must have a place in the model and the other way round. A name too many, too few or of
+another shape stops the conversion before anything is written.
+"""
+
+import re
+from collections.abc import Iterable
+
+import keras
+
+from cmpc_tf2.conversion.families import Family
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.text.tokenizers import TOKENIZERS
+
+
+def new_model(family: Family, config, vocabulary_file: str | None) -> keras.Model:
+    """A model whose weights are still to be read.
+
+    Args:
+        family: The family of the checkpoint.
+        config: Its sizes.
+        vocabulary_file: The vocabulary to put into it; None for none.
+
+    Raises:
+        InputError: The vocabulary cannot be used, or the model takes none.
+    """
+    options = {}
+    if vocabulary_file:
+        if not issubclass(family.system.model_type, ReferringModel):
+            raise InputError(f"--vocabulary: {family.system.model_type.title} has no vocabulary")
+        tokenizer_type = TOKENIZERS[family.system.model_type.tokenizer_name]
+        options["vocabulary"] = tokenizer_type.read_words(vocabulary_file, config.vocabulary_size)
+    return family.system.model_type(config, name=family.name, **options)
+
+
+def require_match(
+    path: str, found: dict[str, tuple], expected: dict[str, tuple], ignorable: tuple, problems: Iterable[str] = ()
+) -> dict[str, str]:
+    """Compares the variables of a checkpoint with those that the model needs.
+
+    Args:
+        path: Path of the checkpoint, for the message.
+        found: Shapes of its variables by name.
+        expected: Shapes of the variables that the model needs, by name.
+        ignorable: `Family.ignored`.
+        problems: What else is wrong with the variables, one line each.
+
+    Returns:
+        The reason why a variable is not converted, by name.
+
+    Raises:
+        InputError: Variables are missing, unexpected, or of another shape or type; the message lists them all.
+    """
+    reasons = {name: _why_ignored(name, expected, ignorable) for name in sorted(found.keys() - expected.keys())}
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name, reason in reasons.items() if reason is None]
+    misshapen = [name for name, shape in expected.items() if found.get(name, shape) != shape]
+    lines = [f"missing: {name}" for name in missing]
+    lines += [f"unexpected: {name}" for name in unexpected]
+    lines += [f"wrong shape: {name} is {list(found[name])}, expected {list(expected[name])}" for name in misshapen]
+    if lines := [*lines, *problems]:
+        counts = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misshapen)} of another shape"
+        heading = f"{path}: does not fit the model ({counts}); nothing was written"
+        raise InputError("\n  ".join([heading, *lines]))
+    return reasons
+
+
+def _why_ignored(name: str, converted, ignorable: tuple) -> str | None:
+    """The reason why a variable is not converted; None if there is none."""
+    for pattern, reason in ignorable:
+        if match := re.fullmatch(pattern, name):
+            base = match.groupdict().get("base")
+            if base is None or base in converted:
+                return reason
+    return None
+
+
+def make_report(
+    family: Family, config, places: list[tuple[str, str]], shapes: dict, reasons: dict, step: int | None, used: set
+) -> dict:
+    """What became of every variable, ready for JSON.
+
+    Args:
+        family: The family of the checkpoint.
+        config: Its sizes.
+        places: Names of the converted variables and paths of their weights.
+        shapes: Shapes of the variables by name.
+        reasons: What `require_match` returned.
+        step: The training step, if it is known.
+        used: Names of the variables that became the state of the optimizer.
+    """
+    key = family.file_format
+    return {
+        "model": family.name,
+        "config": config.to_dict(),
+        "assumed": list(family.assumed),
+        "converted": [{key: name, "keras": path, "shape": list(shapes[name])} for name, path in places],
+        "ignored": [{key: name, "why": reason} for name, reason in reasons.items() if name not in used],
+        "missing": [],
+        "unexpected": [],
+        "step": step,
+        "optimizer": sorted(used),
+    }

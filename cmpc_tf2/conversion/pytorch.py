@@ -1,0 +1,174 @@
+"""The mapping of PyTorch checkpoints to Keras models, and back."""
+
+import keras
+import numpy as np
+
+from cmpc_tf2.conversion.core import make_report, new_model, require_match
+from cmpc_tf2.conversion.families import TORCH, Family, load_families, recognize
+from cmpc_tf2.conversion.torch_checkpoint import MOMENTS, STEP, TorchCheckpoint
+from cmpc_tf2.conversion.torch_names import TorchPair
+from cmpc_tf2.conversion.torch_writer import write_torch_file
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.fields import FieldError, from_dict
+from cmpc_tf2.files import require_writable
+from cmpc_tf2.model_files import load_model, require_model_path, save_model
+from cmpc_tf2.recipes.optimizers import slot_paths
+from cmpc_tf2.training.checkpoints import OptimizerState
+
+# Name of the optimizer that continues from a state of PyTorch's AdamW.
+_OPTIMIZER = "adamw"
+# Axes of a PyTorch parameter in the order of Keras, and the other way round.
+_TO_KERAS = {"linear": (1, 0), "conv": (2, 3, 1, 0)}
+_TO_TORCH = {"linear": (1, 0), "conv": (3, 2, 0, 1)}
+
+
+def convert(path: str, output: str, vocabulary_file: str | None = None, optimizer_file: str | None = None) -> dict:
+    """Converts a PyTorch checkpoint to a `.keras` file.
+
+    Args:
+        path: A file of a whole model (MaskRIS, CARIS) or of a part that training starts from (Swin Transformer, BERT):
+            of `torch.save` or, for BERT, safetensors.
+        output: The `.keras` file to write.
+        vocabulary_file: The vocabulary to put into it, one word per line.
+        optimizer_file: Where to write the state of AdamW (`.npz`), to resume by `train --model ... --optimizer ...`.
+
+    Returns:
+        The report, as `tf1.convert` returns it. Variables have the names by which they were looked for: without
+        `module.`, and with `weight` and `bias` where old files have `gamma` and `beta`.
+
+    Raises:
+        InputError: With the complete list of what does not fit. Nothing is written.
+    """
+    require_model_path(output)
+    checkpoint = TorchCheckpoint(path)
+    family = recognize(checkpoint.path, checkpoint.tensors, TORCH)
+    checkpoint.rename(family.renames)
+    model = new_model(family, _read_config(family, checkpoint), vocabulary_file)
+    pairs = family.pairs(model.config)
+    variables = {variable.path: variable for variable in model.variables}
+    reasons = _require_match(checkpoint, pairs, variables, family.ignored)
+
+    state, step, used = None, None, set()
+    if optimizer_file:
+        state, step = read_optimizer(checkpoint, family, pairs)
+        used = {pair.torch for pair in pairs}
+    for pair in pairs:
+        variables[pair.keras].assign(_transposed(checkpoint.tensors[pair.torch], pair, _TO_KERAS))
+    save_model(model, output)
+    if state:
+        state.save(optimizer_file)
+
+    places = [(pair.torch, pair.keras) for pair in pairs]
+    report = make_report(family, model.config, places, checkpoint.shapes, reasons, step, used)
+    return report if checkpoint.sizes is None else {**report, "assumed": []}
+
+
+def _read_config(family: Family, checkpoint: TorchCheckpoint):
+    """The sizes that the file states; otherwise those that follow from the shapes of its tensors."""
+    try:
+        if checkpoint.sizes is not None:
+            return from_dict(family.system.config_type, checkpoint.sizes, "sizes")
+        return family.infer_config(checkpoint.shapes)
+    except FieldError as error:
+        raise InputError(f"{checkpoint.path}: not the sizes of {family.system.model_type.title}: {error}") from None
+
+
+def _require_match(
+    checkpoint: TorchCheckpoint, pairs: list[TorchPair], variables: dict, ignorable: tuple
+) -> dict[str, str]:
+    """As `core.require_match`, for the variables of a checkpoint and of a model by name and path."""
+    expected = {pair.torch: _torch_shape(variables[pair.keras].shape, pair) for pair in pairs}
+    problems = []
+    for name in expected.keys() & checkpoint.tensors.keys():
+        value = checkpoint.tensors[name]
+        if value.dtype.kind != "f":
+            problems.append(f"wrong type: {name} is {value.dtype}, expected floating-point numbers")
+        elif not np.isfinite(value).all():
+            problems.append(f"not finite: {name} holds infinities or NaN")
+    return require_match(checkpoint.path, checkpoint.shapes, expected, ignorable, sorted(problems))
+
+
+def read_optimizer(checkpoint: TorchCheckpoint, family: Family, pairs: list[TorchPair]) -> tuple[OptimizerState, int]:
+    """Reads the state of AdamW from a training checkpoint.
+
+    Args:
+        checkpoint: The checkpoint.
+        family: Its family.
+        pairs: Its parameters and their places in the Keras model.
+
+    Returns:
+        The state, and the step it was written after.
+
+    Raises:
+        InputError: It is not a training checkpoint, or its state is not that of all parameters after one step.
+    """
+    if family.optimizer_groups is None:
+        raise InputError(f"{checkpoint.path}: {family.system.model_type.title} has no optimizer; leave out --optimizer")
+    entries = checkpoint.read_adamw(family.optimizer_groups(list(checkpoint.tensors)))
+    if missing := [pair.torch for pair in pairs if pair.torch not in entries]:
+        raise InputError(
+            f"{checkpoint.path}: the state of the optimizer lacks {missing[0]} and {len(missing) - 1} more"
+        )
+    step = _common_step(checkpoint.path, [entries[pair.torch][STEP] for pair in pairs])
+    values = {f"{_OPTIMIZER}/iteration": np.int64(step)}
+    for pair in pairs:
+        for moment, slot_path in zip(MOMENTS, slot_paths(pair.keras, _OPTIMIZER), strict=True):
+            value, shape = entries[pair.torch][moment], checkpoint.tensors[pair.torch].shape
+            if value.shape != shape or value.dtype.kind != "f" or not np.isfinite(value).all():
+                raise InputError(
+                    f"{checkpoint.path}: {moment} of {pair.torch} is {value.dtype} {list(value.shape)}; "
+                    f"expected {list(shape)} finite floating-point numbers"
+                )
+            values[slot_path] = _transposed(value, pair, _TO_KERAS)
+    return OptimizerState(values), step
+
+
+def _common_step(path: str, steps: list[np.ndarray]) -> int:
+    """The number of updates of all parameters."""
+    first = steps[0]
+    is_valid = first.shape == () and first.dtype.kind in "fiu" and first == first // 1
+    if not is_valid or any(step.shape != () or step != first for step in steps):
+        raise InputError(f"{path}: expected parameters that were all updated equally often; use another checkpoint")
+    return int(first)
+
+
+def _transposed(value: np.ndarray, pair: TorchPair, axes: dict[str, tuple]) -> np.ndarray:
+    """A parameter in the layout of the other side, as float32."""
+    value = value.transpose(axes[pair.transform]) if pair.transform in axes else value
+    return np.ascontiguousarray(value, np.float32).reshape(value.shape)
+
+
+def _torch_shape(shape: tuple, pair: TorchPair) -> tuple:
+    """The shape that a Keras weight has in PyTorch."""
+    axes = _TO_TORCH.get(pair.transform, range(len(shape)))
+    return tuple(shape[axis] for axis in axes)
+
+
+def convert_back(model_file: str, path: str) -> int:
+    """Writes the weights of a `.keras` file as a PyTorch checkpoint that the original reads.
+
+    The file is a dict: `model` is the state dict, as the original saves and resumes it, and `sizes` has the sizes of
+    the model, which the original ignores.
+
+    Args:
+        model_file: A model or a part that has PyTorch checkpoints.
+        path: The file to write.
+
+    Returns:
+        The number of tensors in the state dict.
+
+    Raises:
+        InputError: The model cannot be loaded, or the file cannot be written.
+    """
+    require_writable(path, others=[model_file])
+    families = load_families(TORCH).values()
+    model = load_model(model_file, *(family.system.model_type for family in families))
+    family = next(family for family in families if family.system.model_type is type(model))
+    variables = {variable.path: variable for variable in model.variables}
+    weights = {
+        pair.torch: _transposed(keras.ops.convert_to_numpy(variables[pair.keras]), pair, _TO_TORCH)
+        for pair in family.pairs(model.config)
+    }
+    weights |= family.unused_variables(model.config)
+    write_torch_file(path, {"model": weights, "sizes": model.config.to_dict()})
+    return len(weights)

@@ -1,0 +1,1 @@
+"""MaskRIS and CARIS, which are one network: Swin, BERT, and a decoder with deformable attention."""

@@ -1,0 +1,56 @@
+"""Parts of a new model that are loaded from files of their own before the first step."""
+
+import dataclasses
+import os
+
+import keras
+
+from cmpc_tf2.backbones.config import SwinConfig
+from cmpc_tf2.backbones.windows import resize_bias_table
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.model_files import load_model
+from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.text.bert_encoder import LAYER, BertEncoder
+
+
+def load_backbone(model: ReferringModel, path: str | os.PathLike):
+    """Loads the backbone of a model.
+
+    A Swin Transformer may have windows of another size: the biases of its relative positions are resized.
+
+    Args:
+        model: A model with a backbone.
+        path: A `.keras` file with a backbone.
+
+    Raises:
+        InputError: The file cannot be used, or its backbone is of another size.
+    """
+    target = model.get_backbone()
+    backbone = load_model(path, type(target))
+    found, expected = backbone.config, target.config
+    if isinstance(found, SwinConfig):
+        found = dataclasses.replace(found, window=expected.window)
+    if found != expected:
+        raise InputError(f"{path}: its sizes are {backbone.config}, expected {expected}")
+    for variable, value in zip(target.weights, backbone.get_weights(), strict=True):
+        is_other_window = variable.shape != value.shape
+        variable.assign(resize_bias_table(value, expected.window) if is_other_window else value)
+
+
+def load_bert(model: ReferringModel, path: str | os.PathLike):
+    """Loads the language encoder of a model.
+
+    Args:
+        model: The model.
+        path: A `.keras` file with a BERT.
+
+    Raises:
+        InputError: The model has no BERT, or the file cannot be used, or its BERT is of another size.
+    """
+    layers = {layer.name: layer for layer in model.expression_decoder.layers}
+    if LAYER not in layers:
+        raise InputError(f"--bert: {model.title} has no BERT; leave it out")
+    target, encoder = layers[LAYER], load_model(path, BertEncoder)
+    if encoder.config != target.config:
+        raise InputError(f"{path}: its sizes are {encoder.config}, expected {target.config}")
+    target.set_weights([keras.ops.convert_to_numpy(weight) for weight in encoder.get_layer(LAYER).weights])

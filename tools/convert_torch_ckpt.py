@@ -1,0 +1,29 @@
+"""Converts PyTorch checkpoints of MaskRIS, CARIS, Swin Transformer and BERT to Keras models, and back.
+
+The same as `python -m cmpc_tf2 convert`.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from cmpc_tf2.cli import dispatch  # noqa: E402
+from cmpc_tf2.commands.convert import add_options  # noqa: E402
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_options(parser)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    return dispatch(build_parser(), argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
