@@ -90,10 +90,10 @@ def compare(arguments: argparse.Namespace) -> float:
         command = pytorch_command(arguments, "1 sentence")
         subprocess.run([*command, "--save", checkpoint], check=True, stdout=sys.stderr)
         pytorch.convert(checkpoint, converted)
-        expected = read_torch_file(checkpoint)["logits"][:, 1] - read_torch_file(checkpoint)["logits"][:, 0]
+        background, foreground = read_torch_file(checkpoint)["logits"].swapaxes(0, 1)
         images, token_ids = make_inputs(1, 1)
         logits = load_model(converted)({"image": images, "token_ids": token_ids, "token_mask": token_ids * 0 + 1})
-    return float(abs(logits["mask_logits"].numpy()[..., 0] - expected).max())
+    return float(abs(logits["mask_logits"].numpy()[..., 0] - (foreground - background)).max())
 
 
 def pytorch_command(arguments: argparse.Namespace, name: str) -> list[str]:

@@ -117,13 +117,12 @@ SYSTEMS = {
         ),
         System(
             name="maskris",
-            medium="pictures",
             registered_name="cmpc>MaskRIS",
             model="cmpc_tf2.models.maskris.model:MaskRIS",
             config="cmpc_tf2.models.maskris.config:MaskRISConfig",
             recipe="cmpc_tf2.recipes.maskris:MASKRIS",
             other_recipes={"caris": "cmpc_tf2.recipes.maskris:CARIS"},
-            conversion=(f"{_NAMES}.maskris_checkpoint",),
+            conversion=(f"{_NAMES}.maskris",),
         ),
         System(
             name="backbone",

@@ -7,12 +7,10 @@ import argparse
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:
-    sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from cmpc_tf2.cli import dispatch  # noqa: E402
-from cmpc_tf2.commands.convert import add_options  # noqa: E402
+from cmpc_tf2.cli import dispatch
+from cmpc_tf2.commands.convert import add_options
 
 
 def build_parser() -> argparse.ArgumentParser:

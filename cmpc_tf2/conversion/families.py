@@ -1,9 +1,10 @@
 """The families of models whose checkpoints can be converted, and which of them a checkpoint belongs to."""
 
+import collections
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from cmpc_tf2.conversion.tf1_names import Pair
@@ -55,6 +56,12 @@ class Family:
         """Whether a checkpoint with variables of these names is one of this family."""
         has_sign = any(re.fullmatch(self.sign, name) for name in names)
         return has_sign and not (self.unless and any(re.fullmatch(self.unless, name) for name in names))
+
+
+def common_size(shapes: dict[str, tuple], names: Iterable[str], axis: int, default: int) -> int:
+    """The most frequent size along `axis` among variables that should agree, so that one bad shape stands out."""
+    found = [shapes[name][axis] for name in names if len(shapes.get(name, ())) > axis]
+    return collections.Counter(found).most_common(1)[0][0] if found else default
 
 
 def load_families(file_format: str | None = None) -> dict[str, Family]:

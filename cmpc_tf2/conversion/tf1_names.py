@@ -4,10 +4,8 @@ The names on the left are those of CMPC-Refseg (commit 094639b), referseg_rrn (7
 (b0b0778).
 """
 
-import collections
 import dataclasses
 import re
-from collections.abc import Iterable
 
 SCOPE = "text_objseg"
 BETA_1_POWER, BETA_2_POWER = f"{SCOPE}/beta1_power", f"{SCOPE}/beta2_power"
@@ -75,9 +73,3 @@ def training_variables(step: str) -> tuple[tuple[str, str], ...]:
         (rf"{SCOPE}/beta[12]_power", "Adam's running power, not a weight"),
         (rf"{SCOPE}/(?P<base>.+)/Adam(_1)?", "Adam slot, not a weight"),
     )
-
-
-def common_size(shapes: dict[str, tuple], names: Iterable[str], axis: int, default: int) -> int:
-    """The most frequent size along `axis` among variables that should agree, so that one bad shape stands out."""
-    found = [shapes[name][axis] for name in names if len(shapes.get(name, ())) > axis]
-    return collections.Counter(found).most_common(1)[0][0] if found else default

@@ -1,7 +1,15 @@
-"""Parts of the maps of names: names in PyTorch checkpoints on the left, `Variable.path` on the right."""
+"""Parts of the maps of names: names in PyTorch checkpoints on the left, `Variable.path` on the right.
+
+The path of a weight is the name of its parameter with other separators: a Keras layer has the name of a PyTorch module
+within the part above it, and `weight` is `kernel`, `gamma` or `embeddings`, `bias` of a norm is `beta`.
+
+The helpers for layers list pairs of paths and transforms; `make_pairs` adds the names.
+"""
 
 import dataclasses
 from typing import Literal
+
+_NAMES = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "beta": "bias"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,3 +26,33 @@ class TorchPair:
     torch: str
     keras: str
     transform: Literal["linear", "conv", "as_is"]
+
+
+def linear(layer: str) -> list[tuple[str, str]]:
+    return [(f"{layer}/kernel", "linear"), (f"{layer}/bias", "as_is")]
+
+
+def convolution(layer: str) -> list[tuple[str, str]]:
+    return [(f"{layer}/kernel", "conv"), (f"{layer}/bias", "as_is")]
+
+
+def norm(layer: str) -> list[tuple[str, str]]:
+    return [(f"{layer}/gamma", "as_is"), (f"{layer}/beta", "as_is")]
+
+
+def feed_forward(layer: str) -> list[tuple[str, str]]:
+    return [*linear(f"{layer}/fc1"), *linear(f"{layer}/fc2")]
+
+
+def table(layer: str) -> list[tuple[str, str]]:
+    return [(f"{layer}/embeddings", "as_is")]
+
+
+def make_pairs(places: list[tuple[str, str]], prefix: str, scope: str = "") -> list[TorchPair]:
+    """Pairs of paths with their transforms; a name begins with `prefix` where the path begins with `scope`."""
+    pairs = []
+    for path, transform in places:
+        layer, _, weight = path.removeprefix(scope).rpartition("/")
+        name = f"{layer}/{_NAMES.get(weight, weight)}".replace("/", ".")
+        pairs.append(TorchPair(f"{prefix}{name}", path, transform))
+    return pairs

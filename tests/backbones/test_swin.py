@@ -11,7 +11,7 @@ from cmpc_tf2.backbones.windows import (
     shift_mask,
     split_windows,
 )
-from cmpc_tf2.conversion.names.maskris import swin_pairs
+from cmpc_tf2.conversion.names.swin import swin_pairs
 from cmpc_tf2.fields import FieldError
 from maskris_original import read_golden
 

@@ -1,7 +1,6 @@
-"""Checkpoints of MaskRIS, CARIS, Swin Transformer and BERT to Keras models, and back."""
+"""Checkpoints of MaskRIS and CARIS to Keras models, and back."""
 
 import argparse
-import dataclasses
 import json
 
 import keras
@@ -10,12 +9,14 @@ import pytest
 
 import convert_tf1_ckpt
 import convert_torch_ckpt
-from cmpc_tf2.backbones.config import SwinConfig
-from cmpc_tf2.backbones.swin import SwinTransformer
 from cmpc_tf2.conversion.names.bert import infer_config as infer_bert
-from cmpc_tf2.conversion.names.maskris import MASK_TOKEN, bert_pairs, maskris_pairs
-from cmpc_tf2.conversion.names.maskris_checkpoint import infer_config, optimizer_groups, unused_variables
-from cmpc_tf2.conversion.names.swin import swin_file_pairs
+from cmpc_tf2.conversion.names.maskris import (
+    MASK_TOKEN,
+    infer_config,
+    maskris_pairs,
+    optimizer_groups,
+    unused_variables,
+)
 from cmpc_tf2.conversion.pytorch import convert, convert_back
 from cmpc_tf2.conversion.torch_reader import read_torch_file
 from cmpc_tf2.errors import InputError
@@ -23,32 +24,14 @@ from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.models.maskris.model import MaskRIS
 from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
-from cmpc_tf2.text.bert_encoder import BertEncoder
 from cmpc_tf2.text.config import BertConfig
 from cmpc_tf2.training.checkpoints import OptimizerState
-from cmpc_tf2.training.start_files import load_backbone, load_bert
 from maskris_original import GOLDEN, TINY, read_golden, weight_by_rule
-from torch_files import safetensors_file, save
+from small_maskris import SMALL
 
-SWIN = SwinConfig(width=8, depths=(1, 2, 1, 1), heads=(2, 1, 4, 2), window=3)
-BERT = BertConfig(width=64, layers=2, heads=1, intermediate=24, vocabulary_size=30, positions=22)
-SMALL = MaskRISConfig(
-    image_size=32,
-    vocabulary_size=30,
-    swin=SWIN,
-    bert=BERT,
-    feature_dim=64,
-    output_dim=6,
-    decoder_layers=1,
-    head_dim=3,
-    points=2,
-    mlp_dim=10,
-    prompts=2,
-)
 # Axes of Keras in PyTorch's order, and an array that fits nothing.
 AXES = {"linear": (1, 0), "conv": (2, 3, 1, 0)}
 VECTOR = np.zeros(3, np.float32)
-SWIN_BLOCKS = ["layers.0.blocks.0", "layers.1.blocks.0", "layers.1.blocks.1", "layers.2.blocks.0", "layers.3.blocks.0"]
 
 
 def read_entries(name: str) -> list[dict]:
@@ -67,59 +50,14 @@ def tiny_state():
 
 
 @pytest.fixture(scope="module")
-def small_model():
-    keras.utils.set_random_seed(3)
-    return MaskRIS(SMALL, name="maskris")
-
-
-@pytest.fixture(scope="module")
-def small_state(small_model, tmp_path_factory):
+def small_state(maskris_model, tmp_path_factory):
     """The state dict of a CARIS checkpoint: a MaskRIS's, without `mask_token`."""
     folder = tmp_path_factory.mktemp("small")
-    save_model(small_model, folder / "small.keras")
+    save_model(maskris_model, folder / "small.keras")
     convert_back(str(folder / "small.keras"), str(folder / "small.pth"))
     state = {name: np.array(value) for name, value in read_torch_file(folder / "small.pth")["model"].items()}
     del state[MASK_TOKEN]
     return state
-
-
-def random_state(pairs, shapes: dict[str, tuple], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    axes = {"linear": (1, 0), "conv": (3, 2, 0, 1)}
-    values = {pair.torch: rng.normal(size=shapes[pair.keras]).astype("float32") for pair in pairs}
-    return {
-        pair.torch: np.ascontiguousarray(values[pair.torch].transpose(axes.get(pair.transform)))
-        if pair.transform in axes
-        else values[pair.torch]
-        for pair in pairs
-    }
-
-
-@pytest.fixture
-def swin_state(rng):
-    """A Swin Transformer with everything that its published files hold besides."""
-    shapes = {variable.path: variable.shape for variable in SwinTransformer(SWIN, image_size=32).variables}
-    state = random_state(swin_file_pairs(SWIN), shapes, rng)
-    state |= {f"{block}.attn.relative_position_index": np.zeros((9, 9), np.int64) for block in SWIN_BLOCKS}
-    state |= {"layers.1.blocks.1.attn_mask": np.zeros((4, 9, 9), np.float32)}
-    return {**state, "norm.weight": np.ones(64, np.float32), "head.bias": np.zeros(5, np.float32)}
-
-
-@pytest.fixture
-def bert_state(rng):
-    """A BERT with everything that its published files hold besides."""
-    shapes = {variable.path: variable.shape for variable in BertEncoder(BERT).variables}
-    state = random_state(bert_pairs(BERT), shapes, rng)
-    others = ("bert.pooler.dense.bias", "cls.predictions.bias", "cls.predictions.transform.LayerNorm.gamma")
-    return {**state, **{name: np.zeros(64, np.float32) for name in others}}
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content, name: str = "model.pth") -> str:
-        (tmp_path / name).write_bytes(save(content))
-        return str(tmp_path / name)
-
-    return write
 
 
 def assert_refused(path: str, tmp_path, *expected: str, options=()):
@@ -148,7 +86,7 @@ def test_every_tensor_of_the_original_is_written():
         assert (list(value.shape), str(value.dtype)) == (entries[name]["shape"], entries[name]["dtype"])
 
 
-def test_training_checkpoint_of_the_original(tiny_state, write, tmp_path, capsys):
+def test_training_checkpoint_of_the_original(tiny_state, write_torch, tmp_path, capsys):
     """With the arguments, the optimizer and the schedule of the run in it; the logits are the original's."""
     content = {
         "model": tiny_state,
@@ -159,7 +97,7 @@ def test_training_checkpoint_of_the_original(tiny_state, write, tmp_path, capsys
         "sizes": TINY.to_dict(),
     }
     output, report_file = str(tmp_path / "m.keras"), tmp_path / "report.json"
-    arguments = ["--checkpoint", write(content), "--output", output, "--report", str(report_file)]
+    arguments = ["--checkpoint", write_torch(content), "--output", output, "--report", str(report_file)]
     assert convert_torch_ckpt.main(arguments) == 0
     lines = capsys.readouterr().out
     assert "maskris, 346 variables converted, 11 ignored" in lines and "tells the size" not in lines
@@ -178,8 +116,8 @@ def test_training_checkpoint_of_the_original(tiny_state, write, tmp_path, capsys
     np.testing.assert_allclose(logits.transpose(2, 0, 1), golden["0/logits"], rtol=0, atol=2e-5)
 
 
-def test_round_trip_keeps_every_byte(small_state, write, tmp_path):
-    path, back = write({f"module.{name}": value for name, value in small_state.items()}), tmp_path / "back.pth"
+def test_round_trip_keeps_every_byte(small_state, write_torch, tmp_path):
+    path, back = write_torch({f"module.{name}": value for name, value in small_state.items()}), tmp_path / "back.pth"
     report = convert(path, str(tmp_path / "m.keras"))
     assert report["config"] == {**SMALL.to_dict(), "image_size": 448} and report["assumed"][0] == "image_size"
     assert convert_back(str(tmp_path / "m.keras"), str(back)) == len(small_state) + 1
@@ -190,14 +128,14 @@ def test_round_trip_keeps_every_byte(small_state, write, tmp_path):
         assert found["model"][name].tobytes() == value.tobytes(), name
 
 
-def test_sizes_that_shapes_do_not_tell_survive_a_round_trip(small_model, tmp_path):
-    save_model(small_model, tmp_path / "a.keras")
+def test_sizes_that_shapes_do_not_tell_survive_a_round_trip(maskris_model, tmp_path):
+    save_model(maskris_model, tmp_path / "a.keras")
     convert_back(str(tmp_path / "a.keras"), str(tmp_path / "a.pth"))
     convert(str(tmp_path / "a.pth"), str(tmp_path / "b.keras"))
     assert load_model(tmp_path / "b.keras", MaskRIS).config == SMALL
 
 
-def test_every_misfit_is_listed(small_state, write, tmp_path):
+def test_every_misfit_is_listed(small_state, write_torch, tmp_path):
     state = dict(small_state)
     del state["pixel_decoder.lang_embed.4.bias"]
     state["pixel_decoder.novelty"] = np.zeros(3, np.float32)
@@ -205,7 +143,7 @@ def test_every_misfit_is_listed(small_state, write, tmp_path):
     state["pixel_decoder.lang_in_norm.weight"] = np.zeros(64, np.int64)
     state["pixel_decoder.lang_in_linear.bias"] = np.full(64, np.nan, np.float32)
     assert_refused(
-        write({"model": state}),
+        write_torch({"model": state}),
         tmp_path,
         "1 missing, 1 unexpected, 1 of another shape); nothing was written",
         "missing: pixel_decoder.lang_embed.4.bias",
@@ -216,14 +154,16 @@ def test_every_misfit_is_listed(small_state, write, tmp_path):
     )
 
 
-def test_sizes_that_cannot_be(small_state, tiny_state, write, tmp_path):
-    assert_refused(write({"model": small_state, "sizes": {"layers": 3}}), tmp_path, "sizes.layers: unknown name")
-    assert_refused(write({"model": tiny_state}), tmp_path, "not the sizes of a MaskRIS model: feature_dim: expected a")
+def test_sizes_that_cannot_be(small_state, tiny_state, write_torch, tmp_path):
+    assert_refused(write_torch({"model": small_state, "sizes": {"layers": 3}}), tmp_path, "sizes.layers: unknown name")
+    assert_refused(
+        write_torch({"model": tiny_state}), tmp_path, "not the sizes of a MaskRIS model: feature_dim: expected a"
+    )
 
 
-def test_checkpoints_of_other_models(write, tmp_path):
+def test_checkpoints_of_other_models(write_torch, tmp_path):
     words = "not a checkpoint of maskris, swin, bert: none of its 1 variables is theirs (it has conv1.weight, ...)"
-    assert_refused(write({"conv1.weight": np.zeros(3, np.float32)}), tmp_path, words)
+    assert_refused(write_torch({"conv1.weight": np.zeros(3, np.float32)}), tmp_path, words)
 
 
 def test_groups_of_the_optimizer():
@@ -253,10 +193,10 @@ def training_state(small_state, rng):
     }, params
 
 
-def test_the_state_of_adamw(training_state, write, tmp_path, capsys):
+def test_the_state_of_adamw(training_state, write_torch, tmp_path, capsys):
     content, params = training_state
     model, state = tmp_path / "m.keras", tmp_path / "state.npz"
-    command = ["--checkpoint", write(content), "--output", str(model), "--optimizer", str(state)]
+    command = ["--checkpoint", write_torch(content), "--output", str(model), "--optimizer", str(state)]
     assert convert_torch_ckpt.main(command) == 0
     assert "maskris, step 8," in capsys.readouterr().out
     variables = load_model(model).trainable_variables
@@ -278,7 +218,7 @@ def test_the_state_of_adamw(training_state, write, tmp_path, capsys):
             np.testing.assert_array_equal(slots[index], expected)
 
 
-def test_the_state_of_adamw_is_refused_where_it_is_not_whole(training_state, write, tmp_path):
+def test_the_state_of_adamw_is_refused_where_it_is_not_whole(training_state, write_torch, tmp_path):
     content, params = training_state
     options = {"optimizer_file": str(tmp_path / "state.npz")}.items()
     state, groups = content["optimizer"]["state"], content["optimizer"]["param_groups"]
@@ -292,100 +232,12 @@ def test_the_state_of_adamw_is_refused_where_it_is_not_whole(training_state, wri
         ({"state": other_shape, "param_groups": groups}, f"exp_avg of {first} is float32 [3]; expected ["),
         ({"state": missing, "param_groups": groups}, f"the state of the optimizer lacks {first}"),
     ):
-        assert_refused(write({**content, "optimizer": optimizer}), tmp_path, words, options=options)
+        assert_refused(write_torch({**content, "optimizer": optimizer}), tmp_path, words, options=options)
 
 
-def test_a_swin_transformer(swin_state, write, tmp_path):
-    path, output = write({"model": swin_state}, "swin.pth"), str(tmp_path / "swin.keras")
-    report = convert(path, output)
-    assert report["model"] == "swin" and report["config"] == SWIN.to_dict()
-    assert len(report["ignored"]) == 8 and all(entry["why"] for entry in report["ignored"])
-    model = MaskRIS(SMALL)
-    load_backbone(model, output)
-    attention = model.get_backbone().get_layer("layers.1.blocks.1").attn
-    np.testing.assert_array_equal(attention.qkv.kernel, swin_state["layers.1.blocks.1.attn.qkv.weight"].T)
-    np.testing.assert_array_equal(model.get_backbone().get_layer("norm2").gamma, np.ones(32))
-    with pytest.raises(InputError, match="--optimizer"):
-        convert(path, output, optimizer_file=str(tmp_path / "state.npz"))
-    with pytest.raises(InputError, match="--vocabulary: a Swin Transformer backbone has no vocabulary"):
-        convert(path, output, vocabulary_file=path)
-
-
-def test_a_swin_transformer_of_other_windows(swin_state, write, tmp_path):
-    output = str(tmp_path / "swin.keras")
-    convert(write({"model": swin_state}, "swin.pth"), output)
-    model = MaskRIS(dataclasses.replace(SMALL, swin=dataclasses.replace(SWIN, window=4)))
-    load_backbone(model, output)
-    table = model.get_backbone().get_layer("layers.0.blocks.0").attn.relative_position_bias_table
-    stored = swin_state["layers.0.blocks.0.attn.relative_position_bias_table"]
-    assert table.shape == (49, 2) and stored.shape == (25, 2)
-    # The centre of the square is a fixed point of the resizing.
-    np.testing.assert_allclose(table[24], stored[12], rtol=1e-6)
-
-
-def test_a_swin_transformer_of_another_width(swin_state, small_model, write, tmp_path):
-    output = str(tmp_path / "swin.keras")
-    convert(write({"model": swin_state}, "swin.pth"), output)
-    wider = MaskRIS(dataclasses.replace(SMALL, swin=dataclasses.replace(SWIN, width=16)))
-    with pytest.raises(
-        InputError, match=r"swin.keras: its sizes are SwinConfig\(width=8.*, expected SwinConfig\(width=16"
-    ):
-        load_backbone(wider, output)
-    with pytest.raises(InputError, match=r"expected a MaskRIS model, found a Swin Transformer backbone, which"):
-        load_model(output, MaskRIS)
-    save_model(small_model, tmp_path / "maskris.keras")
-    with pytest.raises(
-        InputError, match="expected a Swin Transformer backbone, found a MaskRIS model, which goes with"
-    ):
-        load_backbone(small_model, tmp_path / "maskris.keras")
-
-
-def old_names(state: dict) -> dict:
-    """The names of norms in old files."""
-    renames = (("LayerNorm.weight", "LayerNorm.gamma"), ("LayerNorm.bias", "LayerNorm.beta"))
-    for new, old in renames:
-        state = {name.replace(new, old): value for name, value in state.items()}
-    return state
-
-
-def test_a_bert(bert_state, write, tmp_path):
-    """As `pytorch_model.bin` with old names, and as safetensors without the prefix."""
-    paths = [write(old_names(bert_state), "pytorch_model.bin"), str(tmp_path / "model.safetensors")]
-    bare = {name.removeprefix("bert."): ("F32", value) for name, value in bert_state.items() if "cls" not in name}
-    (tmp_path / "model.safetensors").write_bytes(safetensors_file(bare))
-    for path, ignored in zip(paths, (3, 1), strict=True):
-        output = str(tmp_path / "bert.keras")
-        report = convert(path, output)
-        assert report["model"] == "bert" and report["config"] == BERT.to_dict()
-        assert len(report["ignored"]) == ignored
-        model = MaskRIS(SMALL)
-        load_bert(model, output)
-        weights = {variable.path: variable for variable in model.expression_decoder.get_layer("lang_encoder").variables}
-        for pair in bert_pairs(BERT):
-            value = bert_state[pair.torch]
-            np.testing.assert_array_equal(weights[pair.keras], value.T if pair.transform == "linear" else value)
-
-
-def test_a_bert_for_another_model(bert_state, write, tmp_path):
-    output = str(tmp_path / "bert.keras")
-    convert(write(bert_state, "bert.bin"), output)
-    longer = dataclasses.replace(SMALL, bert=dataclasses.replace(BERT, layers=3))
-    with pytest.raises(InputError, match=r"bert.keras: its sizes are BertConfig.*layers=2.*expected.*layers=3"):
-        load_bert(MaskRIS(longer), output)
-    with pytest.raises(InputError, match="--bert: a CMPC model has no BERT"):
-        load_bert(argparse.Namespace(title="a CMPC model", expression_decoder=argparse.Namespace(layers=[])), output)
-    with pytest.raises(InputError, match=r"a BERT language encoder, which goes with `python -m cmpc_tf2 train --bert`"):
-        load_model(output, SwinTransformer)
-
-
-def test_a_bert_with_both_names_of_a_norm(bert_state, write, tmp_path):
-    state = bert_state | {"bert.embeddings.LayerNorm.gamma": np.zeros(64, np.float32)}
-    assert_refused(write(state), tmp_path, "has two tensors for 'bert.embeddings.LayerNorm.weight'")
-
-
-def test_the_script_is_the_command(small_model, tmp_path, capsys):
+def test_the_script_is_the_command(maskris_model, tmp_path, capsys):
     model, back = str(tmp_path / "m.keras"), str(tmp_path / "back.pth")
-    save_model(small_model, model)
+    save_model(maskris_model, model)
     results = []
     for main in (convert_torch_ckpt.main, convert_tf1_ckpt.main):
         statuses = [

@@ -1,8 +1,8 @@
 """What RRN, RMI and the LSTM baseline have in common."""
 
-from cmpc_tf2.conversion.families import Family
+from cmpc_tf2.conversion.families import Family, common_size
 from cmpc_tf2.conversion.names import deeplab
-from cmpc_tf2.conversion.tf1_names import PEEPHOLES, SCOPE, Pair, common_size, lstm, training_variables
+from cmpc_tf2.conversion.tf1_names import PEEPHOLES, SCOPE, Pair, lstm, training_variables
 from cmpc_tf2.models.config import DeepLabModelConfig
 
 _STEP = f"{SCOPE}/Variable"

@@ -5,13 +5,34 @@ Names are those of HuggingFace's transformers.
 
 import re
 
-from cmpc_tf2.conversion.families import TORCH, Family
-from cmpc_tf2.conversion.names.maskris import bert_pairs
-from cmpc_tf2.conversion.tf1_names import common_size
+from cmpc_tf2.conversion.families import TORCH, Family, common_size
+from cmpc_tf2.conversion.torch_names import TorchPair, linear, make_pairs, norm, table
 from cmpc_tf2.text.config import BertConfig
 
+# Beginning of the paths of the weights.
+SCOPE = "lang_encoder/"
 # Channels of a head in all published sizes; the shapes do not tell it.
 HEAD_WIDTH = 64
+
+
+def bert_pairs(config: BertConfig, prefix: str = "bert.") -> list[TorchPair]:
+    """The parameters of BERT without its pooler.
+
+    Args:
+        config: Its sizes.
+        prefix: Beginning of the names in the checkpoint; the default is that of a file of its own.
+    """
+    places = []
+    for kind in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        places += table(f"{SCOPE}embeddings/{kind}")
+    places += norm(f"{SCOPE}embeddings/LayerNorm")
+    for layer in (f"{SCOPE}encoder.layer.{index}" for index in range(config.layers)):
+        for name in ("query", "key", "value"):
+            places += linear(f"{layer}/attention.self.{name}")
+        for name in ("attention.output", "output"):
+            places += [*linear(f"{layer}/{name}.dense"), *norm(f"{layer}/{name}.LayerNorm")]
+        places += linear(f"{layer}/intermediate.dense")
+    return make_pairs(places, prefix, SCOPE)
 
 
 def infer_config(shapes: dict[str, tuple], prefix: str = "bert.") -> BertConfig:

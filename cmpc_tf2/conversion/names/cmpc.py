@@ -1,13 +1,12 @@
 """CMPC-I."""
 
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
-from cmpc_tf2.conversion.families import Family
+from cmpc_tf2.conversion.families import Family, common_size
 from cmpc_tf2.conversion.names import backbone
 from cmpc_tf2.conversion.tf1_names import (
     PEEPHOLES,
     SCOPE,
     Pair,
-    common_size,
     conv_lstm,
     layer,
     lstm,

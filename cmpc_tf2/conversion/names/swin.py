@@ -7,13 +7,31 @@ import math
 import re
 
 from cmpc_tf2.backbones.config import SwinConfig
-from cmpc_tf2.conversion.families import TORCH, Family
-from cmpc_tf2.conversion.names.maskris import swin_pairs
-from cmpc_tf2.conversion.tf1_names import common_size
-from cmpc_tf2.conversion.torch_names import TorchPair
+from cmpc_tf2.conversion.families import TORCH, Family, common_size
+from cmpc_tf2.conversion.torch_names import TorchPair, convolution, feed_forward, linear, make_pairs, norm
 
 # Reason why buffers of the attention are not converted.
 RECOMPUTED = "follows from the size of the windows"
+
+
+def swin_pairs(config: SwinConfig, prefix: str = "") -> list[TorchPair]:
+    """The parameters of a Swin Transformer.
+
+    Args:
+        config: Its sizes.
+        prefix: Beginning of the names in the checkpoint: empty in a file of its own.
+    """
+    places = [*convolution("patch_embed/proj"), *norm("patch_embed/norm")]
+    for stage, depth in enumerate(config.depths):
+        for block in (f"layers.{stage}.blocks.{index}" for index in range(depth)):
+            places += [*norm(f"{block}/norm1"), (f"{block}/attn/relative_position_bias_table", "as_is")]
+            places += [*linear(f"{block}/attn/qkv"), *linear(f"{block}/attn/proj")]
+            places += [*norm(f"{block}/norm2"), *feed_forward(f"{block}/mlp")]
+        if stage + 1 < len(config.depths):
+            merging = f"layers.{stage}.downsample"
+            places += [*norm(f"{merging}/norm"), (f"{merging}/reduction/kernel", "linear")]
+        places += norm(f"norm{stage}")
+    return make_pairs(places, prefix)
 
 
 def swin_file_pairs(config: SwinConfig) -> list[TorchPair]:
