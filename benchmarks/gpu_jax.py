@@ -24,7 +24,7 @@ from measuring import add_json_option, run_alone, write_json
 from cmpc_tf2.models.cmpc.config import CMPCConfig
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.precision import computing_in
-from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes import cmpc
 from cmpc_tf2.recipes.losses import SummedCrossEntropy, is_decayed, weight_decay
 from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, polynomial_schedule
 
@@ -104,7 +104,7 @@ def make_training_step(model: CMPC, size: int):
 
     def loss(trained, inputs, target):
         logits, _ = model.stateless_call(trained, frozen, inputs, training=True)
-        data = sum(weight * entropy(target, logits[name]) for name, weight in tf1.CMPC.loss_weights.items())
+        data = sum(weight * entropy(target, logits[name]) for name, weight in cmpc.CMPC.loss_weights.items())
         return data + sum(weight_decay(weight) for weight, decays in zip(trained, decayed, strict=True) if decays)
 
     @jax.jit

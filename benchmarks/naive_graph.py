@@ -24,7 +24,7 @@ from cmpc_tf2.conversion.tf1 import tf1_shape
 from cmpc_tf2.conversion.tf1_names import SCOPE
 from cmpc_tf2.layers.spatial_grid import spatial_grid
 from cmpc_tf2.models.cmpc.config import MUTAN_HEADS
-from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes import cmpc
 from cmpc_tf2.recipes.losses import WEIGHT_DECAY
 from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, polynomial_schedule
 
@@ -96,10 +96,10 @@ class NaiveGraph:
                         for outputs, (*_, mask) in zip(logits, samples, strict=True)
                     ]
                 )
-                for name in tf1.CMPC.loss_weights
+                for name in cmpc.CMPC.loss_weights
             }
             decay = WEIGHT_DECAY * tf.add_n([tf.nn.l2_loss(weight) for weight in self.decayed])
-            loss = sum(tf1.CMPC.loss_weights[name] * value for name, value in losses.items()) + decay
+            loss = sum(cmpc.CMPC.loss_weights[name] * value for name, value in losses.items()) + decay
         self.adam.apply(tape.gradient(loss, [variable.value for variable in self.trained]))
         return loss
 

@@ -2,6 +2,6 @@
 
 import dataclasses
 
-from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes import cmpc
 
-CMPC_VIDEO = dataclasses.replace(tf1.CMPC, decay_steps=400_000, steps=380_000)
+CMPC_VIDEO = dataclasses.replace(cmpc.CMPC, decay_steps=400_000, steps=380_000)

@@ -13,7 +13,7 @@ from PIL import Image
 
 import cmpc_tf2
 from cmpc_tf2.cli import main
-from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes import cmpc
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.systems import SYSTEMS, System
 from conftest import ROOT
@@ -33,7 +33,7 @@ def model_type(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, NAME, module)
     spec.loader.exec_module(module)
     (recipe,) = re.findall(r"```python\nBAG_OF_WORDS = (.*?)```", page, re.DOTALL)
-    monkeypatch.setattr(tf1, "BAG_OF_WORDS", eval(recipe, vars(tf1)), raising=False)
+    monkeypatch.setattr(cmpc, "BAG_OF_WORDS", eval(recipe, vars(cmpc)), raising=False)
     (entry,) = re.findall(r"```python\n(System\(.*?\))\n```", page, re.DOTALL)
     system = eval(entry, {"System": System})
     assert system.model == f"cmpc_tf2.models.{NAME}.model:BagOfWords"

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from keras import ops
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes import cmpc
 from cmpc_tf2.recipes.masking import MASKED, MaskedCopies
 from cmpc_tf2.text.vocabulary import Vocabulary
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskedPasses(tf1.TF1Recipe):
+class MaskedPasses(cmpc.CMPCRecipe):
     """A second pass over masked inputs, whose targets are the probabilities for the clean ones.
 
     Half of the loss of the clean pass, half of that of the masked one.
@@ -39,5 +39,6 @@ class MaskedPasses(tf1.TF1Recipe):
 
 
 CMPC, RRN, RMI, LSTM_BASELINE = (
-    MaskedPasses(recipe.loss_weights, recipe.decay_steps) for recipe in (tf1.CMPC, tf1.RRN, tf1.RMI, tf1.LSTM_BASELINE)
+    MaskedPasses(recipe.loss_weights, recipe.decay_steps)
+    for recipe in (cmpc.CMPC, cmpc.RRN, cmpc.RMI, cmpc.LSTM_BASELINE)
 )

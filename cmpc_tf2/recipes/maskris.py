@@ -11,11 +11,9 @@ from keras import ops
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 from cmpc_tf2.recipes.losses import WeightedCrossEntropy, pixel_weights
+from cmpc_tf2.recipes.masking import MASKED
 from cmpc_tf2.recipes.maskris_masking import mask_patches, mask_words, require_whole_patches
 from cmpc_tf2.recipes.recipe import Recipe
-
-# Prefix of the names of masked inputs.
-MASKED = "masked_"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
 from cmpc_tf2.conversion.tf1 import convert
 from cmpc_tf2.model_files import load_model
-from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes import cmpc
 from cmpc_tf2.recipes.losses import SummedCrossEntropy, is_decayed, weight_decay
 from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, is_doubled, polynomial_schedule
 from cmpc_tf2.training.checkpoints import OptimizerState
@@ -35,7 +35,7 @@ def model(tiny_prefix, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(model):
-    return tf1.CMPC.trained_variables(model, False)
+    return cmpc.CMPC.trained_variables(model, False)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def run(model, trained, batches):
     def step(inputs, mask):
         with tf.GradientTape() as tape:
             out = model(inputs, training=True)
-            parts = {name: loss(mask, out[name]) for name in tf1.CMPC.loss_weights}
-            weighted = sum(tf1.CMPC.loss_weights[name] * part for name, part in parts.items())
+            parts = {name: loss(mask, out[name]) for name in cmpc.CMPC.loss_weights}
+            weighted = sum(cmpc.CMPC.loss_weights[name] * part for name, part in parts.items())
             l2 = decay_of(trained)
             total = weighted + l2
         gradients = tape.gradient(total, trained)
@@ -216,7 +216,7 @@ def test_doubling_is_of_gradients_before_adam():
 
 def test_a_finetuned_backbone_moves_its_kernels_and_never_its_batch_norms(small_model_file, rng):
     model = load_model(small_model_file)
-    variables = tf1.CMPC.trained_variables(model, True)
+    variables = cmpc.CMPC.trained_variables(model, True)
     side = model.config.image_size
     backbone = model.image_encoder.get_layer("backbone")
     before = {v.path: keras.ops.convert_to_numpy(v) for v in backbone.variables}

@@ -12,7 +12,7 @@ from cmpc_tf2.data.pipeline import training_dataset
 from cmpc_tf2.model_files import load_model
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
-from cmpc_tf2.recipes import tf1
+from cmpc_tf2.recipes import cmpc
 from cmpc_tf2.recipes.losses import SummedCrossEntropy
 from cmpc_tf2.recipes.masking import MaskedCopies
 from cmpc_tf2.text.vocabulary import Vocabulary
@@ -85,7 +85,7 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
     entropy = SummedCrossEntropy()
     expected = sum(
         weight * (entropy(target, clean[name]) + entropy(tf.sigmoid(clean[name]), masked[name])) / 2
-        for name, weight in tf1.CMPC.loss_weights.items()
+        for name, weight in cmpc.CMPC.loss_weights.items()
     )
     trainer = Trainer(model, config(batch_size=4, recipe="masked"))
     expected += trainer.recipe.penalty(trainer.trainable_variables)
@@ -100,7 +100,7 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
         masked = model({name: inputs[f"masked_{name}"] for name in ("image", "token_ids")}, training=True)
         loss = trainer.recipe.penalty(trainer.trainable_variables) + sum(
             weight * (entropy(target, seen[name]) + entropy(fixed[name], masked[name])) / 2
-            for name, weight in tf1.CMPC.loss_weights.items()
+            for name, weight in cmpc.CMPC.loss_weights.items()
         )
     for found, expected in zip(gradients, tape.gradient(loss, trainer.trainable_variables), strict=True):
         expected = tf.convert_to_tensor(expected)

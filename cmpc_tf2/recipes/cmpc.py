@@ -1,4 +1,4 @@
-"""The recipe of the TensorFlow 1 originals: CMPC, RRN, RMI and the LSTM baseline."""
+"""The recipes of CMPC, RRN, RMI and the LSTM baseline, which share one form of loss and optimizer."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from cmpc_tf2.recipes.recipe import Recipe
 
 
 @dataclasses.dataclass(frozen=True)
-class TF1Recipe(Recipe):
+class CMPCRecipe(Recipe):
     """Summed cross-entropy and weight decay, by Adam with doubled biases.
 
         sum over outputs of weight * mean over the batch of summed cross-entropy, plus weight decay
@@ -75,10 +75,10 @@ class TF1Recipe(Recipe):
 
 
 # CMPC: the final mask counts most; the side outputs of the three levels keep each of them useful by itself.
-CMPC = TF1Recipe(
+CMPC = CMPCRecipe(
     {"mask_logits": 0.7} | {f"mask_logits_{level}": 0.1 for level in reversed(DeepLabResNetConfig.levels)},
     decay_steps=800_000,
 )
-RRN = TF1Recipe({"mask_logits": 1.0}, decay_steps=800_000)
-RMI = TF1Recipe({"coarse_logits": 1.0}, decay_steps=750_000)
-LSTM_BASELINE = TF1Recipe({"coarse_logits": 1.0}, decay_steps=750_000)
+RRN = CMPCRecipe({"mask_logits": 1.0}, decay_steps=800_000)
+RMI = CMPCRecipe({"coarse_logits": 1.0}, decay_steps=750_000)
+LSTM_BASELINE = CMPCRecipe({"coarse_logits": 1.0}, decay_steps=750_000)
