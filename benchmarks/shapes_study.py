@@ -1,13 +1,15 @@
-"""What each part of CMPC earns, and what masked passes do, on the embedded data set `shapes`.
+"""Studies on the embedded data set `shapes`: ablations of CMPC, masked passes, and MaskRIS and CARIS next to CMPC.
 
-Trains the demo's small model from scratch in several variants and with several seeds, each run by the commands that a
-user would type, on one thread each. Runs that are finished in the output folder are not taken again.
+Trains small models from scratch in several variants and with several seeds, each run by the commands that a user would
+type, on one thread each. Runs that are finished in the output folder are not taken again; `shapes_gpu.py` takes them on
+a GPU.
 
     python benchmarks/shapes_study.py ablations
     python benchmarks/shapes_study.py masked
+    python benchmarks/shapes_study.py maskris --steps 4000
 
-`masked` scores each model twice: on the pictures as they are, and with a part of the cells of a 10 x 10 grid painted
-over in the picture's mean colour. What is hidden still counts: the ground truth stays as it is.
+`masked` and `maskris` score each model twice: on the pictures as they are, and with a part of the cells of a 10 x 10
+grid painted over in the picture's mean colour. Hidden pixels still count: the ground truth stays as it is.
 """
 
 import argparse
@@ -26,11 +28,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import add_json_option, write_json
 
-from cmpc_tf2.commands.demo import SIZES, SPLITS, TRAINING, build_data
+from cmpc_tf2.commands.demo import SIZES, SPLITS, TRAINING, build_data, call
 from cmpc_tf2.data.batches import list_batches, read_batch, write_batch
+from cmpc_tf2.data.shapes import vocabulary
 from cmpc_tf2.models.cmpc.config import ABLATIONS
 from cmpc_tf2.recipes.masking import PATCHES
 from cmpc_tf2.systems import SYSTEMS
+from cmpc_tf2.text.wordpiece import SPECIAL_TOKENS
 
 ROOT = Path(__file__).resolve().parents[1]
 HIDDEN = 0.3
@@ -38,7 +42,34 @@ HIDDEN = 0.3
 STUDIES = {
     "ablations": {"CMPC": {}, **{f"without {part}": {"without": (part,)} for part in ABLATIONS}},
     "masked": {"original": {}, "masked": {"recipe": "masked"}},
+    "maskris": {"CMPC": {}, "CARIS": {"model": "maskris", "recipe": "caris"}, "MaskRIS": {"model": "maskris"}},
 }
+OCCLUDED = ("masked", "maskris")
+# Word pieces of the expressions of `shapes`, for MaskRIS and CARIS.
+PIECES = [*SPECIAL_TOKENS, *vocabulary()[4:]]
+# About as many weights as the demo's CMPC.
+MASKRIS_SIZES = {
+    "image_size": SIZES["image_size"],
+    "vocabulary_size": len(PIECES),
+    "swin": {"width": 16, "depths": [1, 1, 2, 1], "heads": [1, 2, 4, 8], "window": 5},
+    "bert": {
+        "width": 64,
+        "layers": 2,
+        "heads": 4,
+        "intermediate": 128,
+        "vocabulary_size": len(PIECES),
+        "positions": 32,
+    },
+    "feature_dim": 64,
+    "output_dim": 64,
+    "decoder_layers": 2,
+    "decoder_heads": 4,
+    "head_dim": 16,
+    "mlp_dim": 128,
+    "groups": 8,
+}
+# Of the recipe's rate, Swin and BERT learn at a tenth.
+MASKRIS_TRAINING = ("-bs", "8", "-lr", "0.002")
 
 
 def main():
@@ -46,7 +77,7 @@ def main():
     parser.add_argument("study", choices=STUDIES)
     add_options(parser, "shapes_study")
     arguments = parser.parse_args()
-    scores = run_study(STUDIES[arguments.study], arguments, occluded=arguments.study == "masked")
+    scores = run_study(STUDIES[arguments.study], arguments, occluded=arguments.study in OCCLUDED)
     write_json(arguments, by_title(scores))
 
 
@@ -66,8 +97,8 @@ def run_study(variants: dict[str, dict], arguments: argparse.Namespace, occluded
         Overall IoU by variant and seed, then by condition and split.
     """
     folder = arguments.output
-    if not (folder / "shapes" / "testB_batch").is_dir():
-        build_data(folder)
+    for model in sorted({variant.get("model", "cmpc") for variant in variants.values()}):
+        build_train_split(folder, model)
     conditions = {"": folder}
     if occluded:
         conditions["occluded"] = folder / "occluded"
@@ -106,8 +137,24 @@ def run_folder(folder: Path, steps: int, seed: int, model="cmpc", without=(), re
     return folder / "_".join(["run", model, *without, recipe, str(steps), f"seed{seed}"])
 
 
+def build_train_split(folder: Path, model: str):
+    """Draws `shapes` and builds its splits; then the train split that a model needs, if it is not that of CMPC."""
+    if not (folder / "shapes" / "testB_batch").is_dir():
+        build_data(folder)
+    root = batch_root(folder, model)
+    if not (root / "shapes" / "train_batch").is_dir():
+        roots = ["--data-root", folder / "data", "--output-root", root, "--workers", os.cpu_count()]
+        square = ["--image-size", sizes_of(model)["image_size"], "--resizing", "stretch"]
+        call(ROOT / "build_batches.py", "-d", "shapes", "-t", "train", *roots, *square)
+
+
+def batch_root(folder: Path, model: str) -> Path:
+    """The root of the train split that a model needs."""
+    return folder / "stretched" if model == "maskris" else folder
+
+
 def train_and_score(folder: Path, conditions: dict, steps: int, seed: int, **variant) -> dict:
-    """Overall IoU by condition and split.
+    """Overall IoU by condition and split, at the pictures' own size.
 
     Args:
         variant: `model`: its name. `without`: parts of CMPC left out. `recipe`: of training.
@@ -117,10 +164,10 @@ def train_and_score(folder: Path, conditions: dict, steps: int, seed: int, **var
         model, without = variant.get("model", "cmpc"), variant.get("without")
         sizes = run.with_suffix(".json")
         sizes.write_text(json.dumps({**sizes_of(model), **({"without": without} if without else {})}))
-        options = ["--sizes", sizes, "--vocabulary", folder / "data" / "vocabulary_shapes.txt", *TRAINING]
+        options = ["--sizes", sizes, *model_options(folder, model)]
         options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", 500, "--seed", seed]
         options += ["--model-name", model, "--recipe", variant.get("recipe", "original")]
-        start = ["-d", "shapes", "-t", "train", "--batch-root", folder, *options]
+        start = ["-d", "shapes", "-t", "train", "--batch-root", batch_root(folder, model), *options]
         command("train", "--output-dir", run, *(["--resume"] if (run / "config.json").exists() else start))
     scores = {}
     for condition, root in conditions.items():
@@ -129,14 +176,25 @@ def train_and_score(folder: Path, conditions: dict, steps: int, seed: int, **var
             if not report.exists():
                 batches = ["-d", "shapes", "-t", split, "--batch-root", root]
                 command("evaluate", "--model", run / "last.keras", *batches, "--report", report)
-            scores[condition, split] = json.loads(report.read_bytes())["plain"]["overall_iou"]
+            found = json.loads(report.read_bytes())
+            scores[condition, split] = found.get("own_size", found["plain"])["overall_iou"]
     return scores
 
 
 def sizes_of(model: str) -> dict:
-    """The demo's sizes, as far as a model has them."""
+    """The sizes of a small model: the demo's, as far as the model has them, or those of MaskRIS."""
+    if model == "maskris":
+        return MASKRIS_SIZES
     fields = {field.name for field in dataclasses.fields(SYSTEMS[model].config_type)}
     return {name: size for name, size in SIZES.items() if name in fields}
+
+
+def model_options(folder: Path, model: str) -> list:
+    """Options of `train` for a model: its vocabulary, batch size and learning rate."""
+    path = folder / "data" / ("word_pieces.txt" if model == "maskris" else "vocabulary_shapes.txt")
+    if model == "maskris":
+        path.write_text("".join(f"{piece}\n" for piece in PIECES))
+    return ["--vocabulary", path, *(MASKRIS_TRAINING if model == "maskris" else TRAINING)]
 
 
 def hide_parts(source: Path, target: Path):
