@@ -8,6 +8,7 @@ order of the samples and the initial weights are not. Each run's `last.keras` an
 """
 
 import argparse
+import collections
 import concurrent.futures
 import csv
 import dataclasses
@@ -40,6 +41,7 @@ from cmpc_tf2.systems import SYSTEMS
 from cmpc_tf2.training.config import TrainConfig
 
 LOGGED_STEPS = 500
+PREFETCHED_STEPS = 16
 
 
 def main():
@@ -78,15 +80,13 @@ def train_variant(name: str, variant: dict, arguments: argparse.Namespace):
         recipe=variant.get("recipe", "original"),
     )
     paths = list_batches(batch_root(folder, system.name), "shapes", "train")
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        samples = list(pool.map(read_batch, paths))
     run = None
     for seed in arguments.seeds:
         keras.utils.set_random_seed(seed)
         model = system.model_type(config.model, words, name=system.name)
-        run = run or GPURun(model, config)
+        run = run or GPURun(model, config, paths)
         start = time.perf_counter()
-        rows = run.train(model, samples, seed)
+        rows = run.train(model, seed)
         target = run_folder(folder, steps, seed, **variant)
         target.mkdir(parents=True, exist_ok=True)
         save_model(model, target / "last.keras")
@@ -98,68 +98,82 @@ def train_variant(name: str, variant: dict, arguments: argparse.Namespace):
 
 
 class GPURun:
-    """The compiled training step of a recipe.
+    """The compiled training step of a recipe, and the train split, which stays on the device.
 
     Args:
         model: One of the models that it trains; they differ in their values alone.
         config: The run.
+        paths: Files of the train split.
     """
 
-    def __init__(self, model: ReferringModel, config: TrainConfig):
-        self._config, self._recipe = config, config.make_recipe()
-        self._model, self._tokenizer = model, model.make_tokenizer()
+    def __init__(self, model: ReferringModel, config: TrainConfig, paths: list[Path]):
+        self._config, self._recipe, self._model = config, config.make_recipe(), model
         self._augmentation = self._recipe.augmentation(model)
-        trained = self._recipe.trained_variables(model, config.finetune_backbone)
-        ids = {id(variable) for variable in trained}
+        self._trained = self._recipe.trained_variables(model, config.finetune_backbone)
+        ids = {id(variable) for variable in self._trained}
         self._is_trained = [id(variable) in ids for variable in model.variables]
-        self._trained = trained
         self._others = [variable for variable in model.variables if id(variable) not in ids]
         self._optimizer = self._recipe.make_optimizer(config)
-        self._optimizer.build(trained)
+        self._optimizer.build(self._trained)
         self._first_slots = [variable.value for variable in self._optimizer.variables]
+        self._arrays = read_arrays(paths, model)
+        self._split = {name: jax.device_put(value) for name, value in self._arrays.items()}
         self._step = jax.jit(self._take_step)
 
-    def train(self, model: ReferringModel, samples: list, seed: int) -> list[dict]:
+    def train(self, model: ReferringModel, seed: int) -> list[dict]:
         """Trains a model; returns the lines of the log."""
-        values = [variable.value for variable in model.variables]
-        trained = [value for value, is_trained in zip(values, self._is_trained, strict=True) if is_trained]
-        others = [value for value, is_trained in zip(values, self._is_trained, strict=True) if not is_trained]
+        values = list(zip((variable.value for variable in model.variables), self._is_trained, strict=True))
+        trained = [value for value, is_trained in values if is_trained]
+        others = [value for value, is_trained in values if not is_trained]
         slots, rows, sums = self._first_slots, [], 0
-        with concurrent.futures.ThreadPoolExecutor(8) as pool:
-            batches = pool.map(lambda step: self._batch(samples, seed, step), range(self._config.steps))
-            for step, (inputs, target) in enumerate(batches, 1):
-                trained, others, slots, figures = self._step(trained, others, slots, inputs, target)
-                sums = sums + figures
-                if step % LOGGED_STEPS == 0 or step == self._config.steps:
-                    loss, intersection, union = map(float, sums)
-                    count = (step - 1) % LOGGED_STEPS + 1
-                    rows.append({"step": step, "loss": loss / count, "overall_iou": intersection / union})
-                    sums = 0
+        for step, (indices, added) in enumerate(self._batches(seed), 1):
+            trained, others, slots, figures = self._step(trained, others, slots, self._split, indices, added)
+            sums = sums + figures
+            if step % LOGGED_STEPS == 0 or step == self._config.steps:
+                loss, intersection, union = map(float, sums)
+                count = (step - 1) % LOGGED_STEPS + 1
+                rows.append({"step": step, "loss": loss / count, "overall_iou": intersection / union})
+                print(f"{time.strftime('%H:%M:%S')} {rows[-1]}", flush=True)
+                sums = 0
         for is_trained, variable in zip(self._is_trained, model.variables, strict=True):
             variable.assign((trained if is_trained else others).pop(0))
         return rows
 
-    def _batch(self, samples: list, seed: int, step: int) -> tuple:
-        """The inputs and masks of a step."""
-        size = self._config.batch_size
+    def _batches(self, seed: int):
+        """The indices of the samples of each step, and what the augmentation adds; some steps ahead."""
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            waiting = collections.deque()
+            for step, indices in enumerate(self._order(seed)):
+                waiting.append(pool.submit(self._augmented, indices, seed, step))
+                if len(waiting) > PREFETCHED_STEPS:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _order(self, seed: int) -> np.ndarray:
+        """Indices of samples, int32 `(steps, B)`: one permutation after another."""
+        shape = self._config.steps, self._config.batch_size
+        rng, count = np.random.default_rng(seed), len(self._arrays["mask"])
+        epochs = [rng.permutation(count) for _ in range(-(-shape[0] * shape[1] // count))]
+        return np.concatenate(epochs)[: shape[0] * shape[1]].reshape(shape).astype(np.int32)
+
+    def _augmented(self, indices: np.ndarray, seed: int, step: int) -> tuple[np.ndarray, dict]:
+        if self._augmentation is None:
+            return indices, {}
         rows = []
-        for position in range(step * size, (step + 1) * size):
-            epoch, place = divmod(position, len(samples))
-            sample = samples[np.random.default_rng([seed, epoch]).permutation(len(samples))[place]]
-            preprocessing = self._model.preprocessing
-            row = {"image": preprocessing.normalize(sample.fitted(preprocessing))}
-            row |= self._tokenizer.encode(sample.expression)
-            if self._augmentation is not None:
-                row |= self._augmentation(row, np.random.default_rng([seed, position]))
-            rows.append((row, sample.mask[..., None].astype(np.float32)))
-        inputs = {name: np.stack([row[name] for row, _ in rows]) for name in rows[0][0]}
-        return inputs, np.stack([mask for _, mask in rows])
+        for place, index in enumerate(indices):
+            row = {name: value[index] for name, value in self._arrays.items() if name != "mask"}
+            rows.append(self._augmentation(row, np.random.default_rng([seed, step, place])))
+        return indices, {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _forward(self, inputs: dict) -> dict:
         return self._model({name: inputs[name] for name in self._model.input}, training=True)
 
-    def _take_step(self, trained, others, slots, inputs, target):
+    def _take_step(self, trained, others, slots, split, indices, added):
         """New values of the trained weights, the others and the optimizer; loss, intersection and union."""
+        inputs = {name: value[indices] for name, value in split.items()}
+        target = inputs.pop("mask")
+        inputs |= added
 
         def loss_of(trained):
             values = [*zip(self._trained, trained, strict=True), *zip(self._others, others, strict=True)]
@@ -174,6 +188,18 @@ class GPURun:
         predicted, actual = logits >= 0, target > 0.5
         figures = jax.numpy.array([loss, (predicted & actual).sum(), (predicted | actual).sum()], dtype="float32")
         return trained, others, slots, figures
+
+
+def read_arrays(paths: list[Path], model: ReferringModel) -> dict[str, np.ndarray]:
+    """The inputs of a split and its masks, each with one row per sample."""
+    tokenizer, preprocessing = model.make_tokenizer(), model.preprocessing
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        samples = list(pool.map(read_batch, paths))
+    text = [tokenizer.encode(sample.expression) for sample in samples]
+    pixels = np.stack([sample.fitted(preprocessing) for sample in samples])
+    arrays = {"image": preprocessing.normalize(pixels)}
+    arrays |= {name: np.stack([row[name] for row in text]) for name in text[0]}
+    return arrays | {"mask": np.stack([sample.mask[..., None] for sample in samples]).astype(np.float32)}
 
 
 if __name__ == "__main__":
