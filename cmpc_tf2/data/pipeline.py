@@ -34,8 +34,7 @@ def training_dataset(
     """An endless stream of training batches.
 
     Every epoch is a fresh permutation of all files, or of all groups of files, each with one of its files drawn at
-    random. It follows from the seed and the epoch's number alone. Epochs follow each other without a gap: every batch
-    is full, and no file or group is left out.
+    random; it follows from the seed and the epoch's number alone. Epochs follow each other without a gap.
 
     Args:
         paths: The split's files.
@@ -206,7 +205,7 @@ def _order(group_sizes: list[int], seed: int, consumed: int) -> tf.data.Dataset:
     def epoch(number):
         key = tf.stack([seed, number])
         groups = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=key)
-        # Another key: the draws must not depend on the places of the groups.
+        # The draws must not depend on the places of the groups.
         key = tf.random.experimental.stateless_fold_in(key, 1)
         draws = tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.int64)
         return tf.data.Dataset.from_tensor_slices(tf.gather(starts + draws % sizes, groups))
