@@ -57,7 +57,9 @@ def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
     length = train.add_mutually_exclusive_group()
     length.add_argument("--steps", type=number(COUNT), help="in all (default: as the recipe)")
     length.add_argument(
-        "--epochs", type=number(RANGES["epochs"]), help="in place of --steps: how often every sample is seen"
+        "--epochs",
+        type=number(RANGES["epochs"]),
+        help="in place of --steps: how often every sample, or by some recipes every object, is seen",
     )
     train.add_argument(
         "-bs",

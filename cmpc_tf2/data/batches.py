@@ -27,6 +27,8 @@ _EXPRESSION = "sent_batch"
 
 # File in the folder of a split that the builder made.
 MANIFEST = "manifest.json"
+# Its key for how many samples each reference has, in order. Manifests of earlier versions do not have it.
+SAMPLES_PER_REFERENCE = "samples_per_reference"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,6 +137,12 @@ def read_manifest(folder: Path) -> dict | None:
         for source in field(manifest, "sources", list):
             field(checked(source, dict, "a source"), "file", str)
             field(source, "bytes", int)
+        if SAMPLES_PER_REFERENCE in manifest:
+            counts = field(manifest, SAMPLES_PER_REFERENCE, list)
+            if min((checked(count, int, "a count") for count in counts), default=0) < 0:
+                raise InputError(f"{SAMPLES_PER_REFERENCE}: expected counts from 0, found {min(counts)}")
+            if sum(counts) != manifest["samples"]:
+                raise InputError(f"{SAMPLES_PER_REFERENCE}: expected {manifest['samples']} in all, found {sum(counts)}")
     return manifest
 
 

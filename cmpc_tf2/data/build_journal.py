@@ -20,7 +20,7 @@ JOURNAL = "progress.jsonl"
 class BuildJournal:
     """The journal of a folder of batches: one line per step, added after the step's files are in place.
 
-    A step is a reference, or a shard if shards are merged. The first line, number 0, says what is built and from what;
+    A step is a reference. The first line, number 0, says what is built and from what;
     line N is about step N. Every line has a checksum. Lines count up to the first that is damaged or out of order. The
     steps after it are done again, with the same result.
 

@@ -33,6 +33,7 @@ from cmpc_tf2.data.publishing import (
     part_folder,
     part_lock,
     publish,
+    references_of,
     require_absent,
     require_samples,
     settle,
@@ -72,11 +73,11 @@ def build_split(settings: BuildSettings) -> BuildResult:
             builds it, the disk is full, or a worker was killed. What was written stays, and the same call resumes
             there.
     """
-    target, part, parts = settings.target, *settings.shard
+    target = settings.target
     if is_settled(target):  # Otherwise it may be there because this very command was stopped at its end.
         require_absent(target, settings.overwrite)
     plan = settings.plan()
-    first, last = (len(plan.annotations) * number // parts for number in (part - 1, part))
+    annotations = plan.annotations[references_of(settings.shard, len(plan.annotations))]
     build = {
         "dataset": settings.registered.name,
         "split": settings.split,
@@ -85,14 +86,14 @@ def build_split(settings: BuildSettings) -> BuildResult:
         "sources": [{"file": path.as_posix(), "bytes": path.stat().st_size} for path in plan.sources],
         "references": len(plan.annotations),
     }
-    head = {"build": build, "shard": [part, parts], "steps": last - first}
+    head = {"build": build, "shard": list(settings.shard), "steps": len(annotations)}
     with part_lock(target, settings.shard):
         journal = settle(target) if settings.shard == WHOLE else None
         if journal is None or journal.head != head:
             require_absent(target, settings.overwrite)
             journal = _open_journal(settings, head)
             if not journal.is_complete:
-                _build_part(journal, plan.annotations[first:last], plan.make_samples, settings)
+                _build_part(journal, annotations, plan.make_samples, settings)
             if settings.shard == WHOLE:
                 _publish_samples(journal, target)
     return BuildResult(journal.written, journal.skipped)

@@ -16,6 +16,7 @@ from cmpc_tf2.data.publishing import (
     part_folder,
     part_lock,
     publish,
+    references_of,
     require_absent,
     require_samples,
     settle,
@@ -54,15 +55,16 @@ def merge_shards(settings: BuildSettings) -> BuildResult:
 
 
 def _start(settings: BuildSettings, locks: contextlib.ExitStack) -> BuildJournal:
-    """Decides what is merged: makes a complete journal of it, with a step for each shard."""
+    """Decides what is merged: makes a complete journal of it, with the steps of all shards."""
     target = settings.target
     shards = _find_shards(settings, locks)
     build, parts = shards[0].head["build"], len(shards)
     skipped = [entry for shard in shards for entry in shard.skipped]
     require_samples(target, build, sum(shard.written for shard in shards), skipped)
-    journal = BuildJournal.start(merging_folder(target), {"build": build, "merged": parts, "steps": parts})
-    for shard in shards:
-        journal.add(shard.written, shard.skipped)
+    steps = [step for shard in shards for step in shard.steps]
+    journal = BuildJournal.start(merging_folder(target), {"build": build, "merged": parts, "steps": len(steps)})
+    for step in steps:
+        journal.add(step["written"], step["skipped"])
     return journal
 
 
@@ -108,11 +110,12 @@ def _read_shards(target: Path, parts: int, locks: contextlib.ExitStack) -> list[
 
 def _move_files(journal: BuildJournal, target: Path):
     """Moves the files that a merge which was stopped has not moved, and removes what it makes needless."""
-    number = 0
-    for part, step in enumerate(journal.steps, start=1):
-        shard = part_folder(target, (part, len(journal.steps)))
-        names = [path.name for path in journal.files(0, step["written"])]
-        for name, destination in zip(names, journal.files(number, number + step["written"]), strict=True):
+    number, parts = 0, journal.head["merged"]
+    for part in range(1, 1 + parts):
+        shard = part_folder(target, (part, parts))
+        written = sum(step["written"] for step in journal.steps[references_of((part, parts), journal.done)])
+        names = [path.name for path in journal.files(0, written)]
+        for name, destination in zip(names, journal.files(number, number + written), strict=True):
             source = shard / name
             if source.exists():
                 os.replace(source, destination)
@@ -120,7 +123,7 @@ def _move_files(journal: BuildJournal, target: Path):
                 raise InputError(
                     f"{destination}: missing, and so is {source}; remove {journal.folder} and build the shards again"
                 )
-        number += step["written"]
+        number += written
         if shard.exists():
             shutil.rmtree(shard)
     unfinished = BuildJournal.read(part_folder(target, WHOLE))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.batches import Sample, read_batch, read_manifest
+from cmpc_tf2.data.batches import MANIFEST, SAMPLES_PER_REFERENCE, Sample, read_batch, read_manifest
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.tokenizers import Tokenizer
@@ -29,17 +29,18 @@ def training_dataset(
     augmentation: Callable | None = None,
     sample_type: type[Sample] = Sample,
     on_error: Callable[[InputError], None] | None = None,
+    group_sizes: list[int] | None = None,
 ) -> tf.data.Dataset:
     """An endless stream of training batches.
 
-    Every epoch is a fresh permutation of all files; it follows from the seed and the epoch's number alone. Epochs
-    follow each other without a gap: every batch is full, and no sample is left out.
+    Every epoch is a fresh permutation of all files, or of all groups of files, each with one of its files drawn at
+    random; it follows from the seed and the epoch's number alone. Epochs follow each other without a gap.
 
     Args:
         paths: The split's files.
         batch_size: Samples per step, over all replicas.
         preprocessing: That of the model; the pictures in the files have its size.
-        seed: Seed of the permutations.
+        seed: Seed of the permutations and draws.
         start_step: Steps already taken, to resume where an earlier run stopped.
         input_context: Under `tf.distribute`, given by `distribute_datasets_from_function`: an element is then one
             device's share of a global batch.
@@ -49,6 +50,7 @@ def training_dataset(
             the seed and the sample's position in the stream.
         sample_type: Class of the samples in the files.
         on_error: Called with the reason why a file cannot be used, before the stream fails.
+        group_sizes: Numbers of consecutive files that form a group, above 0; None if every file is one.
 
     Returns:
         A dataset of `({"image": float32 (b, S, S, 3), normalised, "token_ids": int32 (b, T)}, float32 mask
@@ -65,7 +67,7 @@ def training_dataset(
     if batch_size < 1 or batch_size % replicas:
         raise InputError(f"batch size: expected a multiple of the {replicas} devices above 0, received {batch_size}")
     first = start_step * batch_size
-    order = _order(len(paths), seed, first).enumerate(first)
+    order = _order(group_sizes or [1] * len(paths), seed, first).enumerate(first)
     if input_context:
         order = order.shard(input_context.num_input_pipelines, input_context.input_pipeline_id)
     share = batch_size // replicas  # A worker takes as many elements per step as it has devices.
@@ -158,25 +160,55 @@ def require_resizing(folder: Path, preprocessing: Preprocessing, sample_type: ty
         )
 
 
-def _how_to_build(preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
-    options = f"--image-size {preprocessing.size}"
+def read_samples_per_reference(
+    folder: Path, preprocessing: Preprocessing, sample_type: type[Sample] = Sample
+) -> list[int]:
+    """How many consecutive files of a train split belong to each reference, by its manifest.
+
+    Args:
+        folder: Folder of the split.
+        preprocessing: That of the model.
+        sample_type: Class of the samples.
+
+    Returns:
+        The numbers in order, without references that have no files.
+
+    Raises:
+        InputError: There is no manifest, or it does not record them.
+    """
+    manifest = read_manifest(folder) or {}
+    if SAMPLES_PER_REFERENCE not in manifest:
+        raise InputError(
+            f"{folder}: the recipe takes one expression of each object per epoch, but no {MANIFEST} there records the "
+            f"objects; {_how_to_build(preprocessing, sample_type, '--overwrite')}"
+        )
+    return [count for count in manifest[SAMPLES_PER_REFERENCE] if count]
+
+
+def _how_to_build(preprocessing: Preprocessing, sample_type: type[Sample], *more: str) -> str:
+    options = ["--image-size", str(preprocessing.size)]
     if preprocessing.resizing != "fit":
-        options += f" --resizing {preprocessing.resizing}"
-    return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {options}`"
+        options += ["--resizing", preprocessing.resizing]
+    return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {' '.join([*options, *more])}`"
 
 
-def samples_of_step(count: int, batch_size: int, seed: int, step: int) -> list[int]:
+def samples_of_step(group_sizes: list[int], batch_size: int, seed: int, step: int) -> list[int]:
     """Which files the batch of a step is made of, by index; for messages."""
-    return [int(index) for index in _order(count, seed, step * batch_size).take(batch_size)]
+    return [int(index) for index in _order(group_sizes, seed, step * batch_size).take(batch_size)]
 
 
-def _order(count: int, seed: int, consumed: int) -> tf.data.Dataset:
-    """Indices of samples, epoch after epoch, from the `consumed`-th on."""
+def _order(group_sizes: list[int], seed: int, consumed: int) -> tf.data.Dataset:
+    """Indices of files, one of each group, epoch after epoch, from the `consumed`-th on."""
+    count, sizes = len(group_sizes), np.array(group_sizes, np.int64)
+    starts = np.cumsum(sizes) - sizes
 
     def epoch(number):
-        indices = tf.range(count, dtype=tf.int64)
-        indices = tf.random.experimental.stateless_shuffle(indices, seed=tf.stack([seed, number]))
-        return tf.data.Dataset.from_tensor_slices(indices)
+        key = tf.stack([seed, number])
+        groups = tf.random.experimental.stateless_shuffle(tf.range(count, dtype=tf.int64), seed=key)
+        # The draws must not depend on the places of the groups.
+        key = tf.random.experimental.stateless_fold_in(key, 1)
+        draws = tf.random.stateless_uniform([count], key, minval=None, maxval=None, dtype=tf.int64)
+        return tf.data.Dataset.from_tensor_slices(tf.gather(starts + draws % sizes, groups))
 
     epochs = tf.data.Dataset.range(consumed // count, np.iinfo(np.int64).max)
     return epochs.flat_map(epoch).skip(consumed % count)

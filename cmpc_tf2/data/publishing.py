@@ -17,7 +17,7 @@ import contextlib
 import os
 from pathlib import Path
 
-from cmpc_tf2.data.batches import MANIFEST
+from cmpc_tf2.data.batches import MANIFEST, SAMPLES_PER_REFERENCE
 from cmpc_tf2.data.build_journal import JOURNAL, BuildJournal
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import remove, write_json
@@ -30,6 +30,12 @@ WHOLE = (1, 1)
 def part_folder(target: Path, shard: tuple[int, int]) -> Path:
     """The folder in which a shard of the split that belongs to `target` is built."""
     return target.with_name(f".{target.name}.part-{shard[0]}-of-{shard[1]}")
+
+
+def references_of(shard: tuple[int, int], references: int) -> slice:
+    """Which of the references of a split belong to a shard of it."""
+    part, parts = shard
+    return slice(references * (part - 1) // parts, references * part // parts)
 
 
 def merging_folder(target: Path) -> Path:
@@ -106,8 +112,12 @@ def publish(journal: BuildJournal, target: Path):
     `settle` has to be called before, and the lock of the whole split held.
     """
     journal.tidy()
-    manifest = {**journal.head["build"], "samples": journal.written, "skipped": journal.skipped}
-    write_json(journal.folder / MANIFEST, manifest)
+    samples = {
+        "samples": journal.written,
+        SAMPLES_PER_REFERENCE: [step["written"] for step in journal.steps],
+        "skipped": journal.skipped,
+    }
+    write_json(journal.folder / MANIFEST, {**journal.head["build"], **samples})
     if os.path.lexists(target):
         os.replace(target, _outdated(target))
     os.replace(journal.folder, target)

@@ -23,11 +23,11 @@ class CARISRecipe(Recipe):
     Source: `training.py`, `criterion.py` and `scripts/script.sh` of naver-ai/maskris (commit 01b54d5), without the
     masked pass.
 
-    Differs from the original: the loss is averaged over the whole batch, not over that of each GPU; and a step takes
-    expressions at random, not objects with one of their expressions.
+    Differs from the original: the loss is averaged over the whole batch, not over that of each GPU; and epochs follow
+    each other without a gap, where the original leaves out what does not fill the last batch of an epoch.
 
     Attributes:
-        steps: 50 epochs of RefCOCO, 42,404 objects in batches of 16.
+        steps: 50 epochs of RefCOCO, 42,404 objects in batches of 16, as the original counts them.
         warmup_steps: Steps of the warm-up.
         weight_decay: Weight decay, of the groups that are decayed.
     """
@@ -40,6 +40,7 @@ class CARISRecipe(Recipe):
     learning_rate: ClassVar[float] = 0.0001
     initial_loss_scale: ClassVar[float] = 2.0**16
     logged: ClassVar[tuple[str, ...]] = ("mask_logits_loss",)
+    one_expression_per_reference: ClassVar[bool] = True
 
     def make_optimizer(self, config) -> keras.optimizers.Optimizer:
         total_steps = config.decay_steps or config.steps

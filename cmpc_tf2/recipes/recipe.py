@@ -15,6 +15,8 @@ class Recipe(abc.ABC):
         learning_rate: Learning rate of the original at that batch size.
         initial_loss_scale: Factor of the loss at the first step of a float16 run.
         logged: Names of the parts of the loss that the log shows.
+        one_expression_per_reference: An epoch takes every object (reference) once, with one of its expressions drawn at
+            random; otherwise it takes every expression.
     """
 
     steps: int
@@ -22,6 +24,7 @@ class Recipe(abc.ABC):
     learning_rate: float
     initial_loss_scale: float
     logged: tuple[str, ...]
+    one_expression_per_reference: bool = False
 
     @abc.abstractmethod
     def make_optimizer(self, config) -> keras.optimizers.Optimizer:

@@ -37,7 +37,8 @@ class TrainConfig:
         embeddings: Word vectors to start from (`.npy`).
         vocabulary: The batches' vocabulary, stored in a new model.
         steps: Training steps in all; None for those of the recipe.
-        epochs: In place of `steps`: how often every sample is seen.
+        epochs: In place of `steps`: how often every sample is seen, or every object if the recipe takes one expression
+            of each.
         start_optimizer: State of Adam when `start_model` was written (`.npz`); the run resumes at its step.
         batch_size: Samples per step, over all devices; None for that of the recipe.
         accumulate: Parts in which a step computes its batch, one after another, to save memory.
@@ -136,7 +137,7 @@ class TrainConfig:
 
 
 def steps_of(epochs: float, samples: int, batch_size: int) -> int:
-    """The steps that take each of some samples as often as asked.
+    """The steps of some epochs, each of so many samples.
 
     Raises:
         FieldError: They are too many.

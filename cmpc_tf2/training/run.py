@@ -14,7 +14,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.pipeline import read_train_sample, require_resizing, samples_of_step, training_dataset
+from cmpc_tf2.data.pipeline import (
+    read_samples_per_reference,
+    read_train_sample,
+    require_resizing,
+    samples_of_step,
+    training_dataset,
+)
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import write_json
 from cmpc_tf2.inference.evaluation import evaluate
@@ -23,6 +29,7 @@ from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
+from cmpc_tf2.recipes.recipe import Recipe
 from cmpc_tf2.systems import find_system
 from cmpc_tf2.text.embeddings import load_embeddings
 from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load_training, save_training
@@ -75,10 +82,10 @@ def train(
         if resume:
             step, model, trainer, config = _resume(config, checkpoints, medium)
         else:
-            step, model, trainer, config = _start(config, vocabulary, medium, len(paths))
+            step, model, trainer, config = _start(config, vocabulary, medium, paths)
     require_divisible(config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
-    make_dataset = _dataset_maker(config, model, trainer, paths, medium)
-    _require_fitting_split(model, paths[0], medium)
+    group_sizes = _check_train_split(trainer.recipe, model, paths, medium)
+    make_dataset = _dataset_maker(config, model, trainer, paths, group_sizes, medium)
     writer = _Writer(folder, model, trainer, validation_paths, medium) if is_writer else None
     if writer and not resume:
         writer.start(step, config)
@@ -87,7 +94,7 @@ def train(
     entry = {}
     while step < config.steps:
         count = min(config.checkpoint_every, config.steps - step)
-        means = _take_steps(config, trainer, make_dataset, step, count, paths)
+        means = _take_steps(config, trainer, make_dataset, step, count, paths, group_sizes)
         step += count
         entry = {"step": step, "learning_rate": float(trainer.optimizer.learning_rate), **means}
         if writer:
@@ -164,14 +171,15 @@ def _resume(config: TrainConfig, checkpoints: Path, medium: Medium) -> tuple[int
 
 
 def _start(
-    config: TrainConfig, vocabulary: list[str] | None, medium: Medium, samples: int
+    config: TrainConfig, vocabulary: list[str] | None, medium: Medium, paths: list[Path]
 ) -> tuple[int, ReferringModel, Trainer, TrainConfig]:
     """The state of a run before its first step, and its completed configuration with the model that it starts from."""
     step, model = 0, start_model(config, vocabulary, medium)
     system = find_system(keras.saving.get_registered_name(type(model)))
     config = dataclasses.replace(config, model=model.config, model_name=system.name).completed()
     if config.epochs:
-        config = dataclasses.replace(config, steps=steps_of(config.epochs, samples, config.batch_size))
+        count = len(_check_train_split(config.make_recipe(), model, paths, medium))
+        config = dataclasses.replace(config, steps=steps_of(config.epochs, count, config.batch_size))
     trainer = Trainer(model, config)
     if config.start_optimizer:
         OptimizerState.from_file(config.start_optimizer).restore(trainer.base_optimizer)
@@ -203,14 +211,29 @@ def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Mediu
     return model
 
 
-def _require_fitting_split(model: ReferringModel, path: Path, medium: Medium):
-    """Checks by its manifest and its first file that a train split fits a model."""
-    require_resizing(path.parent, model.preprocessing, medium.sample_type)
+def _check_train_split(recipe: Recipe, model: ReferringModel, paths: list[Path], medium: Medium) -> list[int]:
+    """Checks by its manifest and its first file that a train split fits a model and a recipe.
+
+    Returns:
+        The `group_sizes` of `training_dataset`: an epoch of the recipe takes one file of each group.
+    """
+    folder = paths[0].parent
+    require_resizing(folder, model.preprocessing, medium.sample_type)
     vocabulary_size = model.config.vocabulary_size if model.tokenizer_type.reads_stored_ids else None
-    read_train_sample(path, model.preprocessing, vocabulary_size, medium.sample_type)
+    read_train_sample(paths[0], model.preprocessing, vocabulary_size, medium.sample_type)
+    if recipe.one_expression_per_reference:
+        return read_samples_per_reference(folder, model.preprocessing, medium.sample_type)
+    return [1] * len(paths)
 
 
-def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer, paths: list[Path], medium: Medium):
+def _dataset_maker(
+    config: TrainConfig,
+    model: ReferringModel,
+    trainer: Trainer,
+    paths: list[Path],
+    group_sizes: list[int],
+    medium: Medium,
+):
     """`training_dataset` of the run; only first step, context of the devices and `on_error` are still to be given."""
     return functools.partial(
         training_dataset,
@@ -222,11 +245,18 @@ def _dataset_maker(config: TrainConfig, model: ReferringModel, trainer: Trainer,
         tokenizer=None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer(),
         augmentation=trainer.recipe.augmentation(model),
         sample_type=medium.sample_type,
+        group_sizes=group_sizes,
     )
 
 
 def _take_steps(
-    config: TrainConfig, trainer: Trainer, make_dataset, first: int, count: int, paths: list[Path]
+    config: TrainConfig,
+    trainer: Trainer,
+    make_dataset,
+    first: int,
+    count: int,
+    paths: list[Path],
+    group_sizes: list[int],
 ) -> dict[str, float]:
     """Takes steps; errors of TensorFlow become one line, which names the files."""
     problems: list[InputError] = []
@@ -236,7 +266,7 @@ def _take_steps(
 
     def check_loss(number: int, loss: float):
         if not np.isfinite(loss):
-            names = [paths[i].name for i in samples_of_step(len(paths), config.batch_size, config.seed, number)]
+            names = [paths[i].name for i in samples_of_step(group_sizes, config.batch_size, config.seed, number)]
             raise InputError(f"step {number}: the loss is {loss}; its samples: {', '.join(names)}")
 
     try:

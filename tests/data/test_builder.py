@@ -279,6 +279,10 @@ def test_a_folder_that_is_not_a_split_is_not_replaced(tmp_path, capsys):
         b'{"samples": "65", "sources": [], "settings": {"train_size": 320}}',
         b'{"samples": 65, "sources": [{"bytes": 1}], "settings": {"train_size": 320}}',
         b'{"samples": 65, "sources": [], "settings": {}}',
+        b'{"samples": 1, "sources": [], "settings": {"train_size": 16}, "samples_per_reference": 1}',
+        b'{"samples": 1, "sources": [], "settings": {"train_size": 16}, "samples_per_reference": ["1"]}',
+        b'{"samples": 1, "sources": [], "settings": {"train_size": 16}, "samples_per_reference": [2, -1]}',
+        b'{"samples": 1, "sources": [], "settings": {"train_size": 16}, "samples_per_reference": [1, 1]}',
     ],
 )  # fmt: skip
 def test_damaged_manifests_are_reported(content, tmp_path, capsys):

@@ -24,6 +24,9 @@ def test_manifest(whole):
     manifest = json.loads(whole["manifest.json"])
     assert manifest["samples"] == len(whole) - 1 == 65
     assert manifest["references"] == 40
+    with_words = [sum(sentence != "" for sentence in reference["sentences"]) for reference in REFERENCES]
+    with_words[16] = 0  # Its picture is missing.
+    assert manifest["samples_per_reference"] == with_words
     assert [entry["reason"] for entry in manifest["skipped"]].count("has no words") == 12
     assert sum("no such image" in entry["reason"] for entry in manifest["skipped"]) == 3
     assert manifest["settings"] == {"train_size": 320, "resizing": "fit", "max_words": 20, "compress": False}

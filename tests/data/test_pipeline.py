@@ -1,4 +1,5 @@
 import collections
+import functools
 import itertools
 
 import numpy as np
@@ -6,7 +7,13 @@ import pytest
 import tensorflow as tf
 
 from cmpc_tf2.data.batches import Sample, write_batch
-from cmpc_tf2.data.pipeline import read_train_sample, require_resizing, training_dataset
+from cmpc_tf2.data.pipeline import (
+    read_samples_per_reference,
+    read_train_sample,
+    require_resizing,
+    samples_of_step,
+    training_dataset,
+)
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import write_json
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
@@ -16,6 +23,9 @@ from small import subtract_mean
 COUNT = 10
 SIDE = 16
 PREPROCESSING = Preprocessing(SIDE)
+# The ten files as the expressions of four objects.
+GROUP_SIZES = [3, 1, 4, 2]
+GROUPS = np.repeat(range(4), GROUP_SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +73,24 @@ def test_every_epoch_is_another_permutation_of_all_files(paths):
     assert epochs[0] != epochs[1] != epochs[2] != list(range(COUNT))
 
 
+@pytest.mark.parametrize("seed", [0, 7])
+def test_the_order_of_files_is_a_stateless_shuffle(seed):
+    """It must not change: runs resume in the middle of it."""
+    shuffles = [tf.random.experimental.stateless_shuffle(tf.range(COUNT), [seed, epoch]) for epoch in range(3)]
+    assert samples_of_step([1] * COUNT, 3 * COUNT, seed, 0) == np.concatenate(shuffles).tolist()
+
+
+def test_an_epoch_takes_one_file_of_each_group():
+    """Each as often as the others of its group, wherever in the epoch the group is: within 4 standard deviations."""
+    count = 2400
+    epochs = np.reshape(samples_of_step(GROUP_SIZES, 4 * count, 0, 0), (count, 4))
+    assert (np.sort(GROUPS[epochs], axis=1) == range(4)).all()
+    for number, group in enumerate(GROUPS):
+        expected = count / GROUP_SIZES[group] / 4
+        for place in range(4):
+            assert abs((epochs[:, place] == number).sum() - expected) < 4 * expected**0.5
+
+
 def test_batches_go_over_the_end_of_an_epoch(paths):
     stream = numbers(training_dataset(paths, 4, preprocessing=PREPROCESSING), 10)
     assert collections.Counter(itertools.chain.from_iterable(stream)) == dict.fromkeys(range(COUNT), 4)
@@ -74,23 +102,20 @@ def test_the_order_follows_from_the_seed(paths):
 
 
 @pytest.mark.parametrize("start", [1, 2, 5, 7, 23])
-def test_the_stream_resumes_at_any_step(start, paths):
-    whole = numbers(training_dataset(paths, 4, seed=3, preprocessing=PREPROCESSING), 30)
-    assert (
-        numbers(training_dataset(paths, 4, seed=3, start_step=start, preprocessing=PREPROCESSING), 5)
-        == whole[start : start + 5]
-    )
+@pytest.mark.parametrize("batch_size, group_sizes", [(4, None), (3, GROUP_SIZES)])
+def test_the_stream_resumes_at_any_step(batch_size, group_sizes, start, paths):
+    make = functools.partial(training_dataset, paths, batch_size, PREPROCESSING, seed=3, group_sizes=group_sizes)
+    assert numbers(make(start_step=start), 5) == numbers(make(), 30)[start : start + 5]
 
 
+@pytest.mark.parametrize("group_sizes", [None, GROUP_SIZES])
 @pytest.mark.parametrize("devices", [1, 2])
-def test_workers_share_every_global_batch(devices, paths):
+def test_workers_share_every_global_batch(devices, group_sizes, paths):
     """Two workers, each with some devices; a worker takes an element for each of them."""
-    whole = numbers(training_dataset(paths, 4, preprocessing=PREPROCESSING), 8)
+    make = functools.partial(training_dataset, paths, 4, PREPROCESSING, group_sizes=group_sizes)
+    whole = numbers(make(), 8)
     contexts = [tf.distribute.InputContext(2, worker, 2 * devices) for worker in range(2)]
-    elements = [
-        numbers(training_dataset(paths, 4, preprocessing=PREPROCESSING, input_context=context), 8 * devices)
-        for context in contexts
-    ]
+    elements = [numbers(make(input_context=context), 8 * devices) for context in contexts]
     assert all(len(element) == 2 // devices for share in elements for element in share)
     for step, batch in enumerate(whole):
         taken = [share[step * devices : (step + 1) * devices] for share in elements]
@@ -135,6 +160,19 @@ def test_stretched_splits_go_with_models_that_stretch(paths, tmp_path):
     require_resizing(tmp_path, stretching)
     with pytest.raises(InputError, match=r"is 'stretch', but the model needs 'fit'; .* --image-size 16`"):
         require_resizing(tmp_path, PREPROCESSING)
+
+
+def test_the_samples_of_each_reference_come_from_the_manifest(tmp_path):
+    """Splits of the original have no manifest, and those of earlier versions do not record them."""
+    words = "no manifest.json there records the objects; .*-d DATASET -t SPLIT --image-size 16 --overwrite`"
+    with pytest.raises(InputError, match=words):
+        read_samples_per_reference(tmp_path, PREPROCESSING)
+    manifest = {"samples": COUNT, "settings": {"train_size": SIDE}, "sources": []}
+    write_json(tmp_path / "manifest.json", manifest)
+    with pytest.raises(InputError, match=words):
+        read_samples_per_reference(tmp_path, PREPROCESSING)
+    write_json(tmp_path / "manifest.json", {**manifest, "samples_per_reference": [0, *GROUP_SIZES, 0]})
+    assert read_samples_per_reference(tmp_path, PREPROCESSING) == GROUP_SIZES
 
 
 def test_sentences_are_tokenized_anew_for_another_tokenizer(paths):

@@ -32,7 +32,7 @@ def merge_journal(folder: Path) -> Target:
     """The journal of a merge that was stopped after it had moved two files."""
     settings = _settings(folder)
     state = _prepare(settings, _build_shards)
-    with killed_at(state, 13):
+    with killed_at(state, 20):
         merge_shards(dataclasses.replace(settings, output_root=state))
     assert len(list(state.glob("unc/.train_batch.merging/*.npz"))) == 2
     return _merge_target(settings, state, ".train_batch.merging/progress.jsonl")

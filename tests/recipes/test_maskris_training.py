@@ -271,7 +271,7 @@ def test_two_devices_take_the_steps_of_one():
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Four stretched train samples of a bright square, two of a validation split, vocabulary and sizes."""
+    """Four stretched train samples of two bright squares, two of a validation split, vocabulary and sizes."""
     root, rng = tmp_path_factory.mktemp("maskris"), np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2)):
         folder = split_folder(root, "unc", split)
@@ -284,6 +284,7 @@ def data(tmp_path_factory) -> Path:
             sample = Sample(np.zeros(20, np.int64), image, mask, "the red square")
             write_batch(batch_path(root, "unc", split, number), sample)
         manifest = {"samples": count, "settings": {"train_size": 96, "resizing": "stretch"}, "sources": []}
+        manifest["samples_per_reference"] = [2] * (count // 2)
         (folder / MANIFEST).write_text(json.dumps(manifest))
     words = [f"[unused{number}]" for number in range(TINY.vocabulary_size)]
     words[0], words[1:5] = "[PAD]", ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -303,9 +304,9 @@ def arguments(data: Path, folder: Path, *more) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["original", "caris"])
 def test_the_command_trains_and_resumes(recipe, data, tmp_path):
-    """Bit for bit, with dropout and masks, and with scores of the validation split."""
+    """Bit for bit, with dropout and masks, and scores of the validation split; an epoch is one batch of two objects."""
     options = ("--recipe", recipe, "--validation-split", "val", "--checkpoint-every", "1")
-    assert main(arguments(data, tmp_path / "whole", *options, "--epochs", "1")) == 0
+    assert main(arguments(data, tmp_path / "whole", *options, "--epochs", "2")) == 0
     assert main(arguments(data, tmp_path / "half", *options, "--steps", "1")) == 0
     shutil.copy(tmp_path / "whole" / "config.json", tmp_path / "half")
     assert main(["train", "--output-dir", str(tmp_path / "half"), "--resume"]) == 0
@@ -318,6 +319,22 @@ def test_the_command_trains_and_resumes(recipe, data, tmp_path):
     for found, expected in zip(resumed.variables, whole.variables, strict=True):
         if not found.path.endswith("seed_generator_state"):
             np.testing.assert_array_equal(found, expected, err_msg=found.path)
+
+
+@pytest.mark.parametrize("options", [[], ["--epochs", "1"]])
+def test_a_split_without_recorded_objects_is_refused(options, data, tmp_path, capsys):
+    folder = split_folder(tmp_path, "unc", "train")
+    shutil.copytree(split_folder(data, "unc", "train"), folder)
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["samples_per_reference"]
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    assert main([*arguments(data, tmp_path / "run", *options), "--batch-root", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: {folder}: the recipe takes one expression of each object per epoch, but no manifest.json there "
+        "records the objects; build it again with `python build_batches.py -d DATASET -t SPLIT --image-size 96 "
+        "--resizing stretch --overwrite`"
+    )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
