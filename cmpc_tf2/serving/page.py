@@ -182,7 +182,9 @@ def build_page(segmenter: Segmenter, page_input: PageInput, model_name: str, has
             with gr.Column():
                 overlay = gr.Image(label="Marked", format="png", elem_id="overlay", buttons=["download", "fullscreen"])
                 words = gr.HTML(elem_id="words")
-        stages = _gallery("Reasoning: similarity to what is marked in the end, or attention of a word", "stages")
+        stages = _gallery(
+            "Reasoning: at each stage, similarity to what is marked in the end; for each word, its attention", "stages"
+        )
         masks = _gallery("Masks", "masks", format="png", buttons=["download", "fullscreen"])
         path.upload(actions.encode, [path, moment], None, show_progress="hidden")
         moment.release(actions.encode, [path, moment], None, show_progress="hidden")
