@@ -10,7 +10,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.text.vocabulary import read_words
 
 
-class Word(NamedTuple):
+class TokenizedWord(NamedTuple):
     """A word of an expression, as a model reads it.
 
     Attributes:
@@ -83,7 +83,7 @@ class Tokenizer(abc.ABC):
         """The tokens that the model reads, which are the first ones; as `split`."""
 
     @abc.abstractmethod
-    def words(self, expression: str) -> list[Word]:
+    def words(self, expression: str) -> list[TokenizedWord]:
         """The words that the model reads, in order; as `split`."""
 
     @abc.abstractmethod

@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.text.tokenizer import Tokenizer, Word
+from cmpc_tf2.text.tokenizer import TokenizedWord, Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
 
 PAD, UNKNOWN, START, END, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -77,12 +77,13 @@ class WordPieceTokenizer(Tokenizer):
     def tokens(self, expression: str) -> list[str]:
         return self.split(expression)[: self.max_words - 1]
 
-    def words(self, expression: str) -> list[Word]:
-        words = [Word(START, True, slice(0, 1))]
+    def words(self, expression: str) -> list[TokenizedWord]:
+        words = [TokenizedWord(START, True, slice(0, 1))]
         for text, pieces in self._pieces_by_word(expression):
             start = words[-1].slots.stop
-            if start < self.max_words:
-                words.append(Word(text, UNKNOWN not in pieces, slice(start, min(start + len(pieces), self.max_words))))
+            stop = min(start + len(pieces), self.max_words)
+            if start < stop:
+                words.append(TokenizedWord(text, UNKNOWN not in pieces, slice(start, stop)))
         return words
 
     def is_known(self, token: str) -> bool:

@@ -17,7 +17,7 @@ class Word(BaseModel):
     types: dict[str, float]
 
 
-class WordAttention(BaseModel):
+class AttentionMap(BaseModel):
     """A word that the model reads, and a map of the places it attends to: a greyscale PNG file in base64."""
 
     word: str
@@ -39,7 +39,7 @@ class Segment(BaseModel):
     area: int
     score: float
     words: list[Word]
-    attention: list[WordAttention]
+    attention: list[AttentionMap]
 
 
 class Segments(BaseModel):
@@ -69,7 +69,7 @@ def make_segment(expression: str, explanation: Explanation, mask_format: str, th
         types = {word_type.value: share for word_type, share in reading.probabilities.items()}
         words.append(Word(word=reading.word, known=reading.is_known, types=types))
     attention = [
-        WordAttention(word=word, map=_png((weights * (255 / weights.max())).round().astype(np.uint8)))
+        AttentionMap(word=word, map=_png((weights * (255 / weights.max())).round().astype(np.uint8)))
         for word, weights in explanation.attention
     ]
     encoded, score = _png(mask) if mask_format == "png" else _run_lengths(mask), total / max(area, 1)
