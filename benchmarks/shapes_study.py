@@ -69,7 +69,7 @@ MASKRIS_SIZES = {
     "groups": 8,
 }
 # Of the recipe's rate, Swin and BERT learn at a tenth.
-MASKRIS_TRAINING = ("-bs", "8", "-lr", "0.002")
+MASKRIS_TRAINING = ("-bs", "8", "-lr", "0.0007")
 
 
 def main():

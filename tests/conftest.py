@@ -14,8 +14,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # Several processes share the cores.
 import numpy as np
 import pytest
 
-from original import GOLDEN, checkpoint_values, write_checkpoint
-from small import SMALL, WORDS
+from original import GOLDEN, checkpoint_values, weight_by_rule, write_checkpoint
+from small import PIECES, SMALL, SMALL_MASKRIS, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 # Real images, sentences, annotations and checkpoints, not part of this repository: their tests skip where it is absent.
@@ -178,6 +178,17 @@ def small_model_file(small_model, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("small") / "small.keras"
     save_model(small_model, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def small_maskris():
+    """A small MaskRIS with a vocabulary. Its weights follow from their names and are large enough to matter."""
+    from cmpc_tf2.models.maskris.model import MaskRIS
+
+    model = MaskRIS(SMALL_MASKRIS, vocabulary=PIECES, name="maskris")
+    for variable in model.variables:
+        variable.assign(weight_by_rule(variable.path, variable.shape))
+    return model
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,8 @@ SMALL_SIZES = {
     MaskRISConfig: SMALL_MASKRIS,
 }
 WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "blue", "circle", "square", "left", "of", "man"]
+# The word pieces of MaskRIS.
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "man", "with", "a", "fris", "##bee", "red", ","]
 
 # What CMPC and its ancestors do to pixel values, at any size.
 subtract_mean = Preprocessing(320).normalize

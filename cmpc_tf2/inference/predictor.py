@@ -70,14 +70,16 @@ class ExpressionPredictor:
         """As `predict`, and how the model arrives at the result."""
         text = self._text_of(expression)
         found = self._runner.explain(self.encoded.features, text)
-        words = []
-        if "word_types" in found:
-            tokens = self.tokenizer.tokens(expression)
-            for token, probabilities in zip(tokens, found["word_types"][-len(tokens) :], strict=True):
+        readings, attention = [], []
+        for word in self.tokenizer.words(expression):
+            if "word_types" in found:
+                probabilities = found["word_types"][word.slots].mean(axis=0)
                 types = dict(zip(self._runner.config.word_types, map(float, probabilities), strict=True))
-                words.append(WordReading(token, self.tokenizer.is_known(token), types))
+                readings.append(WordReading(word.text, word.is_known, types))
+            if "attention" in found:
+                attention.append((word.text, found["attention"][word.slots].mean(axis=0)))
         prediction = self._prediction(found["mask_logits"][..., 0])
-        return Explanation(prediction, words, stage_similarity(found, self._stages))
+        return Explanation(prediction, readings, stage_similarity(found, self._stages), attention)
 
     def _prediction(self, logits: np.ndarray) -> Prediction:
         return Prediction(expit(logits), self.encoded.size, self._runner.preprocessing)

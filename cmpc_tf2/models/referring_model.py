@@ -128,7 +128,8 @@ class ReferringModel(KerasFileModel):
 
         Returns:
             A model of the decoder's inputs that gives `mask_logits`, `word_types`, `(B, T, K)`, in the order of
-            `config.word_types`, and for each stage `<stage>/<layer>`, `(B, h, w, C)`.
+            `config.word_types`, and for each stage `<stage>/<layer>`, `(B, h, w, C)`. A subclass may add `attention`,
+            float32 `(B, T, h, w)`: the attention of each token to places; every map sums to 1.
         """
         decoder = self.expression_decoder
         layers = {layer.name: layer for layer in decoder.layers}

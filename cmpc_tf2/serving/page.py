@@ -182,7 +182,9 @@ def build_page(segmenter: Segmenter, page_input: PageInput, model_name: str, has
             with gr.Column():
                 overlay = gr.Image(label="Marked", format="png", elem_id="overlay", buttons=["download", "fullscreen"])
                 words = gr.HTML(elem_id="words")
-        stages = _gallery("Reasoning: how similar each place is, at each stage, to what is marked in the end", "stages")
+        stages = _gallery(
+            "Reasoning: at each stage, similarity to what is marked in the end; for each word, its attention", "stages"
+        )
         masks = _gallery("Masks", "masks", format="png", buttons=["download", "fullscreen"])
         path.upload(actions.encode, [path, moment], None, show_progress="hidden")
         moment.release(actions.encode, [path, moment], None, show_progress="hidden")
@@ -253,7 +255,7 @@ def _describe_word(word: WordReading) -> str:
 def heat_maps(
     picture: np.ndarray, expressions: list[str], explanations: list[Explanation]
 ) -> list[tuple[np.ndarray, str]]:
-    """The stages of each explanation over the picture, of at most `HEAT_SIDE` pixels a side, and what they show."""
+    """The maps of each explanation over the picture, of at most `HEAT_SIDE` pixels a side, and their titles."""
     import cv2
 
     scale = min(1, HEAT_SIDE / max(picture.shape[:2]))
@@ -263,9 +265,10 @@ def heat_maps(
     for expression, explanation in zip(expressions, explanations, strict=True):
         prediction = dataclasses.replace(explanation.prediction, size=(height, width))
         small = dataclasses.replace(explanation, prediction=prediction)
-        heats = {STAGE_TITLES.get(stage, stage): small.heat_map(stage) for stage in small.similarity}
-        heats["final"] = prediction.probabilities
-        maps += [(_heat(grey, heat), f"{title}: {expression}") for title, heat in heats.items()]
+        heats = [(STAGE_TITLES.get(stage, stage), small.heat_map(stage)) for stage in small.similarity]
+        heats += [(f"attention of {word}", small.heat_map(weights)) for word, weights in small.attention]
+        heats.append(("final", prediction.probabilities))
+        maps += [(_heat(grey, heat), f"{title}: {expression}") for title, heat in heats]
     return maps
 
 

@@ -2,12 +2,26 @@
 
 import abc
 import os
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.text.vocabulary import read_words
+
+
+class TokenizedWord(NamedTuple):
+    """A word of an expression, as a model reads it.
+
+    Attributes:
+        text: The word, normalised as its tokens are.
+        is_known: Whether the model knows it.
+        slots: The slots of its tokens in the model's inputs.
+    """
+
+    text: str
+    is_known: bool
+    slots: slice
 
 
 class Tokenizer(abc.ABC):
@@ -67,6 +81,10 @@ class Tokenizer(abc.ABC):
     @abc.abstractmethod
     def tokens(self, expression: str) -> list[str]:
         """The tokens that the model reads, which are the first ones; as `split`."""
+
+    @abc.abstractmethod
+    def words(self, expression: str) -> list[TokenizedWord]:
+        """The words that the model reads, in order; as `split`."""
 
     @abc.abstractmethod
     def is_known(self, token: str) -> bool:

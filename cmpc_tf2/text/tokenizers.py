@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cmpc_tf2.text.tokenizer import Tokenizer
+from cmpc_tf2.text.tokenizer import TokenizedWord, Tokenizer
 from cmpc_tf2.text.vocabulary import PAD_ID, NoWordsError, Vocabulary, tokenize
 from cmpc_tf2.text.wordpiece import WordPieceTokenizer
 
@@ -39,6 +39,14 @@ class WordTokenizer(Tokenizer):
 
     def tokens(self, expression: str) -> list[str]:
         return self.split(expression)[: self.max_words]
+
+    def words(self, expression: str) -> list[TokenizedWord]:
+        tokens = self.tokens(expression)
+        start = self.max_words - len(tokens)
+        return [
+            TokenizedWord(token, self.is_known(token), slice(slot, slot + 1))
+            for slot, token in enumerate(tokens, start)
+        ]
 
     def is_known(self, token: str) -> bool:
         return token in self.vocabulary.ids

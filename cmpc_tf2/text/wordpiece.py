@@ -7,7 +7,7 @@ import unicodedata
 import numpy as np
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.text.tokenizer import Tokenizer
+from cmpc_tf2.text.tokenizer import TokenizedWord, Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
 
 PAD, UNKNOWN, START, END, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -36,6 +36,8 @@ class WordPieceTokenizer(Tokenizer):
     and each word becomes the longest pieces of the vocabulary, from its beginning. A word without a match is `[UNK]`.
     Special tokens in the sentence, written exactly, keep their meaning. Control characters and characters without width
     are kept, so that their word is unknown. A long sentence is cut after `max_words` slots, and loses its `[SEP]`.
+
+    The first of the `words` is `[CLS]`, which stands for the whole sentence; `[SEP]` is none of them.
 
     Source: the bundled BERT tokenizer of HuggingFace and `data/dataset_refer_bert.py` of naver-ai/maskris (commit
     01b54d5).
@@ -70,19 +72,19 @@ class WordPieceTokenizer(Tokenizer):
             )
 
     def split(self, expression: str) -> list[str]:
-        tokens = []
-        for part in _SPECIAL.split(expression):
-            if part in SPECIAL_TOKENS:
-                tokens.append(part)
-                continue
-            for word in "".join(map(normalize_character, part)).split():
-                tokens += self._pieces(word)
-        if not tokens:
-            raise NoWordsError(expression)
-        return tokens
+        return [piece for _, pieces in self._pieces_by_word(expression) for piece in pieces]
 
     def tokens(self, expression: str) -> list[str]:
         return self.split(expression)[: self.max_words - 1]
+
+    def words(self, expression: str) -> list[TokenizedWord]:
+        words = [TokenizedWord(START, True, slice(0, 1))]
+        for text, pieces in self._pieces_by_word(expression):
+            start = words[-1].slots.stop
+            stop = min(start + len(pieces), self.max_words)
+            if start < stop:
+                words.append(TokenizedWord(text, UNKNOWN not in pieces, slice(start, stop)))
+        return words
 
     def is_known(self, token: str) -> bool:
         return token in self.ids and token != UNKNOWN
@@ -101,6 +103,18 @@ class WordPieceTokenizer(Tokenizer):
         token_ids = rng.integers(1, config.vocabulary_size, size=(len(lengths), config.max_words), dtype=np.int32)
         token_mask = (np.arange(config.max_words) < np.array(lengths)[:, None]).astype(np.int32)
         return {"token_ids": token_ids * token_mask, "token_mask": token_mask}
+
+    def _pieces_by_word(self, expression: str) -> list[tuple[str, list[str]]]:
+        """All words of an expression in order, each with its pieces; as `split`."""
+        words = []
+        for part in _SPECIAL.split(expression):
+            if part in SPECIAL_TOKENS:
+                words.append((part, [part]))
+                continue
+            words += [(word, self._pieces(word)) for word in "".join(map(normalize_character, part)).split()]
+        if not words:
+            raise NoWordsError(expression)
+        return words
 
     def _pieces(self, word: str) -> list[str]:
         """The longest pieces of a word, from its beginning."""

@@ -13,6 +13,8 @@ from PIL import Image
 from pycocotools import mask as coco
 
 import cmpc_tf2
+from cmpc_tf2.serving.api import create_app
+from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from http_client import SEGMENT, ask, client_of, form, picture
 from pictures import HEIGHT, NOISE, WIDTH, avif_with_damaged_pixels, file_of, several
 
@@ -32,8 +34,25 @@ def test_masks_are_the_predictors(app, small_model):
             assert segment["score"] == pytest.approx(expected.probabilities[expected.mask].mean(), abs=1e-5)
         assert [word["word"] for word in segment["words"]] == expression.split()
         assert sum(segment["words"][0]["types"].values()) == pytest.approx(1, abs=1e-5)
+        assert segment["attention"] == []
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(pngs.json()["segments"][0]["mask"]))))
     np.testing.assert_array_equal(mask, reference.predict("the man").probabilities >= 0.3)
+
+
+def test_attention_is_a_picture_for_each_word(small_maskris):
+    """Of the cells of the finest grid of the decoder, white where the word looks most."""
+    predictor = cmpc_tf2.Predictor(small_maskris)
+    app = create_app(Segmenter(predictor, predictor.set_image, Limits()), "maskris.keras")
+    (answer,) = ask(app, form("man with a frisbee"))
+    (segment,) = answer.json()["segments"]
+    assert segment["words"] == [] and 0 < segment["score"] < 1
+    predictor.set_image(np.asarray(Image.open(io.BytesIO(picture()))))
+    expected = predictor.explain("man with a frisbee").attention
+    assert [found["word"] for found in segment["attention"]] == ["[CLS]", "man", "with", "a", "frisbee"]
+    for found, (_, weights) in zip(segment["attention"], expected, strict=True):
+        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["map"]))))
+        assert pixels.dtype == np.uint8 and pixels.max() == 255
+        np.testing.assert_allclose(pixels, weights / weights.max() * 255, atol=0.51)
 
 
 def test_health_metrics_and_documentation(app):

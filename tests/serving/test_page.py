@@ -91,6 +91,15 @@ def test_unknown_stages_are_shown_under_their_own_names():
     assert [caption for _, caption in maps] == ["entities perceived: man", "gaze: man", "final: man"]
 
 
+def test_attention_of_words_is_shown_without_types(small_maskris, picture):
+    functions = functions_of(small_maskris, pages.PICTURE_INPUT)
+    *_, described, maps = functions["segment"](str(picture), 0.5, "man, man", 0.5, False)
+    titles = [f"attention of {word}: man, man" for word in ("[CLS]", "man", ",", "man")]
+    assert [caption for _, caption in maps] == [*titles, "final: man, man"]
+    assert all(heat.shape == (60, 90, 3) for heat, _ in maps)
+    assert described == ""
+
+
 def functions_of(small_model, page_input) -> dict:
     """The event handlers of the page of a picture model, by name."""
     predictor = cmpc_tf2.Predictor(small_model)

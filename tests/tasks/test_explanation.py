@@ -81,3 +81,41 @@ def test_a_model_without_parts_has_fewer_stages():
     predictor.set_image(np.zeros((32, 32, 3), np.uint8))
     explanation = predictor.explain("the man")
     assert explanation.words == [] and list(explanation.similarity) == ["entities"]
+
+
+@pytest.fixture(scope="module")
+def attending(small_maskris, eager):
+    """A predictor with attention of words to places, after `set_image`, and its explanation of a sentence."""
+    with eager():
+        predictor = cmpc_tf2.Predictor(small_maskris)
+        predictor.set_image(np.random.default_rng(4).integers(0, 256, size=(45, 70, 3), dtype=np.uint8))
+        return predictor, predictor.explain("Man with a frisbee, yes")
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_attention_is_given_for_every_word(attending):
+    predictor, explanation = attending
+    words = [word for word, _ in explanation.attention]
+    assert words == ["[CLS]", "man", "with", "a", "frisbee", ",", "yes"]
+    for _, weights in explanation.attention:
+        assert weights.shape == (8, 8) and weights.dtype == np.float32
+        assert weights.sum() == pytest.approx(1, abs=1e-5)
+        heat = explanation.heat_map(weights)
+        assert heat.shape == (45, 70) and heat.dtype == np.float32
+        assert heat.min() == 0 and heat.max() == 1
+    expected = predictor.predict("Man with a frisbee, yes").probabilities
+    np.testing.assert_allclose(explanation.prediction.probabilities, expected, atol=1e-6)
+    assert explanation.words == [] and explanation.similarity == {}
+
+
+def test_the_pieces_of_a_word_are_averaged(attending, small_maskris):
+    predictor, explanation = attending
+    text = predictor.tokenizer.encode("Man with a frisbee, yes")
+    text = {name: keras.ops.convert_to_tensor(value[None]) for name, value in text.items()}
+    maps = small_maskris.explaining_decoder()({**predictor.encoded.features, **text})["attention"][0]
+    expected = [maps[0], maps[1], maps[2], maps[3], (maps[4] + maps[5]) / 2, maps[6], maps[7]]
+    np.testing.assert_allclose([weights for _, weights in explanation.attention], expected, atol=1e-6)
+
+
+def test_a_model_without_attention_shows_none(explanation):
+    assert explanation.attention == []

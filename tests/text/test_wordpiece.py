@@ -101,6 +101,24 @@ def test_a_long_sentence_loses_its_end(small):
     assert small.tokens("red " * 9) == ["red"] * 7 and len(small.split("red " * 9)) == 9
 
 
+def test_words_and_their_slots(small):
+    """The pieces of a word belong together; an unknown word keeps its text; `[SEP]` is none of the words."""
+    words = small.words("Redder dog's")
+    assert [(word.text, word.is_known) for word in words] == [
+        ("[CLS]", True), ("redder", True), ("dog", False), ("'", True), ("s", False)
+    ]  # fmt: skip
+    assert small.split("Redder dog's") == ["red", "##der", "[UNK]", "'", "[UNK]"]
+    assert [(word.slots.start, word.slots.stop) for word in words] == [(0, 1), (1, 3), (3, 4), (4, 5), (5, 6)]
+
+
+def test_words_of_a_long_sentence_are_cut_with_it(small):
+    words = small.words("man " * 6 + "redder man")
+    assert [word.text for word in words] == ["[CLS]", *["man"] * 6, "redder"]
+    assert words[-1].slots == slice(7, 8)  # Only its first piece is read.
+    with pytest.raises(NoWordsError, match="has no words"):
+        small.words(" ")
+
+
 def test_known_pieces(small):
     assert small.is_known("red") and small.is_known("##s")
     assert not small.is_known("[UNK]") and not small.is_known("dog")

@@ -82,15 +82,19 @@ class FewQueriesAttention(_FoldedAttention):
 
     def call(self, queries, keys, values, is_token=None):
         length, channels = queries.shape[1], queries.shape[2]
-        query = split_heads(self.q_proj(queries), self.heads) * self.head_dim**-0.5
-        folded, offset = self.fold(query, self.k_proj)
-        scores = ops.matmul(folded, ops.swapaxes(keys, 1, 2)) + offset[..., None]  # (B, heads * Q, K)
-        weights = masked_softmax(scores, None if is_token is None else is_token[:, None, :])
+        weights = self.attention_weights(queries, keys, is_token)
         attended = ops.matmul(ops.cast(weights, values.dtype), values)  # (B, heads * Q, C)
         attended = ops.reshape(attended, (-1, self.heads, length, channels))
         kernel = ops.reshape(self.v_proj.kernel, (channels, self.heads, self.head_dim))
         bias = ops.reshape(self.v_proj.bias, (self.heads, 1, self.head_dim))
         return self.out_proj(merge_heads(ops.einsum("bhtc,chd->bhtd", attended, kernel) + bias))
+
+    def attention_weights(self, queries, keys, is_token=None):
+        """The weights of the keys for each head and query: float32 `(B, heads * Q, K)`; each row sums to 1."""
+        query = split_heads(self.q_proj(queries), self.heads) * self.head_dim**-0.5
+        folded, offset = self.fold(query, self.k_proj)
+        scores = ops.matmul(folded, ops.swapaxes(keys, 1, 2)) + offset[..., None]
+        return masked_softmax(scores, None if is_token is None else is_token[:, None, :])
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -13,6 +13,7 @@ from cmpc_tf2.models.maskris.decoder_layer import DecoderLayer
 from cmpc_tf2.models.maskris.head import ClassScores, ConvolutionNorm
 from cmpc_tf2.models.maskris.positions import LevelPositions
 from cmpc_tf2.models.maskris.prompts import AppendPrompts, ConditionalPrompts
+from cmpc_tf2.models.maskris.word_attention import WordAttention
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.bert import Bert
@@ -61,6 +62,14 @@ class MaskRIS(ReferringModel):
     @staticmethod
     def build_expression_decoder(config: MaskRISConfig) -> keras.Model:
         return expression_decoder(config, config.image_size, config.image_size)
+
+    def explaining_decoder(self) -> keras.Model:
+        """As `ReferringModel.explaining_decoder`, with the attention of the words to the cells in the last layer."""
+        decoder = super().explaining_decoder()
+        last = self.expression_decoder.get_layer(f"encoder.{self.config.decoder_layers - 1}")
+        visual, language, positions, _ = last.input
+        attention = WordAttention(last, name="word_attention")(visual, language[:, : self.config.max_words], positions)
+        return keras.Model(decoder.input, {**decoder.output, "attention": attention})
 
     def get_backbone(self) -> SwinTransformer:
         """The backbone with its trained weights. (Not a property: Keras would save it under that name too.)"""

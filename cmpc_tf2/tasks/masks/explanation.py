@@ -34,15 +34,24 @@ class Explanation:
         similarity: By stage of the reasoning, in order, a float32 map with one value per cell of the fitted picture:
             how similar the features are, at that stage, to those of the places in the final mask; the cosine to their
             mean, averaged over the levels.
+        attention: The words that the model reads, in order, each with a float32 map with one value per cell of the
+            fitted picture: how strongly the word attends to the cell; every map sums to 1. Empty for a model without
+            attention of words to places.
     """
 
     prediction: Prediction
     words: list[WordReading]
     similarity: dict[str, np.ndarray]
+    attention: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
 
-    def heat_map(self, stage: str) -> np.ndarray:
-        """The similarity of a stage at the picture's size, stretched to 0 to 1: float32 `(h, w)`."""
-        heat = self.prediction.preprocessing.restore(self.similarity[stage], *self.prediction.size)
+    def heat_map(self, shown: str | np.ndarray) -> np.ndarray:
+        """A map at the picture's size, stretched to 0 to 1: float32 `(h, w)`.
+
+        Args:
+            shown: A stage of `similarity`, or one of the maps of `attention`.
+        """
+        cells = self.similarity[shown] if isinstance(shown, str) else shown
+        heat = self.prediction.preprocessing.restore(cells, *self.prediction.size)
         return ((heat - heat.min()) / max(np.ptp(heat), 1e-12)).astype(np.float32)
 
 

@@ -17,6 +17,13 @@ class Word(BaseModel):
     types: dict[str, float]
 
 
+class AttentionMap(BaseModel):
+    """A word that the model reads, and a map of the places it attends to: a greyscale PNG file in base64."""
+
+    word: str
+    map: str
+
+
 class RunLengths(BaseModel):
     """A mask in COCO's compressed run-length encoding, as pycocotools reads it."""
 
@@ -32,6 +39,7 @@ class Segment(BaseModel):
     area: int
     score: float
     words: list[Word]
+    attention: list[AttentionMap]
 
 
 class Segments(BaseModel):
@@ -60,8 +68,12 @@ def make_segment(expression: str, explanation: Explanation, mask_format: str, th
     for reading in explanation.words:
         types = {word_type.value: share for word_type, share in reading.probabilities.items()}
         words.append(Word(word=reading.word, known=reading.is_known, types=types))
-    encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
-    return Segment(expression=expression, mask=encoded, area=area, score=total / max(area, 1), words=words)
+    attention = [
+        AttentionMap(word=word, map=_png((weights * (255 / weights.max())).round().astype(np.uint8)))
+        for word, weights in explanation.attention
+    ]
+    encoded, score = _png(mask) if mask_format == "png" else _run_lengths(mask), total / max(area, 1)
+    return Segment(expression=expression, mask=encoded, area=area, score=score, words=words, attention=attention)
 
 
 def _run_lengths(mask: np.ndarray) -> RunLengths:
@@ -71,9 +83,9 @@ def _run_lengths(mask: np.ndarray) -> RunLengths:
     return RunLengths(size=tuple(encoded["size"]), counts=encoded["counts"].decode("ascii"))
 
 
-def _png(mask: np.ndarray) -> str:
+def _png(pixels: np.ndarray) -> str:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(mask).save(file, "PNG")
+    Image.fromarray(pixels).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode("ascii")
