@@ -1,8 +1,7 @@
 """Studies on the embedded data set `shapes`: ablations of CMPC, masked passes, and MaskRIS and CARIS next to CMPC.
 
 Trains small models from scratch in several variants and with several seeds, each run by the commands that a user would
-type, on one thread each. Runs that are finished in the output folder are not taken again; `shapes_gpu.py` takes them on
-a GPU.
+type, on one thread each. Runs that are finished in the output folder are not taken again.
 
     python benchmarks/shapes_study.py ablations
     python benchmarks/shapes_study.py masked
