@@ -7,8 +7,11 @@ Reads one line for each call and answers with JSON: the seconds and the peak mem
 """
 
 import argparse
+import contextlib
+import importlib.machinery
+import importlib.util
+import io
 import sys
-import types
 
 import torch
 from maskris_sides import answer, make_inputs
@@ -113,7 +116,8 @@ def provide(module: str, **names):
     """Makes `from module import name` work."""
     parts = module.split(".")
     for count in range(1, len(parts) + 1):
-        sys.modules.setdefault(".".join(parts[:count]), types.ModuleType(parts[count - 1]))
+        spec = importlib.machinery.ModuleSpec(".".join(parts[:count]), None)
+        sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
     vars(sys.modules[module]).update(names)
 
 
@@ -138,7 +142,7 @@ def load_original(clone: str) -> nn.Module:
 
     MultiStageBertModel.from_pretrained = classmethod(lambda cls, _: cls(BertConfig()))
     torch.manual_seed(0)
-    options = get_parser().parse_args(["--window12", "--lr", "1e-4"])
+    options = get_parser().parse_args(["--lr", "1e-4"])
     return builder.maskris(args=options, criterion=SegCELoss())
 
 
@@ -186,10 +190,9 @@ def main():
     parser.add_argument("--training", action="store_true")
     parser.add_argument("--save", help="write the weights and the logits here, and stop")
     arguments = parser.parse_args()
-    sys.stdout, answers = sys.stderr, sys.stdout  # The original prints.
-    model = load_original(arguments.clone)
-    step = make_step(model, arguments.pictures, arguments.sentences, arguments.training)
-    sys.stdout = answers
+    with contextlib.redirect_stdout(io.StringIO()):  # The original prints its parameters.
+        model = load_original(arguments.clone)
+        step = make_step(model, arguments.pictures, arguments.sentences, arguments.training)
     if arguments.save:
         torch.save({"model": model.state_dict(), "logits": step()}, arguments.save)
     else:

@@ -25,27 +25,37 @@ def sample_levels(value, grids: list[tuple[int, int]], locations, weights):
     Returns:
         `(B, Q, heads * d)`.
     """
-    _, cells, heads, channels = value.shape
+    _, _, heads, channels = value.shape
     queries = locations.shape[1]
+    # One head after another: the samples of all heads together would be the largest tensor of a model.
+    by_head = [ops.moveaxis(x, 2, 0) for x in (value, locations, weights)]
+    sampled = ops.map(lambda head: _sample_head(grids, *head), by_head)  # (heads, B, Q, d)
+    return ops.reshape(ops.moveaxis(sampled, 0, 2), (-1, queries, heads * channels))
+
+
+def _sample_head(grids, value, locations, weights):
+    """`sample_levels` of one head: arguments without the axis of heads, result `(B, Q, d)`."""
+    _, cells, channels = value.shape
+    _, queries, levels, points = weights.shape
     rows, columns = np.array(grids, "int32").T[..., None]  # (levels, 1)
     starts = np.cumsum(rows * columns)[:, None].astype("int32") - rows * columns
     x = locations[..., 0] * columns.astype("float32") - 0.5
     y = locations[..., 1] * rows.astype("float32") - 0.5
     left, top = ops.floor(x), ops.floor(y)
-    # Rows of the table are ordered by sample, cell and head.
-    table = ops.reshape(value, (-1, channels))
-    samples = ops.reshape(ops.arange(ops.shape(value)[0], dtype="int32"), (-1, 1, 1, 1, 1))
-    first = (samples * cells + starts) * heads + np.arange(heads, dtype="int32")[:, None, None]
-
-    total = 0.0
+    indices, shares = [], []  # Of the four cells around each sample.
     for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
         for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
             is_inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-            weight = ops.where(is_inside, weights * row_weight * column_weight, 0.0)
-            cell = _bounded(row, rows) * columns + _bounded(column, columns)
-            corner = ops.take(table, first + cell * heads, axis=0)  # (B, Q, heads, levels, points, d)
-            total += ops.sum(weight[..., None] * corner, axis=(3, 4))
-    return ops.reshape(total, (-1, queries, heads * channels))
+            indices.append(starts + _bounded(row, rows) * columns + _bounded(column, columns))
+            shares.append(ops.where(is_inside, weights * row_weight * column_weight, 0.0))
+    indices, shares = (
+        ops.reshape(ops.stack(parts, axis=-1), (-1, queries, levels * points * 4)) for parts in (indices, shares)
+    )
+    # Rows of the table are ordered by picture and cell.
+    table = ops.reshape(value, (-1, channels))
+    first = ops.reshape(ops.arange(ops.shape(value)[0], dtype="int32") * cells, (-1, 1, 1))
+    around = ops.take(table, first + indices, axis=0)  # (B, Q, levels * points * 4, d)
+    return ops.squeeze(ops.matmul(shares[:, :, None], around), axis=2)
 
 
 def _bounded(index, size):
