@@ -77,7 +77,8 @@ class ExpressionPredictor:
                 types = dict(zip(self._runner.config.word_types, map(float, probabilities), strict=True))
                 words.append(WordReading(token, self.tokenizer.is_known(token), types))
         prediction = self._prediction(found["mask_logits"][..., 0])
-        return Explanation(prediction, words, stage_similarity(found, self._stages))
+        similarity = stage_similarity(found, self._stages)
+        return Explanation(prediction, words, similarity, self.tokenizer.describe_truncation(expression))
 
     def _prediction(self, logits: np.ndarray) -> Prediction:
         return Prediction(expit(logits), self.encoded.size, self._runner.preprocessing)

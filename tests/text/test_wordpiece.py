@@ -87,6 +87,19 @@ def test_pieces_by_hand(sentence, tokens, small):
     assert small.split(sentence) == tokens
 
 
+IDEOGRAPHS = [
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF), (0x2F800, 0x2FA1F),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("first, last", IDEOGRAPHS)
+def test_ideographs_end_where_those_of_bert_do(first, last, small):
+    for code in (first - 1, first, last, last + 1):
+        is_inside = any(start <= code <= end for start, end in IDEOGRAPHS)
+        assert small.split(f"man{chr(code)}man") == (["man", "[UNK]", "man"] if is_inside else ["[UNK]"]), hex(code)
+
+
 def test_a_short_sentence_is_padded_on_the_right(small):
     found = small.encode("red man")
     assert found["token_ids"].tolist() == [2, 6, 5, 3, 0, 0, 0, 0]

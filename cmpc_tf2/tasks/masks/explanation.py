@@ -34,11 +34,13 @@ class Explanation:
         similarity: By stage of the reasoning, in order, a float32 map with one value per cell of the fitted picture:
             how similar the features are, at that stage, to those of the places in the final mask; the cosine to their
             mean, averaged over the levels.
+        truncation: How many words the model reads, if it does not read all; otherwise None.
     """
 
     prediction: Prediction
     words: list[WordReading]
     similarity: dict[str, np.ndarray]
+    truncation: str | None = None
 
     def heat_map(self, stage: str) -> np.ndarray:
         """The similarity of a stage at the picture's size, stretched to 0 to 1: float32 `(h, w)`."""

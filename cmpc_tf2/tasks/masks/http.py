@@ -32,6 +32,7 @@ class Segment(BaseModel):
     area: int
     score: float
     words: list[Word]
+    truncation: str | None
 
 
 class Segments(BaseModel):
@@ -61,7 +62,14 @@ def make_segment(expression: str, explanation: Explanation, mask_format: str, th
         types = {word_type.value: share for word_type, share in reading.probabilities.items()}
         words.append(Word(word=reading.word, known=reading.is_known, types=types))
     encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
-    return Segment(expression=expression, mask=encoded, area=area, score=total / max(area, 1), words=words)
+    return Segment(
+        expression=expression,
+        mask=encoded,
+        area=area,
+        score=total / max(area, 1),
+        words=words,
+        truncation=explanation.truncation,
+    )
 
 
 def _run_lengths(mask: np.ndarray) -> RunLengths:
