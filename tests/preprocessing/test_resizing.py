@@ -157,6 +157,13 @@ def test_stretching_equals_the_original(parity):
     parity.counted("MaskRIS: resized pictures and masks *", "equal", 3)
 
 
+def test_stretched_masks_take_the_nearest_pixel(rng):
+    """Single pixels tell it from an interpolated mask; those of the goldens have no holes."""
+    mask = rng.random((50, 70)) < 0.3
+    rows, columns = (((np.arange(96) + 0.5) * side / 96).astype(int) for side in mask.shape)
+    np.testing.assert_array_equal(STRETCH.resize_mask(mask, 96), mask[rows[:, None], columns])
+
+
 def test_stretched_pictures_come_back(rng):
     y, x = np.mgrid[:90, :200]
     mask = np.hypot((y - 40) * 2, x - 110) < 60

@@ -31,9 +31,15 @@ def test_masks_are_the_predictors(app, small_model):
         if segment["area"]:
             assert segment["score"] == pytest.approx(expected.probabilities[expected.mask].mean(), abs=1e-5)
         assert [word["word"] for word in segment["words"]] == expression.split()
+        assert segment["truncation"] is None
         assert sum(segment["words"][0]["types"].values()) == pytest.approx(1, abs=1e-5)
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(pngs.json()["segments"][0]["mask"]))))
     np.testing.assert_array_equal(mask, reference.predict("the man").probabilities >= 0.3)
+
+
+def test_truncation_is_part_of_the_answer(app):
+    (answer,) = ask(app, form("red " * 30))
+    assert answer.json()["segments"][0]["truncation"] == "only the first 20 of its 30 words count"
 
 
 def test_health_metrics_and_documentation(app):
