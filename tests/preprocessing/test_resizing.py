@@ -157,11 +157,12 @@ def test_stretching_equals_the_original(parity):
     parity.counted("MaskRIS: resized pictures and masks *", "equal", 3)
 
 
-def test_stretched_masks_take_the_nearest_pixel(rng):
-    """Single pixels tell it from an interpolated mask; those of the goldens have no holes."""
+@pytest.mark.parametrize("size", [20, 96])
+def test_stretched_masks_take_the_nearest_pixel(size, rng):
+    """Single pixels tell it from an average where the picture shrinks; the masks of the goldens have none."""
     mask = rng.random((50, 70)) < 0.3
-    rows, columns = (((np.arange(96) + 0.5) * side / 96).astype(int) for side in mask.shape)
-    np.testing.assert_array_equal(STRETCH.resize_mask(mask, 96), mask[rows[:, None], columns])
+    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in mask.shape)
+    np.testing.assert_array_equal(STRETCH.resize_mask(mask, size), mask[rows[:, None], columns])
 
 
 def test_stretched_pictures_come_back(rng):
