@@ -82,9 +82,7 @@ def warn_of_lost_words(expression: str, tokenizer: Tokenizer, model_file: Path):
     Raises:
         NoWordsError: The expression has no words.
     """
-    read, given = tokenizer.tokens(expression), tokenizer.split(expression)
-    if not any(tokenizer.is_known(token) for token in given):
+    if not any(tokenizer.is_known(token) for token in tokenizer.split(expression)):
         logger.warning("expression %r: %s knows none of its words", expression, model_file)
-    if len(read) < len(given):
-        counts = len(read), len(given), tokenizer.unit
-        logger.warning("expression %r: only the first %d of its %d %s count", expression, *counts)
+    if truncation := tokenizer.describe_truncation(expression):
+        logger.warning("expression %r: %s", expression, truncation)

@@ -230,6 +230,7 @@ def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_
 
     Raises:
         InputError: The file cannot be read, or has other names or values than sizes have.
+        UsageError: The vocabulary does not fit the other sizes.
     """
     from cmpc_tf2.text.vocabulary import MAX_WORDS
 
@@ -238,4 +239,10 @@ def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_
         model = from_dict(config_type, sizes)
         if model.max_words != MAX_WORDS:
             raise FieldError("max_words", f"expected {MAX_WORDS} as in the batches, received {model.max_words}")
+    try:
         return dataclasses.replace(model, vocabulary_size=vocabulary_size) if vocabulary_size else model
+    except FieldError as error:
+        raise UsageError(
+            f"--vocabulary: {vocabulary_size} words do not fit the {path or 'usual sizes'}: {error}; "
+            "give the vocabulary of the model, or other sizes (--sizes)"
+        ) from None

@@ -39,7 +39,8 @@ class TorchCheckpoint:
 
     def __init__(self, path: str | os.PathLike):
         self.path = str(path)
-        content = read_safetensors(path) if find_format(path) == "safetensors" else read_torch_file(path)
+        file_format = find_format(path) or Path(path).suffix.removeprefix(".")
+        content = read_safetensors(path) if file_format == "safetensors" else read_torch_file(path)
         self.sizes = content.get("sizes")
         self._optimizer = content.get("optimizer")
         weights = content

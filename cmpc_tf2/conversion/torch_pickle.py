@@ -28,6 +28,7 @@ _SETS = ("builtins.set", "__builtin__.set")
 _ADMITTED = {TENSOR, PARAMETER, ORDERED_DICT, NAMESPACE, *_SETS, *(f"torch.{name}" for name in STORAGES)}
 _REFUSED = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
+    "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor",
     "torch._utils._rebuild_qtensor": "a quantized tensor",
 }
 _ONLY_DATA = "only tensors, numbers, strings, lists, dicts and argparse.Namespace are read"
@@ -193,7 +194,9 @@ class TorchUnpickler:
         size = math.prod(shape)
         end = offset + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True)) + 1
         if size > values.size or (size and end > values.size):
-            raise InputError(f"a tensor of shape {list(shape)} is larger than its storage of {values.size} values")
+            raise InputError(
+                f"a tensor of shape {list(shape)} is larger than its storage of {values.size} values; copy it again"
+            )
         if not size:
             return np.empty(shape, values.dtype)
         steps = [stride * values.itemsize for stride in strides]

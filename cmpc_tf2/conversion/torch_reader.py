@@ -106,8 +106,10 @@ def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if dtype not in _SAFETENSORS_TYPES:
             problem = f"{name} is of type {dtype}; expected {', '.join(_SAFETENSORS_TYPES)}"
             raise InputError(f"{path}: {_one_line(problem)}")
-        if span != (end, end + math.prod(shape) * _item_size(_SAFETENSORS_TYPES[dtype])):
-            problem = f"{name} is at bytes {span[0]} to {span[1]}, which does not fit {dtype} {shape}"
+        expected = end, end + math.prod(shape) * _item_size(_SAFETENSORS_TYPES[dtype])
+        if span != expected:
+            found = f"{name}, {dtype} {shape}, is at bytes {span[0]} to {span[1]}"
+            problem = f"{found}, expected {expected[0]} to {expected[1]}: its header {_DAMAGED}"
             raise InputError(f"{path}: {_one_line(problem)}")
         end = span[1]
     if start + end != len(content):
@@ -187,7 +189,9 @@ def _read_zip(content: mmap.mmap, path: str | os.PathLike):
     def load_storage(dtype: str, key: str, count: int) -> np.ndarray:
         start, end = find(f"data/{key}")
         if end - start != count * _item_size(dtype):
-            raise InputError(f"has storage {key} with {end - start} bytes; expected {count} values of {dtype}")
+            raise InputError(
+                f"has storage {key} with {end - start} bytes; expected {count} values of {dtype}: it {_DAMAGED}"
+            )
         return _take(content, start, dtype, count)
 
     if f"{root}byteorder" in members:

@@ -41,6 +41,7 @@ from cmpc_tf2.data.publishing import (
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.processes import process_pool
+from cmpc_tf2.text.vocabulary import MAX_WORDS, count_words
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def build_split(settings: BuildSettings) -> BuildResult:
         require_absent(target, settings.overwrite)
     plan = settings.plan()
     annotations = plan.annotations[references_of(settings.shard, len(plan.annotations))]
+    _warn_of_truncation(plan.annotations)
     build = {
         "dataset": settings.registered.name,
         "split": settings.split,
@@ -97,6 +99,16 @@ def build_split(settings: BuildSettings) -> BuildResult:
             if settings.shard == WHOLE:
                 _publish_samples(journal, target)
     return BuildResult(journal.written, journal.skipped)
+
+
+def _warn_of_truncation(annotations: list[Annotation]):
+    """Says how many expressions have more words than a file has token ids; it holds the whole sentence too."""
+    lengths = [count_words(expression) for annotation in annotations for expression in annotation.expressions]
+    if truncated := sum(length > MAX_WORDS for length in lengths):
+        logger.warning(
+            "%d of %d expressions have more than %d words: models that read whole words read only the first",
+            *(truncated, len(lengths), MAX_WORDS),
+        )
 
 
 def _open_journal(settings: BuildSettings, head: dict) -> BuildJournal:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmpc_tf2.data.batches import MANIFEST, SAMPLES_PER_REFERENCE, Sample, read_batch, read_manifest
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.tokenizers import Tokenizer
 from cmpc_tf2.text.vocabulary import MAX_WORDS
@@ -121,11 +121,9 @@ class _BatchReader:
         # Made floats here rather than in TensorFlow: every number is written once.
         arrays = {name: np.empty(*spec) for name, spec in self.specs.items()}
         for row, (file, position) in enumerate(zip(files, positions, strict=True)):
-            sample = self._read(file.decode())
+            sample, text = self._read(file.decode())
             pixels = arrays[self._pixels][row]
             self._preprocessing.normalize(sample.fitted(self._preprocessing), out=pixels)
-            stored = self._tokenizer is None
-            text = {"token_ids": sample.token_ids} if stored else self._tokenizer.encode(sample.expression)
             inputs = {self._pixels: pixels, **text}
             if self._augmentation is not None:
                 inputs |= self._augmentation(inputs, np.random.default_rng([self._seed, position]))
@@ -135,9 +133,14 @@ class _BatchReader:
             arrays["mask"][row, ..., 0] = sample.mask
         return list(arrays.values())
 
-    def _read(self, path: str) -> Sample:
+    def _read(self, path: str) -> tuple[Sample, dict[str, np.ndarray]]:
+        """A sample, and the model's inputs for its expression."""
         try:
-            return read_train_sample(path, self._preprocessing, self._vocabulary_size, self._sample_type)
+            sample = read_train_sample(path, self._preprocessing, self._vocabulary_size, self._sample_type)
+            if self._tokenizer is None:
+                return sample, {"token_ids": sample.token_ids}
+            with named(path, "; remove it from the annotations and build the split again"):
+                return sample, self._tokenizer.encode(sample.expression)
         except InputError as error:
             if self._on_error is not None:
                 self._on_error(error)

@@ -52,9 +52,8 @@ def evaluate(
 ) -> dict:
     """Scores a model on batches by a protocol (`tasks/masks/protocol.py`).
 
-    Differs from TF1: an expression without words is skipped and reported; a sample with an empty ground truth and
-    an empty prediction has an IoU of 1; a split may have any number of samples. Tested by
-    `tests/inference/test_evaluation.py`.
+    Differs from TF1: an expression without words is skipped and reported; a sample with an empty ground truth and an
+    empty prediction has an IoU of 1; a split may have any number of samples (`tests/inference/test_evaluation.py`).
 
     Args:
         model: The model.
@@ -67,16 +66,18 @@ def evaluate(
         medium: Medium of the samples.
 
     Returns:
-        The report's `samples`, `skipped`, `plain`, `dcrf`, `own_size` (if the protocol has it) and `per_sample`.
+        The report's `samples`, `skipped`, `truncated` (indices; empty for models that read the stored token ids),
+        `plain`, `dcrf`, `own_size` (if the protocol has it) and `per_sample`.
 
     Raises:
         InputError: A batch cannot be used.
     """
     task = medium.task
-    skipped, records = [], []
+    skipped, records, truncated = [], [], []
     protocol = protocol or task.protocol(model.protocol_name)
     score = functools.partial(_score, protocol=protocol, preprocessing=model.preprocessing, dcrf=dcrf)
-    decoded_samples = _decode_samples(model, paths, batch_size, medium.sample_type)
+    tokenizer = None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer()
+    decoded_samples = _decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:
             skipped.append({"index": decoded.index, "reason": "the expression has no words"})
@@ -84,13 +85,18 @@ def evaluate(
             continue
         mask, record = scored
         records.append({"index": decoded.index, **record})
+        if tokenizer is not None and tokenizer.describe_truncation(decoded.sample.expression):
+            truncated.append(decoded.index)
         if on_prediction is not None:
             on_prediction(decoded.index, decoded.sample, mask, task.final_score(record))
     if not records:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
+    if truncated:
+        logger.warning("%d of %d expressions are longer than the model reads", len(truncated), len(records))
     return {
         "samples": len(records),
         "skipped": skipped,
+        "truncated": truncated,
         **task.summarize(records, dcrf),
         "per_sample": records,
     }
@@ -101,10 +107,9 @@ def _score(decoded: DecodedSample, protocol: "Protocol", **options) -> tuple[np.
 
 
 def _decode_samples(
-    model: "ModelRunner", paths: list[Path], batch_size: int, sample_type: type[Sample]
+    model: "ModelRunner", tokenizer: Tokenizer | None, paths: list[Path], batch_size: int, sample_type: type[Sample]
 ) -> Iterator[DecodedSample]:
     """Decodes all samples; neighbouring ones of equal pixels share the encoding."""
-    tokenizer = None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer()
     read = ((path, read_batch(path, sample_type)) for path in progress(paths, len(paths), "evaluate"))
     with_text = ((index, sample, _text_of(model, tokenizer, path, sample)) for index, (path, sample) in enumerate(read))
     for samples in group_by_pixels(with_text):

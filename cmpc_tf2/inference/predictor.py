@@ -79,7 +79,9 @@ class ExpressionPredictor:
             if "attention" in found:
                 attention.append((word.text, found["attention"][word.slots].mean(axis=0)))
         prediction = self._prediction(found["mask_logits"][..., 0])
-        return Explanation(prediction, readings, stage_similarity(found, self._stages), attention)
+        similarity = stage_similarity(found, self._stages)
+        truncation = self.tokenizer.describe_truncation(expression)
+        return Explanation(prediction, readings, similarity, attention, truncation)
 
     def _prediction(self, logits: np.ndarray) -> Prediction:
         return Prediction(expit(logits), self.encoded.size, self._runner.preprocessing)

@@ -226,15 +226,15 @@ def draw_answer(picture: np.ndarray, answer: Answer, threshold: float, dcrf: boo
 
 
 def describe_words(explanations: list[Explanation]) -> str:
-    """The words as coloured HTML: what each of them does, and how strongly."""
-    if not explanations[0].words:
+    """The words as coloured HTML: what each of them does, how strongly, and how many the model reads if not all."""
+    if not any(explanation.words or explanation.truncation for explanation in explanations):
         return ""
-    types = list(explanations[0].words[0].probabilities)
+    types = list(explanations[0].words[0].probabilities) if explanations[0].words else []
     legend = "".join(f'<span style="color:{WORD_COLORS[one]}">&#9632; {one.value}</span>' for one in types)
     sentences = []
     for index, explanation in enumerate(explanations):
         red, green, blue = color_of(index)
-        words = "".join(map(_describe_word, explanation.words))
+        words = "".join(map(_describe_word, explanation.words)) + (explanation.truncation or "")
         sentences.append(f'<p style="border-left:.4em solid rgb({red},{green},{blue});padding-left:.5em">{words}</p>')
     return f'<p class="legend">{legend}</p>{"".join(sentences)}'
 

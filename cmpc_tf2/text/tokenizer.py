@@ -82,6 +82,15 @@ class Tokenizer(abc.ABC):
     def tokens(self, expression: str) -> list[str]:
         """The tokens that the model reads, which are the first ones; as `split`."""
 
+    def describe_truncation(self, expression: str) -> str | None:
+        """How many tokens of an expression the model reads, in words; None if it reads all of them.
+
+        Raises:
+            NoWordsError: The expression has no words.
+        """
+        read, given = len(self.tokens(expression)), len(self.split(expression))
+        return f"only the first {read} of its {given} {self.unit} count" if read < given else None
+
     @abc.abstractmethod
     def words(self, expression: str) -> list[TokenizedWord]:
         """The words that the model reads, in order; as `split`."""

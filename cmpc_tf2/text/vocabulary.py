@@ -43,6 +43,14 @@ def tokenize(expression: str) -> list[str]:
     return tokens[:-1] if tokens[-1] == "." else tokens
 
 
+def count_words(expression: str) -> int:
+    """The number of tokens of an expression; 0 if it has no words."""
+    try:
+        return len(tokenize(expression))
+    except NoWordsError:
+        return 0
+
+
 def read_words(path: str | os.PathLike, size: int | None = None) -> list[str]:
     """Reads a vocabulary file: one word per line, the line number from 0 is the id. A byte-order mark is skipped.
 

@@ -1,6 +1,9 @@
 """WordPiece: words in pieces of a fixed vocabulary, as BERT reads them."""
 
 import functools
+import hashlib
+import logging
+import os
 import re
 import unicodedata
 
@@ -10,7 +13,11 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.text.tokenizer import TokenizedWord, Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
 
+logger = logging.getLogger(__name__)
+
 PAD, UNKNOWN, START, END, MASK = SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+# Words of bert-base-uncased, and the SHA-256 of the file with one of them per line.
+BERT_WORDS, BERT_SHA256 = 30_522, "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
 # Marks a piece that continues a word.
 CONTINUATION = "##"
 # Longer words are unknown.
@@ -61,6 +68,19 @@ class WordPieceTokenizer(Tokenizer):
         self.require_special_tokens(words)
         self.ids = {word: number for number, word in enumerate(words)}
         self.max_words = max_words
+
+    @classmethod
+    def read_words(cls, path: str | os.PathLike, size: int | None = None) -> list[str]:
+        """As `Tokenizer.read_words`; warns of a file with as many words as BERT's vocabulary, but other ones."""
+        words = super().read_words(path, size)
+        digest = hashlib.sha256("".join(f"{word}\n" for word in words).encode()).hexdigest()
+        if len(words) == BERT_WORDS and digest != BERT_SHA256:
+            logger.warning(
+                "%s: not the vocabulary of bert-base-uncased: its SHA-256 is %s, expected %s; "
+                "published models need that one (`python tools/fetch_assets.py`)",
+                *(path, digest, BERT_SHA256),
+            )
+        return words
 
     @staticmethod
     def require_special_tokens(words: list[str]):

@@ -21,7 +21,7 @@ from cmpc_tf2.data.pipeline import (
     samples_of_step,
     training_dataset,
 )
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import write_json
 from cmpc_tf2.inference.evaluation import evaluate
 from cmpc_tf2.inference.runner import ModelRunner
@@ -182,7 +182,9 @@ def _start(
         config = dataclasses.replace(config, steps=steps_of(config.epochs, count, config.batch_size))
     trainer = Trainer(model, config)
     if config.start_optimizer:
-        OptimizerState.from_file(config.start_optimizer).restore(trainer.base_optimizer)
+        state = OptimizerState.from_file(config.start_optimizer)
+        with named(config.start_optimizer, "; give the file that was converted beside the model"):
+            state.restore(trainer.base_optimizer)
         step = int(trainer.base_optimizer.iterations)
     return step, model, trainer, config
 
@@ -201,7 +203,9 @@ def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Mediu
     if config.embeddings:
         layers = {layer.name: layer for layer in model.expression_decoder.layers}
         if "text_encoder" not in layers:
-            raise InputError(f"--embeddings: {model.title} takes none: it has no layer `text_encoder` to put them in")
+            raise InputError(
+                f"--embeddings: {model.title} takes none: it has no layer `text_encoder` to put them in; leave it out"
+            )
         shape = (config.model.vocabulary_size, config.model.embedding_dim)
         layers["text_encoder"].embedding.assign(load_embeddings(config.embeddings, shape))
     if config.backbone:

@@ -12,6 +12,8 @@ from cmpc_tf2.model_files import load_model
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.text.bert_encoder import LAYER, BertEncoder
 
+_FIX = "give another file, or a model of its sizes (--sizes)"
+
 
 def load_backbone(model: ReferringModel, path: str | os.PathLike):
     """Loads the backbone of a model.
@@ -31,7 +33,7 @@ def load_backbone(model: ReferringModel, path: str | os.PathLike):
     if isinstance(found, SwinConfig):
         found = dataclasses.replace(found, window=expected.window)
     if found != expected:
-        raise InputError(f"{path}: its sizes are {backbone.config}, expected {expected}")
+        raise InputError(f"{path}: its sizes are {backbone.config}, expected {expected}; {_FIX}")
     for variable, value in zip(target.weights, backbone.get_weights(), strict=True):
         is_other_window = variable.shape != value.shape
         variable.assign(resize_bias_table(value, expected.window) if is_other_window else value)
@@ -52,5 +54,5 @@ def load_bert(model: ReferringModel, path: str | os.PathLike):
         raise InputError(f"--bert: {model.title} has no BERT; leave it out")
     target, encoder = layers[LAYER], load_model(path, BertEncoder)
     if encoder.config != target.config:
-        raise InputError(f"{path}: its sizes are {encoder.config}, expected {target.config}")
+        raise InputError(f"{path}: its sizes are {encoder.config}, expected {target.config}; {_FIX}")
     target.set_weights([keras.ops.convert_to_numpy(weight) for weight in encoder.get_layer(LAYER).weights])

@@ -155,6 +155,14 @@ def test_drop_path_leaves_out_whole_branches_of_samples(backbone):
     np.testing.assert_array_equal(drop_path(x, training=False), x)
 
 
+def test_drop_path_is_on_both_branches(monkeypatch, rng):
+    x = rng.normal(size=(1, 4, 5, 8)).astype("float32")
+    block = SwinBlock(heads=2, window=3, is_shifted=True, drop_path=0.5)
+    assert not np.allclose(block(x), x)
+    monkeypatch.setattr(keras.layers.Dropout, "call", lambda self, x, training=False: 0 * x)
+    np.testing.assert_array_equal(block(x), x)
+
+
 BLOCKS = [(stage, index) for stage, depth in enumerate(SMALL.depths) for index in range(depth)]
 
 

@@ -149,7 +149,9 @@ def test_a_state_of_another_optimizer_is_refused(train_options, small_model_file
         assert f"state.npz: {words}" in capsys.readouterr().err
     np.savez(tmp_path / "state.npz", **{"adam/iteration": np.int64(3)})
     assert main(["train", "--output-dir", str(tmp_path / "run"), *start]) == 1
-    assert "the state of the optimizer belongs to other weights or settings: adam/" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "state.npz: the state of the optimizer belongs to other weights or settings: adam/" in error
+    assert "give the file that was converted beside the model" in error
     assert not (tmp_path / "run").exists()
 
 

@@ -128,6 +128,15 @@ def test_round_trip_keeps_every_byte(small_state, write_torch, tmp_path):
         assert found["model"][name].tobytes() == value.tobytes(), name
 
 
+def test_the_numbers_of_positions_are_ignored(small_state, write_torch, tmp_path):
+    """A buffer of int64 that newer versions of BERT save too."""
+    name = "backbone.lang_encoder.embeddings.position_ids"
+    state = {**small_state, name: np.arange(22)[None]}
+    report = convert(write_torch({"model": state}), str(tmp_path / "m.keras"))
+    assert {"torch": name, "why": "the numbers of the positions"} in report["ignored"]
+    assert optimizer_groups(list(state)) == optimizer_groups(list(small_state))
+
+
 def test_sizes_that_shapes_do_not_tell_survive_a_round_trip(maskris_model, tmp_path):
     save_model(maskris_model, tmp_path / "a.keras")
     convert_back(str(tmp_path / "a.keras"), str(tmp_path / "a.pth"))

@@ -48,6 +48,7 @@ def bert_state(rng):
     shapes = {variable.path: variable.shape for variable in BertEncoder(BERT).variables}
     state = random_state(bert_pairs(BERT), shapes, rng)
     others = ("bert.pooler.dense.bias", "cls.predictions.bias", "cls.predictions.transform.LayerNorm.gamma")
+    state["bert.embeddings.position_ids"] = np.arange(22)[None]
     return {**state, **{name: np.zeros(64, np.float32) for name in others}}
 
 
@@ -107,9 +108,13 @@ def old_names(state: dict) -> dict:
 def test_a_bert(bert_state, write_torch, tmp_path):
     """As `pytorch_model.bin` with old names, and as safetensors without the prefix."""
     paths = [write_torch(old_names(bert_state), "pytorch_model.bin"), str(tmp_path / "model.safetensors")]
-    bare = {name.removeprefix("bert."): ("F32", value) for name, value in bert_state.items() if "cls" not in name}
+    bare = {
+        name.removeprefix("bert."): ("I64" if value.dtype == np.int64 else "F32", value)
+        for name, value in bert_state.items()
+        if "cls" not in name
+    }
     (tmp_path / "model.safetensors").write_bytes(safetensors_file(bare))
-    for path, ignored in zip(paths, (3, 1), strict=True):
+    for path, ignored in zip(paths, (4, 2), strict=True):
         output = str(tmp_path / "bert.keras")
         report = convert(path, output)
         assert report["model"] == "bert" and report["config"] == BERT.to_dict()

@@ -180,7 +180,8 @@ def test_names_of_any_length_and_lines(assert_refused):
 
 
 def test_sparse_and_quantized_tensors(assert_refused):
-    assert_refused(forged(a=b"ctorch._utils\n_rebuild_sparse_tensor\n)R"), "holds a sparse tensor")
+    for function in ("_rebuild_sparse_tensor", "_rebuild_sparse_csr_tensor"):
+        assert_refused(forged(a=f"ctorch._utils\n{function}\n)R".encode()), "holds a sparse tensor")
     assert_refused(forged(a=b"ctorch._utils\n_rebuild_qtensor\n)R"), "holds a quantized tensor")
 
 
@@ -256,6 +257,9 @@ def test_files_of_other_kinds(assert_refused, tmp_path):
     np.savez(tmp_path / "arrays.npz", a=VALUES)
     assert_refused((tmp_path / "arrays.npz").read_bytes(), "without data.pkl")
     assert_refused(zip_file(pickled(b"](e"), {}), "expected a dict of tensors, found a list")
+    (tmp_path / "short.safetensors").write_bytes(safetensors_file({})[:7])
+    with pytest.raises(InputError, match=r"short\.safetensors: not a readable safetensors file: its header"):
+        TorchCheckpoint(tmp_path / "short.safetensors")
     with pytest.raises(InputError, match=r"nothing\.pth: no such file"):
         read_torch_file(tmp_path / "nothing.pth")
 
@@ -266,9 +270,9 @@ SAFETENSORS = {
     "nested header": (struct.pack("<Q", 100_000) + b"[" * 100_000, "its header"),
     "type": (safetensors_file({"a": ("F8_E5M2", VALUES)}), "a is of type F8_E5M2; expected F64, F32"),
     "shape": (safetensors_file({"a": ("F32", VALUES)}, a={"dtype": "F32", "shape": [2**40], "data_offsets": [0, 24]}),
-              "a is at bytes 0 to 24, which does not fit F32 [1099511627776]"),
+              "a, F32 [1099511627776], is at bytes 0 to 24, expected 0 to 4398046511104: its header is damaged"),
     "overlap": (safetensors_file({"a": ("F32", VALUES)}, b={"dtype": "F32", "shape": [6], "data_offsets": [0, 24]}),
-                "b is at bytes 0 to 24"),
+                "b, F32 [6], is at bytes 0 to 24, expected 24 to 48"),
     "negative": (safetensors_file({}, a={"dtype": "F32", "shape": [-1], "data_offsets": [0, -4]}), "its header"),
     "cut off": (safetensors_file({"a": ("F32", VALUES)})[:-1], "is damaged or cut off"),
     "longer": (safetensors_file({"a": ("F32", VALUES)}) + b"x", "is damaged or cut off"),

@@ -108,6 +108,14 @@ def test_order_and_splits(tmp_path, capsys):
     assert train.mask.shape == (320, 320)
 
 
+def test_truncated_expressions_are_counted(tmp_path, capsys):
+    sentences = ["red " * 20, "red " * 21, "the man"]
+    arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": sentences}])
+    assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 0
+    assert "1 of 3 expressions have more than 20 words" in capsys.readouterr().err
+    assert read_batch(batch_path(tmp_path, "unc", "val", 1)).expression == sentences[1]
+
+
 def test_bad_samples_are_skipped_named_and_counted(tmp_path, capsys):
     good = {"split": "val", "sentences": ["man"]}
     arguments = make_refer(

@@ -1,4 +1,5 @@
 import collections
+import dataclasses
 import functools
 import itertools
 
@@ -184,6 +185,18 @@ def test_sentences_are_tokenized_anew_for_another_tokenizer(paths):
     assert inputs["token_mask"].numpy().tolist() == [[1] * 4 + [0] * 16] * 2
     with pytest.raises(tf.errors.InvalidArgumentError, match="token ids do not fit the model, which has 7 words"):
         numbers(training_dataset(paths, COUNT, PREPROCESSING, vocabulary_size=7), 1)
+
+
+def test_a_sentence_without_words_names_its_file(paths, samples, tmp_path):
+    """An accent alone is a word for CMPC, and the file can be built."""
+    path, problems = tmp_path / "accent.npz", []
+    write_batch(path, dataclasses.replace(samples[0], expression="\u0301"))
+    tokenizer = WordPieceTokenizer([*SPECIAL_TOKENS, "red", "man"], 20)
+    dataset = training_dataset([path, paths[0]], 2, PREPROCESSING, tokenizer=tokenizer, on_error=problems.append)
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        next(iter(dataset))
+    message = f"{path}: expression '\u0301': has no words; remove it from the annotations and build the split again"
+    assert str(problems[0]) == message
 
 
 def test_wrong_arguments():

@@ -1,5 +1,7 @@
 """Scores of a split, by the protocol of the original."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -109,6 +111,15 @@ def test_a_model_is_scored_at_its_size_and_at_the_pictures(tmp_path):
     assert final.shape == (40, 90) and final[:, :45].all() and not final[:, 45:].any()
     assert result["plain"]["overall_iou"] == 1 and result["dcrf"] is None
     assert result["own_size"]["overall_iou"] == score == 45 / 46
+
+
+def test_truncated_expressions_are_reported(tmp_path, caplog):
+    """Between [CLS] and the end there is room for 19 pieces; a sentence of 19 loses only its [SEP]."""
+    samples = [make_sample(mask=np.ones((32, 32), bool)) for _ in range(3)]
+    samples = [dataclasses.replace(one, expression="man " * n) for one, n in zip(samples, (19, 20, 1), strict=True)]
+    result = evaluate(StretchedLogits(np.ones((32, 32), np.float32)), write_split(tmp_path, *samples))
+    assert result["samples"] == 3 and result["truncated"] == [1]
+    assert "1 of 3 expressions are longer than the model reads" in caplog.text
 
 
 def test_dcrf_refines_the_mask_of_the_pictures_own_size(tmp_path):

@@ -5,7 +5,9 @@ import cmpc_tf2
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.masks.densecrf import refine_mask
+from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_tf2.text.vocabulary import Vocabulary
 from small import SMALL, WORDS, subtract_mean
 
@@ -23,6 +25,11 @@ def test_square_picture_of_the_models_size_gives_the_models_probabilities(small_
     prediction = predictor.predict("red circle")
     np.testing.assert_allclose(prediction.probabilities, 1 / (1 + np.exp(-logits[0, :, :, 0])), atol=1e-5)
     np.testing.assert_array_equal(prediction.mask, prediction.probabilities >= 0.5)
+
+
+def test_a_probability_of_one_half_is_foreground():
+    half = Prediction(np.full((4, 4), 0.5, np.float32), (3, 6), Preprocessing(4))
+    assert half.mask.all() and not half.mask_from(0.51).any()
 
 
 @pytest.mark.parametrize("size", [(45, 70), (200, 31), (1, 1), (3, 500), (20, 40_000), (40_000, 20)])

@@ -4,14 +4,50 @@ import math
 
 import numpy as np
 import pytest
+from keras import layers
 from scipy.special import softmax
 
 from cmpc_tf2.models.maskris.attention import FewKeysAttention, FewQueriesAttention, masked_softmax
+from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.models.maskris.head import ClassScores
+from cmpc_tf2.models.maskris.model import MaskRIS
 from cmpc_tf2.models.maskris.positions import sine_positions
 from cmpc_tf2.models.maskris.prompts import pooling_matrix
+from maskris_original import TINY
 
 HEADS, HEAD_DIM, CHANNELS = 3, 5, 6
+
+
+def test_every_norm_has_the_epsilon_of_the_original():
+    """1e-12 in BERT and 1e-5 everywhere else; most of the goldens do not tell one norm's 1e-5 from 1e-6."""
+    model = MaskRIS(TINY)
+    epsilons = {
+        layer.path: layer.epsilon
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, (layers.LayerNormalization, layers.GroupNormalization))
+    }
+    expected = {
+        path: 1e-12 if path.startswith("lang_encoder/") else 1e-5
+        for path in (variable.path.rpartition("/")[0] for variable in model.weights if variable.path.endswith("/gamma"))
+    }
+    assert epsilons == expected and len(epsilons) == 52
+
+
+def test_published_sizes():
+    """Those that the shapes of the weights do not tell are part of no manifest."""
+    found = MaskRISConfig().to_dict()
+    swin, bert = found.pop("swin"), found.pop("bert")
+    assert swin == {
+        "width": 128, "depths": [2, 2, 18, 2], "heads": [4, 8, 16, 32], "window": 7,
+    }  # fmt: skip
+    assert bert == {
+        "width": 768, "layers": 12, "heads": 12, "intermediate": 3072, "vocabulary_size": 30_522, "positions": 512,
+    }  # fmt: skip
+    assert found == {
+        "image_size": 448, "vocabulary_size": 30_522, "max_words": 20, "feature_dim": 256, "output_dim": 256,
+        "decoder_layers": 6, "decoder_heads": 8, "head_dim": 128, "points": 4, "mlp_dim": 1024, "groups": 32,
+        "prompts": 5,
+    }  # fmt: skip
 
 
 def randomize(layer, rng):
@@ -47,6 +83,12 @@ def test_folded_attention_equals_the_plain_formula(layer_type, masked, rng):
 def test_scores_are_bounded():
     scores = np.array([[3e38, 60_000.0, 49_999.0]], "float32")
     np.testing.assert_allclose(masked_softmax(scores, None), [softmax([1.0, 1.0, 0.0])], rtol=1e-6)
+    np.testing.assert_allclose(masked_softmax(-scores, None), [softmax([0.0, 0.0, 1.0])], rtol=1e-6)
+
+
+def test_masked_keys_have_no_weight_even_next_to_the_lowest_scores():
+    scores, is_token = np.full((1, 3), -60_000.0, "float32"), np.array([[True, False, True]])
+    np.testing.assert_allclose(masked_softmax(scores, is_token), [[0.5, 0, 0.5]])
 
 
 def test_folded_scores_equal_the_plain_formula(rng):

@@ -157,6 +157,14 @@ def test_stretching_equals_the_original(parity):
     parity.counted("MaskRIS: resized pictures and masks *", "equal", 3)
 
 
+@pytest.mark.parametrize("size", [20, 96])
+def test_stretched_masks_take_the_nearest_pixel(size, rng):
+    """Single pixels tell it from an average where the picture shrinks; the masks of the goldens have none."""
+    mask = rng.random((50, 70)) < 0.3
+    rows, columns = (((np.arange(size) + 0.5) * side / size).astype(int) for side in mask.shape)
+    np.testing.assert_array_equal(STRETCH.resize_mask(mask, size), mask[rows[:, None], columns])
+
+
 def test_stretched_pictures_come_back(rng):
     y, x = np.mgrid[:90, :200]
     mask = np.hypot((y - 40) * 2, x - 110) < 60

@@ -88,6 +88,7 @@ def test_a_run_takes_its_defaults_from_the_recipe():
     for recipe in (MASKRIS, CARIS):
         assert recipe.steps == 50 * (42_404 // 16) and recipe.batch_size == 16
         assert (recipe.learning_rate, recipe.weight_decay, recipe.warmup_steps) == (1e-4, 1e-2, 1500)
+        assert recipe.initial_loss_scale == 65_536  # As PyTorch's gradient scaler.
 
 
 def weights_of(values: dict[str, np.ndarray]) -> list[keras.Variable]:
@@ -124,6 +125,37 @@ def test_epsilon_counts_behind_the_bias_correction():
     optimizer = GroupedAdamW(0.1, decay=0.0)
     optimizer.apply([tf.constant([1e-8])], [variable])
     np.testing.assert_allclose(variable, [-0.05], rtol=1e-5)
+
+
+@pytest.mark.parametrize("gradient", [[3.0, 4.0], [0.0, 1.0], [0.3, 0.4]])
+def test_the_norm_of_the_gradient_is_clipped_as_by_pytorch(gradient):
+    """By the first momentum: the steps of Adam hardly depend on the size of the gradient."""
+    (variable,) = weights_of({"kernel": np.zeros(2)})
+    optimizer = GroupedAdamW(0.1)
+    optimizer.apply([tf.constant(gradient)], [variable])
+    expected = 0.1 * np.array(gradient) * min(1, 1 / (np.hypot(*gradient) + 1e-6))
+    np.testing.assert_allclose(optimizer._momentums[0], expected, rtol=3e-7)
+
+
+def test_the_decay_of_a_group_goes_by_its_rate():
+    """Without gradients nothing but the decay is left."""
+    variables = weights_of({"kernel": np.ones(1)})
+    for scope in ("lang_encoder", "patch_embed"):
+        with keras.name_scope(scope):
+            variables += weights_of({"kernel": np.ones(1), "LayerNorm": np.ones(1)})
+    optimizer = GroupedAdamW(0.1, decay=0.1)
+    optimizer.apply([tf.zeros(1)] * 5, variables)
+    np.testing.assert_allclose(np.ravel(variables), [0.99, 0.999, 1, 0.999, 0.999], rtol=1e-6)
+
+
+def test_the_schedule_goes_by_the_options_of_the_run():
+    config = types.SimpleNamespace(steps=3000, decay_steps=None, initial_rate=0.5)
+    schedule = CARIS.make_optimizer(config)._learning_rate
+    assert float(schedule(0)) == 0.5 and float(schedule(3000)) == 0
+    assert float(schedule(2000)) == pytest.approx(0.5 * (1 - 2 / 3) ** 0.9)
+    config.decay_steps = 2500
+    assert float(CARIS.make_optimizer(config)._learning_rate(2000)) == pytest.approx(0.5 * 0.2**0.9)
+    assert CARIS.make_optimizer(config).decay == 0.01
 
 
 def test_masked_inputs_follow_from_the_random_numbers():

@@ -290,8 +290,13 @@ def data(tmp_path_factory) -> Path:
     words[0], words[1:5] = "[PAD]", ["[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     words[5:8] = "the", "red", "square"
     (root / "vocab.txt").write_text("\n".join(words) + "\n")
+    (root / SHORT_VOCABULARY).write_text("\n".join(words[:6]) + "\n")
     (root / "sizes.json").write_text(json.dumps(TINY.to_dict()))
     return root
+
+
+# In the folder of the samples.
+SHORT_VOCABULARY = "short.txt"
 
 
 def arguments(data: Path, folder: Path, *more) -> list[str]:
@@ -342,9 +347,12 @@ def test_a_split_without_recorded_objects_is_refused(options, data, tmp_path, ca
     [
         (["--recipe", "masked"], "--recipe: expected one of original, caris for maskris, received 'masked'"),
         (["--finetune-backbone"], "--finetune-backbone: all of a MaskRIS model is trained anyway; leave it out"),
+        (["--embeddings", "e.npy"], "--embeddings: a MaskRIS model takes none: it has no layer `text_encoder`"),
+        (["--vocabulary", SHORT_VOCABULARY], "--vocabulary: 6 words do not fit the "),
     ],
 )
-def test_options_of_other_recipes_are_refused(options, words, data, tmp_path, capsys):
+def test_options_of_other_models_are_refused(options, words, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(data)
     assert main(arguments(data, tmp_path / "run", *options)) > 0
     assert words in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

@@ -33,6 +33,7 @@ def test_masks_are_the_predictors(app, small_model):
         if segment["area"]:
             assert segment["score"] == pytest.approx(expected.probabilities[expected.mask].mean(), abs=1e-5)
         assert [word["word"] for word in segment["words"]] == expression.split()
+        assert segment["truncation"] is None
         assert sum(segment["words"][0]["types"].values()) == pytest.approx(1, abs=1e-5)
         assert segment["attention"] == []
     mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(pngs.json()["segments"][0]["mask"]))))
@@ -53,6 +54,11 @@ def test_attention_is_a_picture_for_each_word(small_maskris):
         pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["map"]))))
         assert pixels.dtype == np.uint8 and pixels.max() == 255
         np.testing.assert_allclose(pixels, weights / weights.max() * 255, atol=0.51)
+
+
+def test_truncation_is_part_of_the_answer(app):
+    (answer,) = ask(app, form("red " * 30))
+    assert answer.json()["segments"][0]["truncation"] == "only the first 20 of its 30 words count"
 
 
 def test_health_metrics_and_documentation(app):

@@ -244,6 +244,14 @@ def test_a_video_and_sentences_give_masks_and_reasons(browser, tmp_path, rng):
         page.close()
 
 
+def test_truncation_is_on_the_page():
+    """Also of models without word types."""
+    prediction = Prediction(np.zeros((4, 4), np.float32), (4, 4), Preprocessing(4))
+    whole, truncated = Explanation(prediction, [], {}), Explanation(prediction, [], {}, "only the first 2 words count")
+    assert pages.describe_words([whole, truncated]).count("only the first 2 words count") == 1
+    assert pages.describe_words([whole]) == ""
+
+
 def test_words_are_escaped_on_the_page():
     prediction = Prediction(np.zeros((4, 4), np.float32), (4, 4), Preprocessing(4))
     word = WordReading("<img src=x>", False, dict.fromkeys(SMALL.word_types, 0.25))

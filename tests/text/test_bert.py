@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras import layers
 
 from cmpc_tf2.fields import FieldError
-from cmpc_tf2.text.bert import Bert
+from cmpc_tf2.text.bert import Bert, BertLayer
 from cmpc_tf2.text.config import BertConfig
 
 CONFIG = BertConfig(width=12, layers=2, heads=3, intermediate=20, vocabulary_size=30, positions=9)
@@ -57,6 +58,26 @@ def test_norms_have_the_epsilon_of_bert(bert):
     norm = bert.encoder[0].output_norm
     x = np.array([[[1.0, -1.0] * 6]], "float32") * 1e-4
     np.testing.assert_allclose(norm(x), x * 1e4, rtol=1e-3)
+
+
+def test_dropout_has_its_places(bert, inputs, monkeypatch):
+    """On the embeddings of the words, not of the prompts, and in each layer on the probabilities and both outputs."""
+    found = []
+    monkeypatch.setattr(layers.Dropout, "call", lambda self, x, training=False: found.append((self.rate, x.shape)) or x)
+    bert(*inputs, training=True)
+    tokens = (0.1, (2, 7, 12))
+    assert found == [(0.1, (2, 5, 12)), *([(0.1, (2, 3, 7, 7)), tokens, tokens] * 2)]
+
+
+def test_padding_is_masked_by_minus_10000(bert, inputs, monkeypatch):
+    """Larger scores can still win; prompts are never masked."""
+    found = []
+    monkeypatch.setattr(BertLayer, "call", lambda self, x, score_mask: found.append(np.asarray(score_mask)) or x)
+    bert(*inputs)
+    expected = np.pad(np.where(inputs[1], 0, np.float32(-10_000)), [[0, 0], [0, 2]])
+    assert len(found) == 2
+    for score_mask in found:
+        np.testing.assert_array_equal(score_mask, expected[:, None, None])
 
 
 def test_sizes_are_checked():

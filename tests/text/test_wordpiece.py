@@ -1,5 +1,6 @@
 """The tokenizer of MaskRIS against the original's, and by hand on an invented vocabulary."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -74,6 +75,10 @@ def test_real_sentences(original, shared_data, parity):
         ("\u03a3\u0391\u03a3", ["[UNK]"]),  # Letters are lowered one by one: no final sigma.
         ("\u03a3\u0391\u03c2", ["σας"]),
         ("man人red", ["man", "人", "red"]),
+        ("\uff4d\uff41\uff4e", ["[UNK]"]),  # Characters of compatibility, here of full width, stay.
+        ("man$red~", ["man", "[UNK]", "red", "[UNK]"]),  # Symbols of ASCII are punctuation, others are not,
+        ("man\u20ac", ["[UNK]"]),
+        ("man\u2014red", ["man", "[UNK]", "red"]),  # but the punctuation of all scripts is.
         ("man\u200b", ["[UNK]"]),
         ("man\x00", ["[UNK]"]),
         ("man\u3000red\x1fman", ["man", "red", "man"]),
@@ -85,6 +90,19 @@ def test_real_sentences(original, shared_data, parity):
 )
 def test_pieces_by_hand(sentence, tokens, small):
     assert small.split(sentence) == tokens
+
+
+IDEOGRAPHS = [
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x2A6DF), (0x2A700, 0x2B73F), (0x2B740, 0x2B81F),
+    (0x2B820, 0x2CEAF), (0x2F800, 0x2FA1F),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("first, last", IDEOGRAPHS)
+def test_ideographs_end_where_those_of_bert_do(first, last, small):
+    for code in (first - 1, first, last, last + 1):
+        is_inside = any(start <= code <= end for start, end in IDEOGRAPHS)
+        assert small.split(f"man{chr(code)}man") == (["man", "[UNK]", "man"] if is_inside else ["[UNK]"]), hex(code)
 
 
 def test_a_short_sentence_is_padded_on_the_right(small):
@@ -146,6 +164,19 @@ def test_vocabularies_that_do_not_fit(tmp_path):
     path.write_text("\n".join(PIECES) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"words.txt: vocabulary: expected '<pad>' on the first line"):
         TOKENIZERS["words"].read_words(path)
+
+
+def test_another_vocabulary_of_the_size_of_bert_is_named(tmp_path, caplog):
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join([*SPECIAL_TOKENS, *map(str, range(SIZE - 5))]) + "\n")
+    assert len(WordPieceTokenizer.read_words(path, SIZE)) == SIZE
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"{path}: not the vocabulary of bert-base-uncased: its SHA-256 is {digest}, expected 07eced37" in caplog.text
+
+
+def test_the_vocabulary_of_bert_is_recognized(original, shared_data, caplog):
+    WordPieceTokenizer.read_words(shared_data / "vocab" / "bert-base-uncased-vocab.txt", SIZE)
+    assert not caplog.records
 
 
 def test_random_inputs():

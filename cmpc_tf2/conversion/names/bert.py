@@ -13,6 +13,8 @@ from cmpc_tf2.text.config import BertConfig
 SCOPE = "lang_encoder/"
 # Channels of a head in all published sizes; the shapes do not tell it.
 HEAD_WIDTH = 64
+# Reason why `position_ids` is not converted.
+POSITION_NUMBERS = "the numbers of the positions"
 
 
 def bert_pairs(config: BertConfig, prefix: str = "bert.") -> list[TorchPair]:
@@ -66,7 +68,7 @@ FAMILY = Family(
     ignored=(
         (r"bert\.pooler\..+", "the pooler, which the language encoder does not use"),
         (r"cls\..+", "the heads of BERT's own training"),
-        (r"bert\.embeddings\.position_ids", "the numbers of the positions"),
+        (r"bert\.embeddings\.position_ids", POSITION_NUMBERS),
     ),
     assumed=("heads",),
     renames=(

@@ -22,6 +22,7 @@ MASK_TOKEN = f"{SWIN}mask_token"
 CLASS_WEIGHTS = "criterion.seg_criterion.weight", (0.9, 1.1)
 _BUFFERS = (
     (rf"{re.escape(SWIN)}.+\.relative_position_index", swin.RECOMPUTED),
+    (rf"{re.escape(BERT)}embeddings\.position_ids", bert.POSITION_NUMBERS),
     (re.escape(CLASS_WEIGHTS[0]), "the weights of the classes in the loss; the recipe has them"),
 )
 

@@ -40,6 +40,7 @@ class Segment(BaseModel):
     score: float
     words: list[Word]
     attention: list[AttentionMap]
+    truncation: str | None
 
 
 class Segments(BaseModel):
@@ -72,8 +73,16 @@ def make_segment(expression: str, explanation: Explanation, mask_format: str, th
         AttentionMap(word=word, map=_png((weights * (255 / weights.max())).round().astype(np.uint8)))
         for word, weights in explanation.attention
     ]
-    encoded, score = _png(mask) if mask_format == "png" else _run_lengths(mask), total / max(area, 1)
-    return Segment(expression=expression, mask=encoded, area=area, score=score, words=words, attention=attention)
+    encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
+    return Segment(
+        expression=expression,
+        mask=encoded,
+        area=area,
+        score=total / max(area, 1),
+        words=words,
+        attention=attention,
+        truncation=explanation.truncation,
+    )
 
 
 def _run_lengths(mask: np.ndarray) -> RunLengths:
