@@ -1,5 +1,6 @@
 """Multi-scale deformable attention: every cell attends to a few cells of each level, at positions it chooses itself."""
 
+import functools
 import math
 
 import keras
@@ -29,7 +30,9 @@ def sample_levels(value, grids: list[tuple[int, int]], locations, weights):
     queries = locations.shape[1]
     # One head after another: the samples of all heads together would be the largest tensor of a model.
     by_head = [ops.moveaxis(x, 2, 0) for x in (value, locations, weights)]
-    sampled = ops.map(lambda head: _sample_head(grids, *head), by_head)  # (heads, B, Q, d)
+    # Samples are taken again for the gradient, which takes little time: kept, they would be most of a step's memory.
+    sample_head = keras.remat(functools.partial(_sample_head, grids))
+    sampled = ops.map(lambda head: sample_head(*head), by_head)  # (heads, B, Q, d)
     return ops.reshape(ops.moveaxis(sampled, 0, 2), (-1, queries, heads * channels))
 
 
