@@ -1,7 +1,7 @@
 """The recipes of CMPC, RRN, RMI and the LSTM baseline, which share one form of loss and optimizer."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import keras
@@ -54,10 +54,10 @@ class CMPCRecipe(Recipe):
             frozen -= {variable.path for variable in backbone.finetuned_variables()}
         return [variable for variable in model.trainable_variables if variable.path not in frozen]
 
-    def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
+    def losses(self, model: Callable, inputs: dict, target, normalizer) -> Iterator[tuple]:
         logits = model(inputs)
         loss, parts = self.weighted_cross_entropy(self.targets(target, logits), logits)
-        return loss, parts, logits["mask_logits"]
+        yield loss, parts, logits["mask_logits"]
 
     def targets(self, target, logits: dict) -> dict:
         """The mask at the size of each output."""

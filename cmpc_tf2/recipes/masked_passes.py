@@ -1,7 +1,8 @@
 """Masked second passes, MaskRIS' training for CMPC and its ancestors: `--recipe masked`."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import ClassVar
 
 from keras import ops
 
@@ -20,17 +21,20 @@ class MaskedPasses(cmpc.CMPCRecipe):
     Source: Lee et al. 2024, arXiv 2411.19067, and `training.py` of naver-ai/maskris.
     """
 
+    passes: ClassVar[int] = 2
+
     @property
     def logged(self) -> tuple[str, ...]:
         return (*super().logged, "masked_loss")
 
-    def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
+    def losses(self, model: Callable, inputs: dict, target, normalizer) -> Iterator[tuple]:
         logits = model(inputs)
         loss, parts = self.weighted_cross_entropy(self.targets(target, logits), logits)
-        masked_logits = model({name: inputs[MASKED + name] for name in inputs if MASKED + name in inputs})
+        yield loss / 2, parts, logits["mask_logits"]
         probabilities = {name: ops.stop_gradient(ops.sigmoid(logits[name])) for name in self.loss_weights}
-        masked_loss, _ = self.weighted_cross_entropy(probabilities, masked_logits)
-        return (loss + masked_loss) / 2, {**parts, "masked_loss": masked_loss}, logits["mask_logits"]
+        logits = model({name: inputs[MASKED + name] for name in inputs if MASKED + name in inputs})
+        loss, _ = self.weighted_cross_entropy(probabilities, logits)
+        yield loss / 2, {"masked_loss": loss}, logits["mask_logits"]
 
     def augmentation(self, model) -> MaskedCopies:
         if model.vocabulary is None:

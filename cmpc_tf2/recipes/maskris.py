@@ -1,7 +1,7 @@
 """The recipes of MaskRIS and CARIS, which train the same network."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 import keras
@@ -55,10 +55,10 @@ class CARISRecipe(Recipe):
     def normalizer(self, target):
         return ops.mean(pixel_weights(target))
 
-    def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
+    def losses(self, model: Callable, inputs: dict, target, normalizer) -> Iterator[tuple]:
         logits = model(inputs)["mask_logits"]
         loss = WeightedCrossEntropy()(target, logits) / normalizer
-        return loss, {"mask_logits_loss": loss}, logits
+        yield loss, {"mask_logits_loss": loss}, logits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,15 +71,16 @@ class MaskRISRecipe(CARISRecipe):
     """
 
     logged: ClassVar[tuple[str, ...]] = ("mask_logits_loss", "masked_loss")
+    passes: ClassVar[int] = 2
 
-    def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
+    def losses(self, model: Callable, inputs: dict, target, normalizer) -> Iterator[tuple]:
         outputs = model(inputs)
         loss = WeightedCrossEntropy()(target, outputs["mask_logits"]) / normalizer
+        yield loss / 2, {"mask_logits_loss": loss}, outputs["mask_logits"]
         probabilities = ops.stop_gradient(ops.sigmoid(_foreground_logits(outputs)))
-        masked_outputs = model({name: inputs.get(MASKED + name, value) for name, value in inputs.items()})
-        masked_loss = WeightedCrossEntropy()(probabilities, _foreground_logits(masked_outputs))
-        parts = {"mask_logits_loss": loss, "masked_loss": masked_loss}
-        return (loss + masked_loss) / 2, parts, outputs["mask_logits"]
+        outputs = model({name: inputs.get(MASKED + name, value) for name, value in inputs.items()})
+        loss = WeightedCrossEntropy()(probabilities, _foreground_logits(outputs))
+        yield loss / 2, {"masked_loss": loss}, outputs["mask_logits"]
 
     def augmentation(self, model) -> "MaskedInputs":
         require_whole_patches(model.config.image_size)

@@ -1,7 +1,7 @@
 """The interface of all recipes."""
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 
@@ -15,6 +15,7 @@ class Recipe(abc.ABC):
         learning_rate: Learning rate of the original at that batch size.
         initial_loss_scale: Factor of the loss at the first step of a float16 run.
         logged: Names of the parts of the loss that the log shows.
+        passes: Passes of a step over its batch.
         one_expression_per_reference: An epoch takes every object (reference) once, with one of its expressions drawn at
             random; otherwise it takes every expression.
     """
@@ -24,6 +25,7 @@ class Recipe(abc.ABC):
     learning_rate: float
     initial_loss_scale: float
     logged: tuple[str, ...]
+    passes: int = 1
     one_expression_per_reference: bool = False
 
     @abc.abstractmethod
@@ -39,7 +41,7 @@ class Recipe(abc.ABC):
         """The variables that training changes, in the model's order."""
 
     def normalizer(self, target):
-        """A number that `batch_loss` divides by: the mean of the pixels' weights. `Trainer` averages it over devices.
+        """A number that `losses` divide by: the mean of the pixels' weights. `Trainer` averages it over devices.
 
         Args:
             target: Masks, float32 `(B, S, S, 1)`: all that a device has of a batch.
@@ -47,8 +49,10 @@ class Recipe(abc.ABC):
         return 1.0
 
     @abc.abstractmethod
-    def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
-        """The part of the loss that depends on the batch.
+    def losses(self, model: Callable, inputs: dict, target, normalizer) -> Iterator[tuple]:
+        """The part of the loss that depends on the batch, one pass after another.
+
+        The gradient of a pass is taken before the next one begins, so that a step keeps the activations of one pass.
 
         Args:
             model: Inputs to outputs, in training mode.
@@ -56,8 +60,9 @@ class Recipe(abc.ABC):
             target: Masks, float32 `(B, S, S, 1)`.
             normalizer: The mean of `normalizer` over the whole batch, of which the inputs may be a part.
 
-        Returns:
-            The loss, averaged over the batch; its parts by their name in the log; and the mask logits.
+        Yields:
+            For each of `passes`, its share of the loss, averaged over the batch; what the log shows of it by name; and
+            its mask logits.
         """
 
     def penalty(self, variables: list[keras.Variable]):

@@ -1,6 +1,7 @@
 """One step of training, which Keras' `fit` and the loop over several machines share."""
 
 import functools
+from collections.abc import Callable, Iterator
 
 import keras
 import tensorflow as tf
@@ -100,18 +101,31 @@ class Trainer(keras.Model):
             normalizer: That of the recipe for the whole batch.
         """
         inputs, target = data
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        with tf.GradientTape() as tape:
-            loss, parts, mask_logits = self.recipe.batch_loss(self._forward, inputs, target, normalizer)
-            loss += self.recipe.penalty(self.trainable_variables) / replicas
-            scaled = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled, self.trainable_variables)
-        for name, value in parts.items():
-            self.means[name].update_state(value * replicas)
+        passes = self.recipe.losses(self._forward, inputs, target, normalizer)
+        penalty = functools.partial(self.recipe.penalty, self.trainable_variables)
+        gradients, loss, mask_logits = self._gradients_of_pass(passes, penalty)
+        for _ in range(1, self.recipe.passes):
+            # Without this, the next pass may begin while the activations of this one are kept.
+            with tf.control_dependencies(gradients):
+                more, more_loss, _ = self._gradients_of_pass(passes)
+            gradients = [first + second for first, second in zip(gradients, more, strict=True)]
+            loss += more_loss
         predicted, actual = mask_logits >= 0, target > 0.5
         self.intersection.update_state(tf.cast(predicted & actual, tf.float32))
         self.union.update_state(tf.cast(predicted | actual, tf.float32))
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss
+        return gradients, loss
+
+    def _gradients_of_pass(self, passes: Iterator, penalty: Callable = float) -> tuple:
+        """Gradients, loss and mask logits of the next pass, with the penalty of the weights."""
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        with tf.GradientTape() as tape:
+            loss, parts, mask_logits = next(passes)
+            loss += penalty() / replicas
+            scaled = self.optimizer.scale_loss(loss)
+        for name, value in parts.items():
+            self.means[name].update_state(value * replicas)
+        gradients = tape.gradient(scaled, self.trainable_variables)
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss, mask_logits
 
     def _forward(self, inputs: dict) -> dict:
         return self({name: inputs[name] for name in self.input}, training=True)
