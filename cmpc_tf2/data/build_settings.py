@@ -22,10 +22,14 @@ class Dropped(str):
 
 
 class Annotation(Protocol):
-    """An object or region with its expressions; `name` is what to call it in messages."""
+    """An object or region with its expressions.
+
+    `name` is its name in messages; `fields` are the data set's own fields of each expression, empty if it has none.
+    """
 
     name: str
     expressions: tuple[str, ...]
+    fields: tuple[dict, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +98,7 @@ class BuildSettings(abc.ABC):
         Raises:
             UsageError: There is no such data set, or it has no such split.
         """
-        return find_dataset(self.dataset, self.split, self.datasets)
+        return find_dataset(self.dataset, self.split, self.datasets, self.sample_type.own_data_builder)
 
     @abc.abstractmethod
     def plan(self) -> BuildPlan:
