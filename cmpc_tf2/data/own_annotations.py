@@ -173,11 +173,11 @@ def _read_csv(path: Path) -> Iterator[_RawRow]:
 
 def _parse_header(path: Path, cells: list[str]) -> list[str]:
     header = list(map(str.strip, cells))
-    expected = (
-        f"expected a header with the columns image, expression and one of {', '.join(_MASK_KEYS)}, separated by ','"
-    )
     if not {"image", "expression"} <= set(header) or not set(_MASK_KEYS) & set(header):
-        raise InputError(f"{path}: {expected}; found {', '.join(map(describe, header))}")
+        raise InputError(
+            f"{path}: expected a header with the columns image, expression and one of {', '.join(_MASK_KEYS)}, "
+            f"separated by commas; found {', '.join(map(describe, header))}"
+        )
     if repeated := [name for name, count in collections.Counter(header).items() if count > 1]:
         raise InputError(f"{path}: expected columns of different names, found {describe(repeated[0])} twice")
     return header

@@ -71,8 +71,7 @@ def training_dataset(
     if input_context:
         order = order.shard(input_context.num_input_pipelines, input_context.input_pipeline_id)
     share = batch_size // replicas  # A worker takes as many elements per step as it has devices.
-    # Only stored token ids can be too large.
-    read_sample = _file_reader(paths, preprocessing, None if tokenizer else vocabulary_size, sample_type)
+    read_sample = _file_reader(paths, preprocessing, vocabulary_size, tokenizer, sample_type)
     reader = BatchReader(read_sample, preprocessing, tokenizer, augmentation, sample_type, seed, on_error)
     dataset = order.batch(share, drop_remainder=True).map(reader.as_graph_function(share), tf.data.AUTOTUNE)
     options = tf.data.Options()
@@ -80,8 +79,9 @@ def training_dataset(
     return dataset.with_options(options).prefetch(PREFETCHED_BATCHES)
 
 
-def _file_reader(paths: list[Path], *options) -> Callable[[int], Sample]:
-    return lambda index: read_train_sample(paths[index], *options)
+def _file_reader(paths, preprocessing, vocabulary_size, tokenizer, sample_type) -> Callable[[int], Sample]:
+    stored_words = vocabulary_size if tokenizer is None else None  # Only stored token ids can be too large.
+    return lambda index: read_train_sample(paths[index], preprocessing, stored_words, sample_type)
 
 
 class BatchReader:
