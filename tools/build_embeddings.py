@@ -19,7 +19,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--annotations",
         type=Path,
         metavar="FILE",
-        help="your own annotations (docs/own_data.md): first write their words to --vocabulary, a new file; "
+        help="your own annotations (docs/own_data.md): write their words to --vocabulary, a new file; "
         "--glove and --output may then be left out",
     )
     return parser
@@ -30,51 +30,42 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace):
-    from cmpc_tf2.errors import UsageError
-    from cmpc_tf2.files import require_writable
-
-    with_vectors = arguments.glove is not None or arguments.output is not None
-    if (with_vectors or not arguments.annotations) and not (arguments.glove and arguments.output):
-        raise UsageError("expected --glove and --output for word vectors; without them, --annotations for a vocabulary")
-    if with_vectors:
-        if arguments.output.suffix != ".npy":
-            raise UsageError(f"{arguments.output}: expected a name that ends in .npy")
-        require_writable(arguments.output)
-    if arguments.annotations:
-        _write_vocabulary(arguments)
-    if with_vectors:
-        _write_vectors(arguments)
-
-
-def _write_vocabulary(arguments: argparse.Namespace):
-    from cmpc_tf2.data.own_annotations import read_own_references
-    from cmpc_tf2.errors import InputError
+    from cmpc_tf2.errors import InputError, UsageError
     from cmpc_tf2.files import require_writable, write_text
-    from cmpc_tf2.text.vocabulary import build_vocabulary
-
-    path = arguments.vocabulary
-    if path.exists():
-        raise InputError(f"{path}: already exists; models depend on it: give a new name, or leave out --annotations")
-    require_writable(path)
-    references = read_own_references(arguments.annotations, arguments.annotations.parent)
-    for reference in (reference for reference in references if reference.problem):
-        logging.warning("skipped: %s: %s", reference.name, reference.problem)
-    words = build_vocabulary(
-        expression for reference in references if not reference.problem for expression in reference.expressions
-    )
-    write_text(path, "\n".join(words) + "\n")
-    print(f"{path}: {len(words)} words")
-
-
-def _write_vectors(arguments: argparse.Namespace):
     from cmpc_tf2.text.embeddings import build_embeddings, load_embeddings, save_embeddings
     from cmpc_tf2.text.vocabulary import Vocabulary
 
-    vocabulary = Vocabulary.from_file(arguments.vocabulary)
-    table, known = build_embeddings(arguments.glove, vocabulary)
-    save_embeddings(arguments.output, table)
-    words, width = load_embeddings(arguments.output, table.shape).shape
-    print(f"{arguments.output}: {words} words, {width} numbers each; {known} ({known / words:.1%}) have a GloVe vector")
+    annotations, path, output = arguments.annotations, arguments.vocabulary, arguments.output
+    if bool(arguments.glove) != bool(output) or not (output or annotations):
+        raise UsageError("expected --glove and --output for word vectors; without them, --annotations for a vocabulary")
+    if output and output.suffix != ".npy":
+        raise UsageError(f"{output}: expected a name that ends in .npy")
+    if output:
+        require_writable(output)
+    if annotations and path.exists():
+        raise InputError(f"{path}: already exists; models depend on it: give a new name, or leave out --annotations")
+    if annotations:
+        require_writable(path)
+    vocabulary = Vocabulary(_words_of(annotations)) if annotations else Vocabulary.from_file(path)
+    if output:
+        table, known = build_embeddings(arguments.glove, vocabulary)
+        save_embeddings(output, table)
+        words, width = load_embeddings(output, table.shape).shape
+        print(f"{output}: {words} words, {width} numbers each; {known} ({known / words:.1%}) have a GloVe vector")
+    if annotations:
+        write_text(path, "\n".join(vocabulary.words) + "\n")
+        print(f"{path}: {len(vocabulary)} words")
+
+
+def _words_of(annotations: Path) -> list[str]:
+    from cmpc_tf2.data.own_annotations import read_own_references
+    from cmpc_tf2.text.vocabulary import build_vocabulary
+
+    references = read_own_references(annotations, annotations.parent)
+    for reference in (reference for reference in references if reference.problem):
+        logging.warning("skipped: %s: %s", reference.name, reference.problem)
+    usable = (reference for reference in references if not reference.problem)
+    return build_vocabulary(expression for reference in usable for expression in reference.expressions)
 
 
 if __name__ == "__main__":

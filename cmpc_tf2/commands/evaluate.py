@@ -85,4 +85,4 @@ def run(arguments: argparse.Namespace):
         }
         write_json(arguments.report, {**head, **result})
     if gallery:
-        gallery.finish(f"{dataset.name} {split}")
+        gallery.finish(f"{dataset} {split}")

@@ -52,10 +52,13 @@ def find_batches(root: Path, name: str, split: str, medium: Medium) -> tuple[str
     """
     from cmpc_tf2.data.batches import MANIFEST, check_batches, list_batches, split_folder
 
-    sample_type = medium.sample_type
-    is_own = not is_known(name, medium.datasets) and (split_folder(root, name, split) / MANIFEST).is_file()
-    if not is_own:
-        name = find_dataset(name, split, medium.datasets, sample_type.own_data_builder).name
+    sample_type, folder = medium.sample_type, split_folder(root, name, split)
+    if is_known(name, medium.datasets) or not (folder / MANIFEST).is_file():
+        builder = sample_type.own_data_builder
+        advice = (
+            f"; {folder} holds no batches of your own, which `{builder} -d {name} -t {split}` makes" if builder else ""
+        )
+        name = find_dataset(name, split, medium.datasets, advice).name
     paths = list_batches(root, name, split, sample_type)
     check_batches(paths, sample_type)
     return name, paths

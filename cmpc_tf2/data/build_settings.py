@@ -98,7 +98,7 @@ class BuildSettings(abc.ABC):
         Raises:
             UsageError: There is no such data set, or it has no such split.
         """
-        return find_dataset(self.dataset, self.split, self.datasets, self.sample_type.own_data_builder)
+        return find_dataset(self.dataset, self.split, self.datasets)
 
     @abc.abstractmethod
     def plan(self) -> BuildPlan:

@@ -109,14 +109,14 @@ class Sources:
     vocabulary: Path
 
 
-def find_dataset(name: str, split: str, datasets: tuple = DATASETS, own_data_builder: str | None = None):
+def find_dataset(name: str, split: str, datasets: tuple = DATASETS, advice: str = ""):
     """The dataset of that name or alias.
 
     Args:
         name: A name or alias.
         split: A split that it has to have.
         datasets: Where to look.
-        own_data_builder: The command that builds a data set of the user's own, for the message.
+        advice: The end of the message about an unknown data set.
 
     Raises:
         UsageError: There is no such dataset, or it has no such split.
@@ -126,8 +126,7 @@ def find_dataset(name: str, split: str, datasets: tuple = DATASETS, own_data_bui
             if split not in dataset.splits:
                 raise UsageError(f"{dataset.name} has no split {split!r}; it has {', '.join(dataset.splits)}")
             return dataset
-    own_data = f"; for your own data: `{own_data_builder} -d {name} -t {split}`" if own_data_builder else ""
-    raise UsageError(f"unknown dataset {name!r}; known: {dataset_names(datasets)}{own_data}")
+    raise UsageError(f"unknown dataset {name!r}; known: {dataset_names(datasets)}{advice}")
 
 
 def own_dataset(name: str, split: str, datasets: tuple = DATASETS) -> Dataset:

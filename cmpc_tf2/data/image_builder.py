@@ -10,7 +10,7 @@ import numpy as np
 from cmpc_tf2.data.annotations import Reference, read_references
 from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings
-from cmpc_tf2.data.datasets import Dataset, Layout, Sources, own_dataset
+from cmpc_tf2.data.datasets import Dataset, Layout, Sources, find_dataset, own_dataset
 from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.data.own_annotations import read_own_references
 from cmpc_tf2.data.shapes import write_shapes
@@ -36,7 +36,8 @@ class ImageBuild(BuildSettings):
     @property
     def registered(self) -> Dataset:
         if self.annotations is None:
-            return super().registered
+            advice = "; for your own data, give --annotations FILE (docs/own_data.md)"
+            return find_dataset(self.dataset, self.split, self.datasets, advice)
         return own_dataset(self.dataset, self.split, self.datasets)
 
     @property

@@ -184,7 +184,7 @@ def _parse_header(path: Path, cells: list[str]) -> list[str]:
 
 
 def _parse_cells(header: list[str], cells: list[str]) -> dict:
-    """The values of a row; those of masks that are not paths are JSON. An empty cell is a missing value."""
+    """The values of a row; those of masks that are not paths are JSON. An empty cell is no mask."""
     if len(cells) != len(header):
         raise InputError(f"expected {len(header)} cells as in the header, found {len(cells)}")
     row = {name: cell for name, cell in zip(header, cells, strict=True) if cell or name not in _MASK_KEYS}

@@ -342,8 +342,9 @@ def test_names_of_own_data_are_checked(change, words, tmp_path, capsys):
 def test_own_data_needs_annotations_and_a_vocabulary(tmp_path, capsys):
     options = make_pictures(tmp_path)
     assert build_batches.main(options) == 2
-    advice = "for your own data: `python build_batches.py --annotations FILE --image-root FOLDER -d mine -t val`"
-    assert "unknown dataset 'mine'; known: unc (refcoco)" in (error := capsys.readouterr().err) and advice in error
+    error = capsys.readouterr().err
+    assert "unknown dataset 'mine'; known: unc (refcoco)" in error
+    assert error.endswith("; for your own data, give --annotations FILE (docs/own_data.md)\n")
     path = write_rows(tmp_path / "my.jsonl", [row()])
     options = ["-d", "mine", "-t", "val", "--annotations", str(path), "--data-root", str(tmp_path)]
     assert build_batches.main(options) == 1

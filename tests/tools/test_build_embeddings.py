@@ -135,3 +135,15 @@ def test_unusable_annotations_leave_no_vocabulary(files, capsys):
     assert build_embeddings.main(["--annotations", str(files / "my.csv"), "--vocabulary", str(files / "own.txt")]) == 1
     assert "my.csv: expected a header with the columns image, expression" in capsys.readouterr().err
     assert not (files / "own.txt").exists()
+
+
+def test_unusable_vectors_leave_no_vocabulary(files, capsys):
+    options = [
+        "--annotations",
+        str(write_rows(files / "my.csv", [row("zebra")])),
+        "--vocabulary",
+        str(files / "own.txt"),
+    ]
+    assert build_embeddings.main([*options, "--glove", "none.txt", "--output", str(files / "own.npy")]) == 1
+    assert "none.txt: no such file; GloVe vectors are at" in capsys.readouterr().err
+    assert not (files / "own.txt").exists() and not (files / "own.npy").exists()
