@@ -14,6 +14,12 @@ def build_parser() -> argparse.ArgumentParser:
     parser = build.build_parser(PICTURES, __doc__)
     parser.add_argument("--refer-root", type=Path, help="REFER's annotations (default: DATA_ROOT/refer)")
     parser.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="FILE",
+        help="your own: .jsonl, .csv or COCO .json (docs/own_data.md); -d then names your data set",
+    )
+    parser.add_argument(
         "--resizing",
         choices=RESIZINGS,
         default="fit",

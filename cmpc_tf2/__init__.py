@@ -1,13 +1,14 @@
 """CMPC for TensorFlow 2: segment what an expression refers to.
 
-Heavy modules are imported when `load_model` or `Predictor` is used, so that commands answer `--help` at once.
+Heavy modules are imported when `load_model`, `Predictor` or `dataset_from` is used, so that commands answer `--help` at
+once.
 `keras.models.load_model` reads our files once this package is imported.
 """
 
 from cmpc_tf2.registration import register
 
 __version__ = "0.1.0"
-__all__ = ["Predictor", "load_model"]
+__all__ = ["Predictor", "dataset_from", "load_model"]
 
 register()
 
@@ -21,4 +22,8 @@ def __getattr__(name: str):
         from cmpc_tf2.inference.predictor import Predictor
 
         return Predictor
+    if name == "dataset_from":
+        from cmpc_tf2.data.triples import dataset_from
+
+        return dataset_from
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

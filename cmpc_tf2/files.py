@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 
 logger = logging.getLogger(__name__)
 
@@ -146,6 +146,16 @@ def read_json(path: str | os.PathLike, source: str = "") -> object:
         InputError: The file is missing or not JSON.
     """
     content = read_bytes(path, source)
+    with named(path, "; correct it or get it again"):
+        return parse_json(content)
+
+
+def parse_json(content: str | bytes) -> object:
+    """Parses JSON.
+
+    Raises:
+        InputError: It is something else. The message does not name the file.
+    """
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
@@ -154,7 +164,7 @@ def read_json(path: str | os.PathLike, source: str = "") -> object:
         problem = ": too deeply nested"
     except ValueError:
         problem = ": not UTF-8 text, or a number with thousands of digits"
-    raise InputError(f"{path}: not readable JSON{problem}; correct it or get it again")
+    raise InputError(f"not readable JSON{problem}")
 
 
 def read_bytes(path: str | os.PathLike, source: str = "") -> bytes:

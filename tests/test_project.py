@@ -37,7 +37,7 @@ LIGHT = (
     "tools/fetch_assets.py",
 )
 # Folders of the package, and the modules of the project that each may import in addition to its own.
-BASICS = {"npz", "errors", "fields", "files", "precision", "processes", "registration", "systems"}
+BASICS = {"npz", "errors", "fields", "files", "keras_files", "precision", "processes", "registration", "systems"}
 DIRECTIONS = {
     "layers": set(),
     "preprocessing": set(),

@@ -23,7 +23,11 @@ def build_parser(medium: Medium, description: str) -> argparse.ArgumentParser:
         "--image-root", type=Path, help="image or video files (default: the dataset's folder in DATA_ROOT)"
     )
     parser.add_argument("--output-root", type=Path, default=Path("."), help="where DATASET/SPLIT_batch/ is made")
-    parser.add_argument("--vocabulary", type=Path, help="vocabulary file (default: the dataset's, in DATA_ROOT)")
+    parser.add_argument(
+        "--vocabulary",
+        type=Path,
+        help="vocabulary file, or a model's (default: the dataset's, in DATA_ROOT)",
+    )
     parser.add_argument(
         "--workers", type=number(WholeNumber(most=1024)), default=1, metavar="N", help="processes; they change no byte"
     )

@@ -4,8 +4,8 @@ import argparse
 import os
 from pathlib import Path
 
-from cmpc_tf2.commands.options import add_inference_options, add_model, number
-from cmpc_tf2.data.datasets import dataset_names, find_dataset
+from cmpc_tf2.commands.options import add_inference_options, add_model, find_batches, number
+from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.files import require_folder, require_writable, write_json
 from cmpc_tf2.medium import Medium
@@ -16,7 +16,7 @@ def add_parser(commands, medium: Medium):
     evaluate = commands.add_parser("evaluate", help="score a split")
     evaluate.set_defaults(run=run, medium=medium)
     add_model(evaluate)
-    evaluate.add_argument("-d", "--dataset", required=True, help=dataset_names(medium.datasets))
+    evaluate.add_argument("-d", "--dataset", required=True, help=f"{dataset_names(medium.datasets)}, or your own")
     evaluate.add_argument("-t", "--split", required=True, help="val, testA, testB, ...")
     evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
     evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
@@ -38,19 +38,16 @@ def add_parser(commands, medium: Medium):
 
 def run(arguments: argparse.Namespace):
     """The `evaluate` command: everything cheap is checked before the model is loaded."""
-    from cmpc_tf2.data.batches import check_batches, list_batches
     from cmpc_tf2.tasks.masks.densecrf import load_densecrf
 
     medium, split = arguments.medium, arguments.split
-    dataset = find_dataset(arguments.dataset, split, medium.datasets)
     if arguments.dcrf:
         load_densecrf()
     if arguments.report:
         require_writable(arguments.report, others=[arguments.model])
     if arguments.overlays:
         require_folder(arguments.overlays)
-    paths = list_batches(arguments.batch_root, dataset.name, split, medium.sample_type)
-    check_batches(paths, medium.sample_type)
+    dataset, paths = find_batches(arguments.batch_root, arguments.dataset, split, medium)
 
     from cmpc_tf2.inference.evaluation import evaluate
     from cmpc_tf2.inference.gallery import GalleryWriter
@@ -73,7 +70,7 @@ def run(arguments: argparse.Namespace):
         on_prediction=gallery and gallery.add,
         medium=medium,
     )
-    print(f"{dataset.name} {split}: {result['samples']} samples, protocol: {protocol.description}")
+    print(f"{dataset} {split}: {result['samples']} samples, protocol: {protocol.description}")
     print(medium.task.format_scores("Segmentation evaluation (without DenseCRF)", result["plain"]))
     if arguments.dcrf:
         print(medium.task.format_scores("Segmentation evaluation (with DenseCRF)", result["dcrf"]))
@@ -81,11 +78,11 @@ def run(arguments: argparse.Namespace):
         print(medium.task.format_scores("Segmentation evaluation at the picture's own size", result["own_size"]))
     if arguments.report:
         head = {
-            "dataset": dataset.name,
+            "dataset": dataset,
             "split": split,
             "model": str(arguments.model),
             "protocol": protocol.description,
         }
         write_json(arguments.report, {**head, **result})
     if gallery:
-        gallery.finish(f"{dataset.name} {split}")
+        gallery.finish(f"{dataset} {split}")

@@ -6,7 +6,9 @@ import reprlib
 from collections.abc import Callable
 from pathlib import Path
 
+from cmpc_tf2.data.datasets import find_dataset, is_known
 from cmpc_tf2.fields import RANGES, PositiveNumber, WholeNumber
+from cmpc_tf2.medium import Medium
 
 
 def number(allowed: WholeNumber | PositiveNumber) -> Callable[[str], int | float]:
@@ -30,6 +32,36 @@ def add_model(command: argparse.ArgumentParser):
 def add_vocabulary(command: argparse.ArgumentParser):
     """Adds the option for a model's vocabulary."""
     command.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
+
+
+def find_batches(root: Path, name: str, split: str, medium: Medium) -> tuple[str, list[Path]]:
+    """The files of a split, with their tables of contents checked.
+
+    Args:
+        root: The value of `--batch-root`.
+        name: A name or alias of a known data set, or the name of one of the user's own that was built there.
+        split: The split.
+        medium: Medium of the samples.
+
+    Returns:
+        The name of the data set in the paths of its batches, and the files in order.
+
+    Raises:
+        UsageError: The data set is neither known nor built, or has no such split.
+        InputError: There are no batches, or a file cannot be used.
+    """
+    from cmpc_tf2.data.batches import MANIFEST, check_batches, list_batches, split_folder
+
+    sample_type, folder = medium.sample_type, split_folder(root, name, split)
+    if is_known(name, medium.datasets) or not (folder / MANIFEST).is_file():
+        builder = sample_type.own_data_builder
+        advice = (
+            f"; {folder} holds no batches of your own, which `{builder} -d {name} -t {split}` makes" if builder else ""
+        )
+        name = find_dataset(name, split, medium.datasets, advice).name
+    paths = list_batches(root, name, split, sample_type)
+    check_batches(paths, sample_type)
+    return name, paths
 
 
 def read_vocabulary(path: Path | None, model) -> list[str] | None:

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from cmpc_tf2.commands.options import number
-from cmpc_tf2.data.datasets import dataset_names, find_dataset
+from cmpc_tf2.commands.options import find_batches, number
+from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.errors import InputError, UsageError, named
 from cmpc_tf2.fields import COUNT, RANGES, FieldError, from_dict
 from cmpc_tf2.files import read_json, require_folder
@@ -34,7 +34,7 @@ def add_parser(commands, medium: Medium):
 
 
 def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
-    train.add_argument("-d", "--dataset", help=dataset_names(medium.datasets))
+    train.add_argument("-d", "--dataset", help=f"{dataset_names(medium.datasets)}, or your own")
     train.add_argument("-t", "--split", help="train, trainval")
     train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
     train.add_argument("--model-name", choices=systems_of(medium.name), help="of a new model (default: the first)")
@@ -142,12 +142,7 @@ def run(arguments: argparse.Namespace):
 
 
 def _paths_of(medium: Medium, config: TrainConfig, split: str) -> list[Path]:
-    from cmpc_tf2.data.batches import check_batches, list_batches
-
-    dataset = find_dataset(config.dataset, split, medium.datasets)
-    paths = list_batches(config.batch_root, dataset.name, split, medium.sample_type)
-    check_batches(paths, medium.sample_type)
-    return paths
+    return find_batches(config.batch_root, config.dataset, split, medium)[1]
 
 
 def read_config(path: Path, medium: Medium = PICTURES) -> TrainConfig:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +31,16 @@ class Reference:
         image_path: Its picture.
         draw_mask: Height and width of the picture to its mask, bool `(h, w)`; raises InputError.
         expressions: Its expressions, in file order.
+        fields: For each expression, the data set's own fields; empty if it has none.
+        problem: The reason why there are no samples of it, if the annotations tell.
     """
 
     name: str
     image_path: Path
     draw_mask: Callable[[int, int], np.ndarray]
     expressions: tuple[str, ...]
+    fields: tuple[dict, ...] = ()
+    problem: str | None = None
 
 
 def read_references(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
@@ -68,7 +72,7 @@ def _parse_refer(
     refs_path = sources.annotations[0]
     entries = enumerate(checked(content, list, "the references"))
     refs = (checked(ref, dict, f"entry {number}") for number, ref in entries)
-    used = _by_id(refs_path, "ref_id", ((field(ref, "ref_id", int), ref) for ref in refs if ref.get("split") == split))
+    used = by_id(refs_path, "ref_id", ((field(ref, "ref_id", int), ref) for ref in refs if ref.get("split") == split))
     references = []
     most_sentences = refs_path.stat().st_size  # In a pickle, many references can share one long list.
     for ref_id, ref in sorted(used.items()):
@@ -91,10 +95,11 @@ def _read_instances(path: Path) -> dict[int, dict]:
     with named(f"{path}: not a COCO instances file"):
         annotations = field(checked(content, dict, "the file"), "annotations", list)
     entries = (entry for entry in annotations if isinstance(entry, dict) and isinstance(entry.get("id"), (int, float)))
-    return _by_id(path, "id", ((entry["id"], entry) for entry in entries))
+    return by_id(path, "id", ((entry["id"], entry) for entry in entries))
 
 
-def _by_id(path: Path, key: str, pairs) -> dict:
+def by_id(path: Path, key: str, pairs: Iterable[tuple]) -> dict:
+    """A dict of pairs of an id and an entry. If an id occurs twice, the last one counts, with a warning."""
     found, repeated = {}, 0
     for identifier, value in pairs:
         repeated += identifier in found

@@ -29,6 +29,8 @@ _EXPRESSION = "sent_batch"
 MANIFEST = "manifest.json"
 # Its key for how many samples each reference has, in order. Manifests of earlier versions do not have it.
 SAMPLES_PER_REFERENCE = "samples_per_reference"
+# Its key for the data set's own fields of each sample, in order, where it has such fields.
+FIELDS = "fields"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,9 +49,11 @@ class Sample:
     mask: np.ndarray
     expression: str
 
-    # Contents in words, the command that makes the files, their keys, and the name of the model's input for the pixels.
+    # Contents in words, the command that makes the files (also from annotations of the user's own, where it can), their
+    # keys, and the name of the model's input for the pixels.
     contents = "pictures"
     builder = "python build_batches.py"
+    own_data_builder = f"{builder} --annotations FILE --image-root FOLDER"
     keys = (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)
     input_name = "image"
 
@@ -143,6 +147,10 @@ def read_manifest(folder: Path) -> dict | None:
                 raise InputError(f"{SAMPLES_PER_REFERENCE}: expected counts from 0, found {min(counts)}")
             if sum(counts) != manifest["samples"]:
                 raise InputError(f"{SAMPLES_PER_REFERENCE}: expected {manifest['samples']} in all, found {sum(counts)}")
+        if FIELDS in manifest:
+            fields = [checked(entry, dict, "fields") for entry in field(manifest, FIELDS, list)]
+            if len(fields) != manifest["samples"]:
+                raise InputError(f"{FIELDS}: expected those of {manifest['samples']} samples, found {len(fields)}")
     return manifest
 
 

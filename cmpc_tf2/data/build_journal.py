@@ -28,7 +28,8 @@ class BuildJournal:
         folder: The folder.
         head: The first line. `build` is what the manifest says of the split beyond its samples, `steps` the number of
             steps in all; the rest tells journals of different folders apart.
-        steps: What each finished step has `written` (files) and `skipped` (samples left out, with reasons).
+        steps: What each finished step has `written` (files) and `skipped` (samples left out, with reasons), and with
+            `fields` the data set's own fields of each file, if it has some.
         written: Files in place.
     """
 
@@ -114,9 +115,8 @@ class BuildJournal:
         build = self.head["build"]
         return [self.folder / batch_name(build["dataset"], build["split"], index) for index in range(first, last)]
 
-    def add(self, written: int, skipped: list[dict]):
+    def add(self, step: dict):
         """Notes that the next step is finished."""
-        step = {"written": written, "skipped": skipped}
         self._append(self.done + 1, step)
         self._count(step)
 

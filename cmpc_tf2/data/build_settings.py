@@ -22,10 +22,14 @@ class Dropped(str):
 
 
 class Annotation(Protocol):
-    """An object or region with its expressions; `name` is what to call it in messages."""
+    """An object or region with its expressions.
+
+    `name` is its name in messages; `fields` are the data set's own fields of each expression, empty if it has none.
+    """
 
     name: str
     expressions: tuple[str, ...]
+    fields: tuple[dict, ...]
 
 
 @dataclasses.dataclass(frozen=True)

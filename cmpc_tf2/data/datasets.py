@@ -2,9 +2,12 @@
 
 import dataclasses
 import enum
+import re
 from pathlib import Path
 
 from cmpc_tf2.errors import UsageError
+
+_OWN_NAME = re.compile(r"[^\W_][\w.+-]{0,99}")
 
 
 class Layout(enum.Enum):
@@ -13,6 +16,7 @@ class Layout(enum.Enum):
     REFER = "REFER"
     REFERIT = "ReferIt"
     PHRASECUT = "PhraseCut"
+    OWN = "JSON Lines, CSV or COCO"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,13 +109,14 @@ class Sources:
     vocabulary: Path
 
 
-def find_dataset(name: str, split: str, datasets: tuple = DATASETS):
+def find_dataset(name: str, split: str, datasets: tuple = DATASETS, advice: str = ""):
     """The dataset of that name or alias.
 
     Args:
         name: A name or alias.
         split: A split that it has to have.
         datasets: Where to look.
+        advice: The end of the message about an unknown data set.
 
     Raises:
         UsageError: There is no such dataset, or it has no such split.
@@ -121,7 +126,35 @@ def find_dataset(name: str, split: str, datasets: tuple = DATASETS):
             if split not in dataset.splits:
                 raise UsageError(f"{dataset.name} has no split {split!r}; it has {', '.join(dataset.splits)}")
             return dataset
-    raise UsageError(f"unknown dataset {name!r}; known: {dataset_names(datasets)}")
+    raise UsageError(f"unknown dataset {name!r}; known: {dataset_names(datasets)}{advice}")
+
+
+def own_dataset(name: str, split: str, datasets: tuple = DATASETS) -> Dataset:
+    """A data set of the user's own.
+
+    Args:
+        name: Its name.
+        split: A split of it.
+        datasets: Data sets whose names are taken.
+
+    Raises:
+        UsageError: The name is taken, or the name of the data set or of the split cannot be part of a file's name.
+    """
+    for option, text in (("-d", name), ("-t", split)):
+        if not _OWN_NAME.fullmatch(text):
+            raise UsageError(
+                f"{option}: expected a letter or digit, then at most 99 letters, digits or characters of '_-+.', "
+                f"received {text!r:.120}"
+            )
+    if is_known(name, datasets):
+        raise UsageError(f"-d: {name} is the name of a known data set; give your own data (--annotations) another one")
+    return Dataset(name, (), (split,), Layout.OWN, (), vocabulary=f"vocabulary_{name}.txt")
+
+
+def is_known(name: str, datasets: tuple) -> bool:
+    """Whether a name is one of a known data set, in upper or lower case: some file systems do not tell them apart."""
+    taken = (known for dataset in datasets for known in (dataset.name, *dataset.aliases))
+    return name.casefold() in map(str.casefold, taken)
 
 
 def dataset_names(datasets: tuple) -> str:

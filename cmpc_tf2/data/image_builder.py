@@ -10,8 +10,9 @@ import numpy as np
 from cmpc_tf2.data.annotations import Reference, read_references
 from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings
-from cmpc_tf2.data.datasets import Layout, Sources
+from cmpc_tf2.data.datasets import Dataset, Layout, Sources, find_dataset, own_dataset
 from cmpc_tf2.data.image_files import read_image
+from cmpc_tf2.data.own_annotations import read_own_references
 from cmpc_tf2.data.shapes import write_shapes
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
@@ -26,9 +27,18 @@ class ImageBuild(BuildSettings):
 
     Attributes:
         refer_root: Holds `refcoco/` and so on.
+        annotations: Annotations of the user's own, for a data set that is not registered.
     """
 
     refer_root: Path | None = None
+    annotations: Path | None = None
+
+    @property
+    def registered(self) -> Dataset:
+        if self.annotations is None:
+            advice = "; for your own data, give --annotations FILE (docs/own_data.md)"
+            return find_dataset(self.dataset, self.split, self.datasets, advice)
+        return own_dataset(self.dataset, self.split, self.datasets)
 
     @property
     def sources(self) -> Sources:
@@ -36,9 +46,14 @@ class ImageBuild(BuildSettings):
         dataset, root = self.registered, self.data_root
         if dataset.layout is Layout.REFER:
             root = self.refer_root or root / "refer"
+        if self.annotations is None:
+            annotations = tuple(root / name.format(split=self.split) for name in dataset.annotations)
+            images = self.data_root / dataset.images
+        else:
+            annotations, images = (self.annotations,), self.annotations.parent
         return Sources(
-            annotations=tuple(root / name.format(split=self.split) for name in dataset.annotations),
-            images=self.image_root or self.data_root / dataset.images,
+            annotations=annotations,
+            images=self.image_root or images,
             masks=self.data_root / dataset.masks if dataset.masks else None,
             vocabulary=self.vocabulary or self.data_root / dataset.vocabulary,
         )
@@ -48,7 +63,10 @@ class ImageBuild(BuildSettings):
         if dataset.name == "shapes" and self.refer_root is None and not sources.annotations[0].exists():
             write_shapes(self.data_root)
         vocabulary = Vocabulary.from_file(sources.vocabulary)
-        references = read_references(dataset, self.split, sources)
+        if self.annotations is None:
+            references = read_references(dataset, self.split, sources)
+        else:
+            references = read_own_references(self.annotations, sources.images)
         if not sources.images.is_dir():
             raise InputError(f"{sources.images}: no such folder; it should hold the images (--image-root says where)")
         _read_picture.cache_clear()
@@ -60,6 +78,8 @@ def _make_samples(
     reference: Reference, vocabulary: Vocabulary, square: Preprocessing | None
 ) -> Iterator[tuple[str, Sample | str]]:
     try:
+        if reference.problem:
+            raise InputError(reference.problem)
         height, width, image = _read_picture(reference.image_path, square)
         mask = reference.draw_mask(height, width)
         if not mask.any():

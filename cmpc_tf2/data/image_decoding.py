@@ -18,6 +18,8 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 ANIMATED_FORMATS = ("PNG", "WEBP", "GIF", "AVIF")
 # Pillow opens no picture with more pixels.
 MAX_PIXELS = 178_956_970
+# The first bytes of a PNG file.
+_PNG = b"\x89PNG\r\n\x1a\n"
 # TIFF's codes: kinds of values (unsigned, unspecified), and grey from white to black.
 _UNSIGNED = {1, 4}
 _WHITE_IS_ZERO = 0
@@ -104,6 +106,34 @@ def _decode(file: BinaryIO, name: str, upright: bool, max_pixels: int, shortest_
         if image.mode != "RGB":
             image = image.convert("RGB")
         return np.asarray(image if turn is None else image.transpose(turn))
+
+
+def decode_mask(file: BinaryIO, name: str) -> np.ndarray:
+    """Decodes a PNG file as a mask.
+
+    Args:
+        file: Its content.
+        name: Its name in messages.
+
+    Returns:
+        bool `(h, w)`: the pixels whose value, palette index or color is not zero. Transparency is ignored.
+
+    Raises:
+        InputError: It is not a PNG file, or is damaged, animated or too large.
+    """
+    if file.read(len(_PNG)) != _PNG:
+        raise InputError(f"{name}: expected a mask in a PNG file, found something else; save it as PNG")
+    file.seek(0)
+    with _decoding(name, MAX_PIXELS):
+        image = Image.open(file, formats=("PNG",))
+        if not image.is_animated:
+            values = np.asarray(image)
+    if image.is_animated:
+        raise InputError(f"{name}: is animated; save one frame of it as PNG, and use that")
+    if values.ndim == 2:
+        return values != 0
+    colors = values[..., :-1] if image.mode in ("LA", "RGBA") else values
+    return colors.any(axis=2)
 
 
 @contextlib.contextmanager

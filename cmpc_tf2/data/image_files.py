@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
-from cmpc_tf2.data.image_decoding import decode_image
+from cmpc_tf2.data.image_decoding import decode_image, decode_mask
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import replacing
 
@@ -27,15 +28,30 @@ def read_image(path: str | os.PathLike, upright: bool = False) -> np.ndarray:
     Raises:
         InputError: The file is missing, cannot be opened, or does not hold a picture that can be used.
     """
-    path = Path(path)
+    with _opened(Path(path), "image") as file:
+        return decode_image(file, str(path), upright)
+
+
+def read_mask(path: str | os.PathLike) -> np.ndarray:
+    """Reads a mask from a PNG file: the pixels that are not zero.
+
+    Returns:
+        bool `(h, w)`.
+
+    Raises:
+        InputError: The file is missing, cannot be opened, or is not a PNG file that can be used.
+    """
+    with _opened(Path(path), "mask") as file:
+        return decode_mask(file, str(path))
+
+
+def _opened(path: Path, contents: str) -> BinaryIO:
     try:
         if not path.is_file():
-            raise InputError(f"{path}: no such image" if not path.exists() else f"{path}: is not a file")
-        file = path.open("rb")
+            raise InputError(f"{path}: no such {contents}" if not path.exists() else f"{path}: is not a file")
+        return path.open("rb")
     except OSError as error:
         raise InputError(f"{path}: cannot be opened: {error.strerror}") from error
-    with file:
-        return decode_image(file, str(path), upright)
 
 
 def write_image(path: str | os.PathLike, image: np.ndarray):

@@ -71,59 +71,88 @@ def training_dataset(
     if input_context:
         order = order.shard(input_context.num_input_pipelines, input_context.input_pipeline_id)
     share = batch_size // replicas  # A worker takes as many elements per step as it has devices.
-    reader = _BatchReader(preprocessing, vocabulary_size, tokenizer, augmentation, sample_type, seed, share, on_error)
-    read = reader.as_graph_function([str(path) for path in paths])
-    dataset = order.batch(share, drop_remainder=True).map(read, num_parallel_calls=tf.data.AUTOTUNE)
+    read_sample = _file_reader(paths, preprocessing, vocabulary_size, tokenizer, sample_type)
+    reader = BatchReader(read_sample, preprocessing, tokenizer, augmentation, sample_type, seed, on_error)
+    dataset = order.batch(share, drop_remainder=True).map(reader.as_graph_function(share), tf.data.AUTOTUNE)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.with_options(options).prefetch(PREFETCHED_BATCHES)
 
 
-class _BatchReader:
-    """Reads the files of a batch into arrays; arguments as `training_dataset`.
+def _file_reader(paths, preprocessing, vocabulary_size, tokenizer, sample_type) -> Callable[[int], Sample]:
+    stored_words = vocabulary_size if tokenizer is None else None  # Only stored token ids can be too large.
+
+    def read_sample(index: int) -> Sample:
+        sample = read_train_sample(paths[index], preprocessing, stored_words, sample_type)
+        if tokenizer is not None:
+            with named(paths[index], "; remove it from the annotations and build the split again"):
+                tokenizer.split(sample.expression)  # Raises an error if it has no words.
+        return sample
+
+    return read_sample
+
+
+class BatchReader:
+    """Makes batches of arrays from samples.
+
+    Args:
+        read_sample: Gives the sample with an index; raises InputError. Its image and mask have the size of the model.
+        preprocessing: That of the model.
+        tokenizer: As `training_dataset`; so are the other arguments.
 
     Attributes:
-        specs: Shape and NumPy type of the arrays by name: the inputs, then `mask`.
+        specs: Shape without the batch axis, and NumPy type, of the arrays by name: the inputs, then `mask`.
     """
 
-    def __init__(self, preprocessing, vocabulary_size, tokenizer, augmentation, sample_type, seed, count, on_error):
-        self._preprocessing, self._tokenizer, self._augmentation = preprocessing, tokenizer, augmentation
-        # Only stored token ids can be too large.
-        self._vocabulary_size = vocabulary_size if tokenizer is None else None
-        self._sample_type = sample_type
+    def __init__(
+        self,
+        read_sample: Callable[[int], Sample],
+        preprocessing: Preprocessing,
+        tokenizer: Tokenizer | None,
+        augmentation: Callable | None = None,
+        sample_type: type[Sample] = Sample,
+        seed: int = 0,
+        on_error: Callable[[InputError], None] | None = None,
+    ):
+        self._read_sample, self._preprocessing = read_sample, preprocessing
+        self._tokenizer, self._augmentation = tokenizer, augmentation
         self._seed, self._pixels, self._on_error = seed, sample_type.input_name, on_error
         text = {"token_ids": np.zeros(MAX_WORDS, np.int32)} if tokenizer is None else tokenizer.encode("a")
-        self.specs = {self._pixels: ((count, *sample_type.input_shape(preprocessing.size)), np.float32)}
-        self.specs |= {name: ((count, *value.shape), value.dtype) for name, value in text.items()}
+        self.specs = {self._pixels: (sample_type.input_shape(preprocessing.size), np.float32)}
+        self.specs |= {name: (value.shape, value.dtype) for name, value in text.items()}
         if augmentation is not None:
             names = augmentation.names(list(self.specs))
             self.specs |= {added: self.specs[name] for added, name in names.items()}
-        self.specs["mask"] = ((count, preprocessing.size, preprocessing.size, 1), np.float32)
+        self.specs["mask"] = ((preprocessing.size, preprocessing.size, 1), np.float32)
 
-    def as_graph_function(self, paths: list[str]) -> Callable:
-        """Positions in the stream and indices of files to inputs and mask, for `tf.data.Dataset.map`."""
-        names = tf.constant(paths)
+    def as_graph_function(self, count: int | None) -> Callable:
+        """Positions in the stream and indices of samples to inputs and mask, for `tf.data.Dataset.map`.
+
+        Args:
+            count: Samples of a batch; None if the last one may be smaller.
+        """
 
         def read(positions, indices):
-            files = tf.gather(names, indices)
             types = [dtype for _, dtype in self.specs.values()]
-            arrays = tf.numpy_function(self, [files, positions], types, stateful=False)
+            arrays = tf.numpy_function(self, [indices, positions], types, stateful=False)
             inputs = dict(zip(self.specs, arrays, strict=True))
             for name, (shape, _) in self.specs.items():
-                inputs[name].set_shape(shape)
+                inputs[name].set_shape((count, *shape))
             mask = inputs.pop("mask")
             return inputs, mask
 
         return read
 
-    def __call__(self, files: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
+    def __call__(self, indices: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
         """The arrays of a batch in the order of `specs`."""
         # Made floats here rather than in TensorFlow: every number is written once.
-        arrays = {name: np.empty(*spec) for name, spec in self.specs.items()}
-        for row, (file, position) in enumerate(zip(files, positions, strict=True)):
-            sample, text = self._read(file.decode())
+        arrays = {name: np.empty((len(indices), *shape), dtype) for name, (shape, dtype) in self.specs.items()}
+        for row, (index, position) in enumerate(zip(indices, positions, strict=True)):
+            sample = self._read(int(index))
             pixels = arrays[self._pixels][row]
             self._preprocessing.normalize(sample.fitted(self._preprocessing), out=pixels)
+            stored = self._tokenizer is None
+            text = {"token_ids": sample.token_ids} if stored else self._tokenizer.encode(sample.expression)
             inputs = {self._pixels: pixels, **text}
             if self._augmentation is not None:
                 inputs |= self._augmentation(inputs, np.random.default_rng([self._seed, position]))
@@ -133,14 +162,9 @@ class _BatchReader:
             arrays["mask"][row, ..., 0] = sample.mask
         return list(arrays.values())
 
-    def _read(self, path: str) -> tuple[Sample, dict[str, np.ndarray]]:
-        """A sample, and the model's inputs for its expression."""
+    def _read(self, index: int) -> Sample:
         try:
-            sample = read_train_sample(path, self._preprocessing, self._vocabulary_size, self._sample_type)
-            if self._tokenizer is None:
-                return sample, {"token_ids": sample.token_ids}
-            with named(path, "; remove it from the annotations and build the split again"):
-                return sample, self._tokenizer.encode(sample.expression)
+            return self._read_sample(index)
         except InputError as error:
             if self._on_error is not None:
                 self._on_error(error)

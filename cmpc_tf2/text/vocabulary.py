@@ -1,13 +1,17 @@
 """Referring expressions to token ids, exactly as the original does it."""
 
+import collections
+import contextlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_text
+from cmpc_tf2.keras_files import read_config
 
 PAD = "<pad>"
 # Token id of padding, in front of the first word.
@@ -52,24 +56,55 @@ def count_words(expression: str) -> int:
 
 
 def read_words(path: str | os.PathLike, size: int | None = None) -> list[str]:
-    """Reads a vocabulary file: one word per line, the line number from 0 is the id. A byte-order mark is skipped.
+    """Reads a vocabulary: that of a model file (`.keras`), or a text file.
+
+    A text file has one word per line; the line number from 0 is the id. A byte-order mark is skipped.
 
     Args:
         path: The file.
-        size: How many lines it must have.
+        size: How many words it must have.
 
     Raises:
-        InputError: The file is missing, is not text, or has another number of lines.
+        InputError: The file is missing, is not text or a model with a vocabulary, or has another number of words.
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such vocabulary; data/README.md says where to get it")
+        raise InputError(
+            f"{path}: no such vocabulary; data/README.md says where to get it; `python tools/build_embeddings.py "
+            "--annotations FILE --vocabulary FILE` makes one from your own sentences"
+        )
+    words = _words_of_model(path) if path.suffix == ".keras" else _words_of_text(path)
+    if size is not None and len(words) != size:
+        raise InputError(f"{path}: {len(words)} words, but the model has {size}; give the file it was trained with")
+    return words
+
+
+def _words_of_text(path: Path) -> list[str]:
     lines = read_text(path).split("\n")
     if lines[-1] == "":
         lines.pop()
-    if size is not None and len(lines) != size:
-        raise InputError(f"{path}: {len(lines)} words, but the model has {size}; give the file it was trained with")
     return list(map(str.strip, lines))
+
+
+def _words_of_model(path: Path) -> list[str]:
+    words = read_config(path)["config"].get("vocabulary")
+    if not (isinstance(words, list) and set(map(type, words)) == {str}):
+        raise InputError(f"{path}: holds no vocabulary; give the vocabulary file that the model was trained with")
+    return words
+
+
+def build_vocabulary(expressions: Iterable[str]) -> list[str]:
+    """The vocabulary of some expressions: the special tokens, then every token, the most frequent first.
+
+    Tokens with white space, such as `, `, are left out: a vocabulary file cannot hold them.
+    """
+    special = [PAD, "<go>", "<eos>", UNKNOWN]
+    counts = collections.Counter()
+    for expression in expressions:
+        with contextlib.suppress(NoWordsError):
+            counts.update(tokenize(expression))
+    tokens = (token for token in counts if token not in special and not any(map(str.isspace, token)))
+    return special + sorted(tokens, key=lambda token: (-counts[token], token))
 
 
 class Vocabulary:

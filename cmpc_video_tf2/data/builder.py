@@ -47,6 +47,7 @@ class VideoReference:
         frame_id: Number of the annotated frame, from 1.
         read_mask: Gives the object's mask, bool `(h, w)`; raises InputError.
         problem: Why there is no sample of it, if that is known from the annotations.
+        fields: As `cmpc_tf2.data.annotations.Reference`.
     """
 
     name: str
@@ -55,6 +56,7 @@ class VideoReference:
     frame_id: int = 0
     read_mask: Callable[[], np.ndarray] | None = None
     problem: str | None = None
+    fields: tuple[dict, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,7 @@ class VideoSample(Sample):
 
     contents = "clips"
     builder = "python -m cmpc_video_tf2.build_batches"
+    own_data_builder = None
     keys = (*Sample.keys, _FRAMES, _FRAME_ID)
     input_name = "clip"
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.text.vocabulary import Vocabulary, tokenize
+from cmpc_tf2.model_files import save_model
+from cmpc_tf2.text.vocabulary import Vocabulary, build_vocabulary, read_words, tokenize
 from original import GOLDEN
 
 VOCABULARY = Vocabulary(["<pad>", "<unk>", "man", ",", "left", "man"])
@@ -116,3 +117,22 @@ def test_vocabulary_file_errors(tmp_path):
     assert Vocabulary.from_file(path, size=4).ids["man"] == 3
     with pytest.raises(InputError, match="4 words, but the model has 5"):
         Vocabulary.from_file(path, size=5)
+
+
+def test_a_vocabulary_of_expressions_has_the_most_frequent_words_first(tmp_path):
+    words = build_vocabulary(["red man, left", "the red cup,the", "", " . ", "Red a.", "the\n,\n<unk>", "pad"])
+    assert words == ["<pad>", "<go>", "<eos>", "<unk>", "red", "the", ",", ">", "a", "cup", "left", "man", "pad", "unk"]
+    (tmp_path / "words.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+    assert Vocabulary.from_file(tmp_path / "words.txt").words == words
+
+
+def test_the_vocabulary_of_a_model_file(small_model, small_model_file, tmp_path):
+    assert read_words(small_model_file) == small_model.vocabulary
+    with pytest.raises(InputError, match=r"small.keras: 12 words, but the model has 5"):
+        read_words(small_model_file, size=5)
+    save_model(type(small_model)(small_model.config), tmp_path / "mute.keras")
+    with pytest.raises(InputError, match=r"mute.keras: holds no vocabulary; give the vocabulary file that"):
+        read_words(tmp_path / "mute.keras")
+    (tmp_path / "bad.keras").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"bad.keras: not a .keras file, or cut off"):
+        read_words(tmp_path / "bad.keras")

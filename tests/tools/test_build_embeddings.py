@@ -6,6 +6,7 @@ import pytest
 import build_embeddings
 from cmpc_tf2.text.embeddings import load_embeddings
 from cmpc_tf2.text.vocabulary import Vocabulary
+from own_data import row, write_rows
 
 GLOVE = "the 1 2 3\nred 0.5 -1 2e-1\nat name@domain.com 7 7 7\nman -1 -2 -3\nnever 9 9 9\n"
 WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "zebra", "", "man", "red"]
@@ -103,3 +104,46 @@ def test_bad_glove_files(content, words, files, capsys):
 def test_output_must_be_npy(files, capsys):
     run(files, output="emb.txt", status=2)
     assert "expected a name that ends in .npy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_the_vocabulary_of_annotations_and_its_vectors(suffix, files, capsys):
+    path = write_rows(files / f"my{suffix}", [row("the red zebra"), row("never", image="/a.png"), row("red man")])
+    options = ["--annotations", str(path), "--vocabulary", str(files / "own.txt")]
+    assert build_embeddings.main(options) == 0
+    printed = capsys.readouterr()
+    assert printed.out == f"{files / 'own.txt'}: 8 words\n"
+    assert f"skipped: {path}, row {2 + (suffix == '.csv')}: expected a path below the image root" in printed.err
+    assert (files / "own.txt").read_text().split() == ["<pad>", "<go>", "<eos>", "<unk>", "red", "man", "the", "zebra"]
+    assert build_embeddings.main(options) == 1
+    assert "own.txt: already exists; models depend on it: give a new name" in capsys.readouterr().err
+    options[-1] = str(files / "new.txt")
+    vectors = ["--glove", str(files / "glove.txt"), "--output", str(files / "own.npy")]
+    assert build_embeddings.main([*options, *vectors]) == 0
+    assert "own.npy: 8 words, 3 numbers each; 3 (37.5%) have a GloVe vector" in capsys.readouterr().out
+    np.testing.assert_allclose(load_embeddings(files / "own.npy", (8, 3))[[4, 6]], [[0.5, -1, 0.2], [1, 2, 3]])
+
+
+@pytest.mark.parametrize("options", [[], ["--glove", "g.txt"], ["--output", "o.npy", "--annotations", "a.csv"]])
+def test_missing_options(options, files, capsys):
+    assert build_embeddings.main(["--vocabulary", str(files / "own.txt"), *options]) == 2
+    assert "expected --glove and --output for word vectors; without them, --annotations" in capsys.readouterr().err
+
+
+def test_unusable_annotations_leave_no_vocabulary(files, capsys):
+    (files / "my.csv").write_text("image,sentence\n")
+    assert build_embeddings.main(["--annotations", str(files / "my.csv"), "--vocabulary", str(files / "own.txt")]) == 1
+    assert "my.csv: expected a header with the columns image, expression" in capsys.readouterr().err
+    assert not (files / "own.txt").exists()
+
+
+def test_unusable_vectors_leave_no_vocabulary(files, capsys):
+    options = [
+        "--annotations",
+        str(write_rows(files / "my.csv", [row("zebra")])),
+        "--vocabulary",
+        str(files / "own.txt"),
+    ]
+    assert build_embeddings.main([*options, "--glove", "none.txt", "--output", str(files / "own.npy")]) == 1
+    assert "none.txt: no such file; GloVe vectors are at" in capsys.readouterr().err
+    assert not (files / "own.txt").exists() and not (files / "own.npy").exists()
