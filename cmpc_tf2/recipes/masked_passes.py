@@ -7,7 +7,7 @@ from keras import ops
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes import cmpc
-from cmpc_tf2.recipes.masking import MASKED, MaskedCopies
+from cmpc_tf2.recipes.masking import MaskedCopies, masked_pass
 from cmpc_tf2.text.vocabulary import Vocabulary
 
 
@@ -27,7 +27,7 @@ class MaskedPasses(cmpc.CMPCRecipe):
     def batch_loss(self, model: Callable, inputs: dict, target, normalizer) -> tuple:
         logits = model(inputs)
         loss, parts = self.weighted_cross_entropy(self.targets(target, logits), logits)
-        masked_logits = model({name: inputs[MASKED + name] for name in inputs if MASKED + name in inputs})
+        masked_logits = model(masked_pass(inputs))
         probabilities = {name: ops.stop_gradient(ops.sigmoid(logits[name])) for name in self.loss_weights}
         masked_loss, _ = self.weighted_cross_entropy(probabilities, masked_logits)
         return (loss + masked_loss) / 2, {**parts, "masked_loss": masked_loss}, logits["mask_logits"]

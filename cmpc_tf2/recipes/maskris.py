@@ -11,7 +11,7 @@ from keras import ops
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 from cmpc_tf2.recipes.losses import WeightedCrossEntropy, pixel_weights
-from cmpc_tf2.recipes.masking import MASKED
+from cmpc_tf2.recipes.masking import MASKED, masked_pass
 from cmpc_tf2.recipes.maskris_masking import mask_patches, mask_words, require_whole_patches
 from cmpc_tf2.recipes.recipe import Recipe
 
@@ -76,7 +76,7 @@ class MaskRISRecipe(CARISRecipe):
         outputs = model(inputs)
         loss = WeightedCrossEntropy()(target, outputs["mask_logits"]) / normalizer
         probabilities = ops.stop_gradient(ops.sigmoid(_foreground_logits(outputs)))
-        masked_outputs = model({name: inputs.get(MASKED + name, value) for name, value in inputs.items()})
+        masked_outputs = model(masked_pass(inputs))
         masked_loss = WeightedCrossEntropy()(probabilities, _foreground_logits(masked_outputs))
         parts = {"mask_logits_loss": loss, "masked_loss": masked_loss}
         return (loss + masked_loss) / 2, parts, outputs["mask_logits"]
