@@ -1,5 +1,6 @@
 """The code of `docs/keras.md` and of the notebooks runs."""
 
+import dataclasses
 import json
 import re
 
@@ -27,7 +28,8 @@ def in_folder(tmp_path, monkeypatch):
 
 
 def test_the_page_runs(in_folder, eagerly):
-    CMPC(SMALL, vocabulary=WORDS).save("cmpc_unc.keras")
+    config = dataclasses.replace(SMALL, without=("relation_graph", "exchange"))  # They take most of the time.
+    CMPC(config, vocabulary=WORDS).save("cmpc_unc.keras")
     for folder, values in (("photos", (40, 50, 3)), ("masks", (40, 50))):
         (in_folder / folder).mkdir()
         for number in (1, 2, 3):
