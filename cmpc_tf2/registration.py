@@ -1,26 +1,43 @@
-"""Registers our models with Keras by their names in model files, without importing Keras or a model."""
+"""Registers our classes with Keras by their names in model files, without importing Keras or a model."""
 
 import importlib.util
 import sys
 
-from cmpc_tf2.systems import SYSTEMS, System
+from cmpc_tf2.systems import SYSTEMS, import_object
 
 # Name under which Keras registers the classes of this package.
 PACKAGE = "cmpc"
+# The other classes that the file of a compiled model may refer to, by registered name, as `module:name`.
+_TRAINING_CLASSES = {
+    f"{PACKAGE}>{path.partition(':')[2]}": path
+    for path in (
+        "cmpc_tf2.recipes.adamw:GroupedAdamW",
+        "cmpc_tf2.recipes.adamw:WarmupPolynomialDecay",
+        "cmpc_tf2.recipes.losses:SummedCrossEntropy",
+        "cmpc_tf2.recipes.losses:WeightedCrossEntropy",
+        "cmpc_tf2.recipes.optimizers:BiasDoublingAdam",
+        "cmpc_tf2.tasks.masks.keras_metrics:MeanIoU",
+        "cmpc_tf2.tasks.masks.keras_metrics:OverallIoU",
+    )
+}
 
 
 class _Placeholder:
-    """Stands in Keras' registry for a class until its module is imported, which puts the class there."""
+    """Stands in Keras' registry for a class until its module is imported, which puts the class there.
 
-    def __init__(self, system: System):
-        self.system = system
+    Args:
+        path: The class, as `module:name`.
+    """
+
+    def __init__(self, path: str):
+        self.path = path
 
     def from_config(self, config: dict):
-        return self.system.model_type.from_config(config)
+        return import_object(self.path).from_config(config)
 
 
 def register():
-    """Adds our models to Keras' registry: at once if Keras is imported, otherwise as soon as it is."""
+    """Adds our classes to Keras' registry: at once if Keras is imported, otherwise as soon as it is."""
     if "keras" in sys.modules:
         _fill_registry()
     else:
@@ -29,8 +46,9 @@ def register():
 
 def _fill_registry():
     registry = sys.modules["keras"].saving.get_custom_objects()
-    for system in SYSTEMS.values():
-        registry.setdefault(system.registered_name, _Placeholder(system))
+    models = {system.registered_name: system.model for system in SYSTEMS.values()}
+    for registered_name, path in {**models, **_TRAINING_CLASSES}.items():
+        registry.setdefault(registered_name, _Placeholder(path))
 
 
 class _KerasFinder:

@@ -45,6 +45,11 @@ class System:
         return import_object(self.config)
 
     @property
+    def train_config_type(self) -> type:
+        """The class that describes its training runs."""
+        return import_object(_TRAIN_CONFIGS[self.medium])
+
+    @property
     def recipes(self) -> dict[str, str]:
         """Its training recipes by their name on the command line, as `module:name`."""
         return {"original": self.recipe, **self.other_recipes}
@@ -69,6 +74,11 @@ def import_object(path: str):
     return getattr(importlib.import_module(module), name)
 
 
+# The classes that describe training runs, by medium, as `module:name`.
+_TRAIN_CONFIGS = {
+    "pictures": "cmpc_tf2.training.config:TrainConfig",
+    "clips": "cmpc_video_tf2.config:VideoTrainConfig",
+}
 _NAMES = "cmpc_tf2.conversion.names"
 SYSTEMS = {
     system.name: system

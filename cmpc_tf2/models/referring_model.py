@@ -138,6 +138,16 @@ class ReferringModel(KerasFileModel):
         found = {output: layers[name].output for output, name in wanted.items() if name in layers}
         return keras.Model(decoder.input, {"mask_logits": decoder.output["mask_logits"], **found})
 
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """As `keras.Model.compute_loss`. Masks that are not in a dict are the targets of `mask_logits`."""
+        y, y_pred = _with_targets(y, y_pred)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        """As `keras.Model.compute_metrics`. Masks that are not in a dict are the targets of `mask_logits`."""
+        y, y_pred = _with_targets(y, y_pred)
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
     def at_size(self, image_size: int) -> "ReferringModel":
         """The same weights for pictures of another size.
 
@@ -172,3 +182,11 @@ class ReferringModel(KerasFileModel):
             "tokenizer": self.tokenizer_type.name,
             "name": self.name,
         }
+
+
+def _with_targets(y, y_pred: dict) -> tuple:
+    """Targets, and the outputs that have one: Keras expects a target for every output that it is given."""
+    if not keras.tree.is_nested(y):
+        y = {"mask_logits": y}
+    is_partial = isinstance(y, dict) and y.keys() <= y_pred.keys()
+    return y, {name: y_pred[name] for name in y} if is_partial else y_pred

@@ -8,7 +8,7 @@ from keras import ops
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes import cmpc
-from cmpc_tf2.recipes.masking import MASKED, MaskedCopies
+from cmpc_tf2.recipes.masking import MaskedCopies, masked_pass
 from cmpc_tf2.text.vocabulary import Vocabulary
 
 
@@ -32,7 +32,7 @@ class MaskedPasses(cmpc.CMPCRecipe):
         loss, parts = self.weighted_cross_entropy(self.targets(target, logits), logits)
         yield loss / 2, parts, logits["mask_logits"]
         probabilities = {name: ops.stop_gradient(ops.sigmoid(logits[name])) for name in self.loss_weights}
-        logits = model({name: inputs[MASKED + name] for name in inputs if MASKED + name in inputs})
+        logits = model(masked_pass(inputs))
         loss, _ = self.weighted_cross_entropy(probabilities, logits)
         yield loss / 2, {"masked_loss": loss}, logits["mask_logits"]
 

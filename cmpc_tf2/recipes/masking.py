@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.text.vocabulary import PAD_ID, UNKNOWN, Vocabulary
 
 # Patches along one side: of 32 pixels at the usual size.
@@ -40,6 +41,21 @@ class MaskedCopies:
             f"{MASKED}{pixels}": mask_patches(inputs[pixels], rng),
             f"{MASKED}token_ids": mask_words(inputs["token_ids"], self.vocabulary, rng),
         }
+
+
+def masked_pass(inputs: dict) -> dict:
+    """The inputs of the masked pass: masked copies in place of those inputs that have one.
+
+    Raises:
+        InputError: No input has one.
+    """
+    if not any(name.startswith(MASKED) for name in inputs):
+        raise InputError(
+            f"inputs: expected masked copies ({MASKED}token_ids, ...) for this recipe, found {', '.join(inputs)}; "
+            "add those of `trainer.recipe.augmentation(model)`, or choose a recipe without masks"
+        )
+    clean = [name for name in inputs if not name.startswith(MASKED)]
+    return {name: inputs.get(MASKED + name, inputs[name]) for name in clean}
 
 
 def mask_patches(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

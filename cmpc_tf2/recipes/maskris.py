@@ -11,7 +11,7 @@ from keras import ops
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 from cmpc_tf2.recipes.losses import WeightedCrossEntropy, pixel_weights
-from cmpc_tf2.recipes.masking import MASKED
+from cmpc_tf2.recipes.masking import MASKED, masked_pass
 from cmpc_tf2.recipes.maskris_masking import mask_patches, mask_words, require_whole_patches
 from cmpc_tf2.recipes.recipe import Recipe
 
@@ -78,7 +78,7 @@ class MaskRISRecipe(CARISRecipe):
         loss = WeightedCrossEntropy()(target, outputs["mask_logits"]) / normalizer
         yield loss / 2, {"mask_logits_loss": loss}, outputs["mask_logits"]
         probabilities = ops.stop_gradient(ops.sigmoid(_foreground_logits(outputs)))
-        outputs = model({name: inputs.get(MASKED + name, value) for name, value in inputs.items()})
+        outputs = model(masked_pass(inputs))
         loss = WeightedCrossEntropy()(probabilities, _foreground_logits(outputs))
         yield loss / 2, {"masked_loss": loss}, outputs["mask_logits"]
 

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 import keras
 import tensorflow as tf
 
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.systems import find_system
+from cmpc_tf2.tasks.masks.keras_metrics import OverallIoU
 from cmpc_tf2.training.config import TrainConfig
 
 # Random numbers that a layer may draw in a step, before those of the next step begin.
@@ -16,7 +19,8 @@ class Trainer(keras.Model):
     """A model that shares all weights with a model, for pictures or clips, and trains them by a recipe.
 
     That model stays plain, to be saved: the trainer itself knows which weights are trained. The loss of a step depends
-    on the batch alone, not on how many devices or parts share it.
+    on the batch alone, not on how many devices or parts share it. `evaluate`, and `fit` with `validation_data`, give
+    the overall IoU.
 
     Args:
         model: A model. Only the values of its weights change.
@@ -38,8 +42,8 @@ class Trainer(keras.Model):
         self.parts = config.accumulate
         self._seed = config.seed
         self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self.recipe.logged)}
-        self.intersection = keras.metrics.Sum(name="intersection")
-        self.union = keras.metrics.Sum(name="union")
+        self.overall_iou = OverallIoU()
+        self._save_model = model.save
         self.base_optimizer = optimizer = self.recipe.make_optimizer(config)
         if config.precision == "float16":
             scale = self.recipe.initial_loss_scale
@@ -74,6 +78,21 @@ class Trainer(keras.Model):
         self.optimizer.apply(gradients)
         self.means["loss"].update_state(loss)
         return self.get_metrics_result()
+
+    def test_step(self, data) -> dict:
+        """Scores a batch.
+
+        Returns:
+            `overall_iou` since the last `reset_metrics`. There is no loss: that of some recipes
+            needs masked inputs.
+        """
+        inputs, target = keras.utils.unpack_x_y_sample_weight(data)[:2]
+        self.overall_iou.update_state(target, self._forward(inputs, training=False)["mask_logits"])
+        return {"overall_iou": self.overall_iou.result()}
+
+    def save(self, filepath, *args, **kwargs):
+        """Saves the model that is trained, as its own `save` does. The state of the optimizer is not saved."""
+        self._save_model(filepath, *args, **kwargs)
 
     def _seed_random_layers(self, replica):
         """Makes the draws of a step follow from the run's seed, the step and the device, so that a run can resume."""
@@ -110,9 +129,7 @@ class Trainer(keras.Model):
                 more, more_loss, _ = self._gradients_of_pass(passes)
             gradients = [first + second for first, second in zip(gradients, more, strict=True)]
             loss += more_loss
-        predicted, actual = mask_logits >= 0, target > 0.5
-        self.intersection.update_state(tf.cast(predicted & actual, tf.float32))
-        self.union.update_state(tf.cast(predicted | actual, tf.float32))
+        self.overall_iou.update_state(target, mask_logits)
         return gradients, loss
 
     def _gradients_of_pass(self, passes: Iterator, penalty: Callable = float) -> tuple:
@@ -127,8 +144,8 @@ class Trainer(keras.Model):
         gradients = tape.gradient(scaled, self.trainable_variables)
         return [tf.convert_to_tensor(gradient) for gradient in gradients], loss, mask_logits
 
-    def _forward(self, inputs: dict) -> dict:
-        return self({name: inputs[name] for name in self.input}, training=True)
+    def _forward(self, inputs: dict, training: bool = True) -> dict:
+        return self({name: inputs[name] for name in self.input}, training=training)
 
     def accumulate(self, data, normalizer) -> tuple[list[tf.Tensor], tf.Tensor]:
         """As `gradients`, computed in parts one after another."""
@@ -149,7 +166,38 @@ class Trainer(keras.Model):
         The IoU counts logits from 0 on at the model's size, without the protocol of `tasks/masks/protocol.py`.
         """
         result = {name: metric.result() for name, metric in self.means.items()}
-        return result | {"overall_iou": self.intersection.result() / tf.maximum(self.union.result(), 1)}
+        return result | {"overall_iou": self.overall_iou.result()}
+
+
+def make_trainer(model: keras.Model, **settings) -> Trainer:
+    """Prepares a model for `fit` as the original trains it: its losses, optimizer, schedule and trained weights.
+
+    ```python
+    trainer = make_trainer(model, learning_rate=1e-4)
+    trainer.fit(dataset, epochs=10)  # batches of (inputs, masks)
+    model.save("model.keras")
+    ```
+
+    Each step is that of `python -m cmpc_tf2 train`. Checkpoints to resume from, logs and the protocol of validation are
+    part of that command alone.
+
+    Args:
+        model: A model, for pictures or clips. Only the values of its weights change.
+        settings: Fields of `TrainConfig` that a step depends on: `recipe`, `learning_rate`, `batch_size` with
+            `rate_scaling`, `steps`, `decay_steps`, `finetune_backbone`, `accumulate`, `jit_compile`, `seed`.
+
+    Returns:
+        A compiled Keras model that shares all weights with `model`.
+
+    Raises:
+        InputError: The model is not one that `train` trains, or a setting has a value that it cannot have.
+    """
+    system = find_system(keras.saving.get_registered_name(type(model)))
+    if system is None or system.medium is None:
+        found = getattr(model, "title", type(model).__name__)
+        raise InputError(f"model: expected one that takes pictures or clips and expressions, found {found}")
+    files = {"dataset": "", "split": ""}  # The batches come from the caller.
+    return Trainer(model, system.train_config_type(**files, model_name=system.name, model=model.config, **settings))
 
 
 def _agree_on_overflow(gradients: list[tf.Tensor], replica) -> list[tf.Tensor]:

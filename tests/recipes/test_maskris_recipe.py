@@ -13,6 +13,8 @@ from cmpc_tf2.recipes.maskris import CARIS, MASKRIS, MaskedInputs
 from original import GOLDEN
 
 VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "red", "square"]
+# Of the two passes. The networks in these tests do not read them.
+INPUTS = {"token_ids": None, "masked_token_ids": None}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,9 @@ def test_losses_and_gradients_are_the_originals(case, extras, parity):
     clean = outputs_of(tf.stack([background, np.log(soft[..., 1] / soft[..., 0])], axis=-1), target.shape[1])
     with tf.GradientTape() as tape:
         passes = iter([clean, outputs_of(variable, target.shape[1])])
-        (_, first, _), (loss, parts, _) = MASKRIS.losses(lambda _: next(passes), {}, target, MASKRIS.normalizer(target))
+        (_, first, _), (loss, parts, _) = MASKRIS.losses(
+            lambda _: next(passes), INPUTS, target, MASKRIS.normalizer(target)
+        )
     parity.within("MaskRIS: loss of the masked pass", parts["masked_loss"], extras[f"loss/{case}/soft_loss"], 1e-6)
     assert float(loss) == float(parts["masked_loss"]) / 2 and list(first) == ["mask_logits_loss"]
     gradient = extras[f"loss/{case}/soft_gradient"].transpose(0, 2, 3, 1) / 2
@@ -69,7 +73,7 @@ def test_the_clean_pass_does_not_learn_from_the_masked_one():
     for recipe, factor in ((MASKRIS, 2), (CARIS, 1)):
         with tf.GradientTape() as tape:
             passes = iter([outputs_of(clean, 16), outputs_of(masked, 16)])
-            losses = recipe.losses(lambda _, p=passes: next(p), {}, target, recipe.normalizer(target))
+            losses = recipe.losses(lambda _, p=passes: next(p), INPUTS, target, recipe.normalizer(target))
             loss = sum(loss for loss, _, _ in losses)
         gradients.append(factor * tape.gradient(loss, clean))
     np.testing.assert_allclose(gradients[0], gradients[1], atol=1e-7)
