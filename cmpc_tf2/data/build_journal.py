@@ -28,7 +28,8 @@ class BuildJournal:
         folder: The folder.
         head: The first line. `build` is what the manifest says of the split beyond its samples, `steps` the number of
             steps in all; the rest tells journals of different folders apart.
-        steps: What each finished step has `written` (files) and `skipped` (samples left out, with reasons).
+        steps: What each finished step has `written` (files) and `skipped` (samples left out, with reasons), and the
+            `fields` of its samples, if they have any.
         written: Files in place.
     """
 
@@ -109,14 +110,19 @@ class BuildJournal:
         """Samples left out, with reasons."""
         return [entry for step in self.steps for entry in step["skipped"]]
 
+    @property
+    def fields(self) -> Iterator[dict]:
+        """The fields of each sample, in order."""
+        return (step.get("fields", {}) for step in self.steps for _ in range(step["written"]))
+
     def files(self, first: int, last: int) -> list[Path]:
         """The final paths of the files from number `first` to before `last`."""
         build = self.head["build"]
         return [self.folder / batch_name(build["dataset"], build["split"], index) for index in range(first, last)]
 
-    def add(self, written: int, skipped: list[dict]):
+    def add(self, written: int, skipped: list[dict], fields: dict):
         """Notes that the next step is finished."""
-        step = {"written": written, "skipped": skipped}
+        step = {"written": written, "skipped": skipped} | ({"fields": fields} if fields else {})
         self._append(self.done + 1, step)
         self._count(step)
 

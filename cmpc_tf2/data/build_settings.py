@@ -22,10 +22,14 @@ class Dropped(str):
 
 
 class Annotation(Protocol):
-    """An object or region with its expressions; `name` is what to call it in messages."""
+    """An object or region with its expressions; `name` is what to call it in messages.
+
+    `fields` are facts about it for the split's `fields.jsonl` (`sample_fields`); JSON can hold their values.
+    """
 
     name: str
     expressions: tuple[str, ...]
+    fields: dict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,6 +38,7 @@ from cmpc_tf2.data.publishing import (
     require_samples,
     settle,
 )
+from cmpc_tf2.data.sample_fields import read_fields
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.processes import process_pool
@@ -137,6 +138,7 @@ def check_split(settings: BuildSettings) -> int:
         if found != source["bytes"]:
             raise InputError(f"{path}: {found} bytes, it had {source['bytes']} when the split was built")
     paths = list_batches(settings.output_root, settings.registered.name, settings.split, settings.sample_type)
+    read_fields(target, len(paths))
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path, settings.sample_type)
@@ -153,13 +155,14 @@ def _build_part(journal: BuildJournal, annotations: list[Annotation], make_sampl
     remaining = annotations[journal.done :]
     try:
         with _map_in_order(worker, remaining, journal.done, settings.workers) as outcomes:
-            for files, skipped in progress(outcomes, len(annotations), description, done=journal.done):
+            steps = zip(remaining, outcomes, strict=True)
+            for annotation, (files, skipped) in progress(steps, len(annotations), description, done=journal.done):
                 destinations = journal.files(journal.written, journal.written + len(files))
                 for path, destination in zip(files, destinations, strict=True):
                     os.replace(path, destination)
                 for entry in (entry for entry in skipped if "dropped" not in entry):
                     logger.warning("skipped: %s %r: %s", entry["reference"], entry["expression"], entry["reason"])
-                journal.add(len(files), skipped)
+                journal.add(len(files), skipped, annotation.fields)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -56,6 +56,11 @@ class VideoReference:
     read_mask: Callable[[], np.ndarray] | None = None
     problem: str | None = None
 
+    @property
+    def fields(self) -> dict:
+        """Facts for the split's `fields.jsonl`."""
+        return {"video_id": self.video_id, "frame_id": self.frame_id}
+
 
 @dataclasses.dataclass(frozen=True)
 class VideoBuild(BuildSettings):
