@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.processes import map_in_order
+from cmpc_tf2.tasks.masks.metrics import counts_of, iou
 from cmpc_tf2.text.tokenizer import Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
 
@@ -49,6 +51,7 @@ def evaluate(
     workers: int = 0,
     on_prediction: Callable[[int, Sample, np.ndarray, float], None] | None = None,
     medium: Medium = PICTURES,
+    shown: str | None = None,
 ) -> dict:
     """Scores a model on batches by a protocol (`tasks/masks/protocol.py`).
 
@@ -63,11 +66,13 @@ def evaluate(
         protocol: None for that of the model's original.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model continues. They do not change the scores.
-        on_prediction: Called with each sample's index, the sample, its final mask, bool `(h, w)`, and the mask's IoU.
+        on_prediction: Called with each sample's index, the sample, its mask, bool `(h, w)`, and the mask's IoU.
         medium: Medium of the samples.
+        shown: Variant of that mask (`metrics.VARIANTS`); None for the refined one with `dcrf`, otherwise that of the
+            protocol.
 
     Returns:
-        The report's `samples`, `skipped`, `plain`, `dcrf`, `own_size` (if the protocol has it) and `per_sample`.
+        The report's `samples`, `skipped`, `plain`, `dcrf`, `own_size` and `per_sample`.
 
     Raises:
         InputError: A batch cannot be used.
@@ -75,7 +80,8 @@ def evaluate(
     task = medium.task
     skipped, records = [], []
     protocol = protocol or task.protocol(model.protocol_name)
-    score = functools.partial(_score, protocol=protocol, preprocessing=model.preprocessing, dcrf=dcrf)
+    shown = shown or ("dcrf" if dcrf else protocol.shown)
+    score = functools.partial(_score, protocol=protocol, shown=shown, preprocessing=model.preprocessing, dcrf=dcrf)
     decoded_samples = _decode_samples(model, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:
@@ -83,21 +89,41 @@ def evaluate(
             logger.warning("%s: skipped: the expression has no words", paths[decoded.index])
             continue
         mask, record = scored
-        records.append({"index": decoded.index, **record})
+        records.append({"index": decoded.index, **_describe(decoded.sample), **record})
         if on_prediction is not None:
-            on_prediction(decoded.index, decoded.sample, mask, task.final_score(record))
+            on_prediction(decoded.index, decoded.sample, mask, iou(*counts_of([record], shown)[0]))
     if not records:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
     return {
         "samples": len(records),
         "skipped": skipped,
-        **task.summarize(records, dcrf),
+        **task.summarize(records),
         "per_sample": records,
     }
 
 
-def _score(decoded: DecodedSample, protocol: "Protocol", **options) -> tuple[np.ndarray, dict] | None:
-    return None if decoded.logits is None else protocol.score_mask(decoded.sample, decoded.logits, **options)
+def _score(decoded: DecodedSample, protocol: "Protocol", shown: str, **options) -> tuple[np.ndarray, dict] | None:
+    if decoded.logits is None:
+        return None
+    masks, record = protocol.score_mask(decoded.sample, decoded.logits, **options)
+    return masks[shown], record
+
+
+def _describe(sample: Sample) -> dict:
+    """What reports say of a sample besides its counts.
+
+    Returns:
+        `expression`; `picture`, a digest of its pixels; `size`, height and width of the ground truth; `area`, pixels in
+        it.
+    """
+    digest = hashlib.sha256(np.ascontiguousarray(sample.pixels)).hexdigest()[:16]
+    height, width = sample.mask.shape
+    return {
+        "expression": sample.expression,
+        "picture": digest,
+        "size": [height, width],
+        "area": int(np.count_nonzero(sample.mask)),
+    }
 
 
 def _decode_samples(

@@ -1,4 +1,4 @@
-from cmpc_tf2.inference.gallery import GalleryEntry, write_gallery
+from cmpc_tf2.reports.gallery import GalleryEntry, write_gallery
 
 
 def test_expressions_are_escaped_in_the_gallery(tmp_path):
