@@ -5,6 +5,7 @@ either side reads what the other wrote.
 """
 
 import dataclasses
+import hashlib
 import itertools
 import os
 import re
@@ -57,6 +58,11 @@ class Sample:
     def pixels(self) -> np.ndarray:
         """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
         return self.image
+
+    @property
+    def digest(self) -> str:
+        """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture, and for every model."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels)).hexdigest()[:16]
 
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:

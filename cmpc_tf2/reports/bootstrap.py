@@ -9,6 +9,7 @@ Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13).
 from collections.abc import Sequence
 
 import numpy as np
+import scipy.sparse
 
 RESAMPLES = 2000
 SEED = 0
@@ -17,34 +18,43 @@ CONFIDENCE = 0.95
 _CHUNK = 100
 
 
-def resampled_sums(columns: np.ndarray, clusters: Sequence) -> np.ndarray:
-    """Sums over the samples of every resample. The resamples follow from the number of clusters alone.
+def resampled_sums(columns: np.ndarray, clusters: Sequence, groups: list[list[int]]) -> np.ndarray:
+    """Sums over the samples of groups, in every resample. The resamples follow from the number of clusters alone.
 
     Args:
         columns: float64 `(N, K)`, numbers of each sample.
         clusters: The cluster of each sample, such as its picture: values that can be hashed.
+        groups: Positions of the samples of each group.
 
     Returns:
-        float64 `(R, K)`.
+        float64 `(R, G, K)`.
     """
-    sums = sums_by_cluster(columns, clusters)
-    count, rng = len(sums), np.random.default_rng(SEED)
-    found = np.empty((RESAMPLES, sums.shape[1]))
+    sums = sums_by_cluster(columns, clusters, groups)
+    count, rng = sums.shape[1], np.random.default_rng(SEED)
+    found = np.empty((RESAMPLES, sums.shape[0]))
     for first in range(0, RESAMPLES, _CHUNK):
         rows = min(_CHUNK, RESAMPLES - first)
-        drawn = rng.integers(count, size=(rows, count)) + count * np.arange(rows)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
-        found[first : first + rows] = times.astype(np.float64) @ sums
-    return found
+        drawn = rng.integers(count, size=(rows, count), dtype=np.int32)
+        numbered = drawn * rows + np.arange(rows)[:, None]
+        times = np.bincount(numbered.ravel(), minlength=count * rows).reshape(count, rows)
+        found[first : first + rows] = (sums @ times.astype(np.float64)).T
+    return found.reshape(RESAMPLES, len(groups), columns.shape[1])
 
 
-def sums_by_cluster(columns: np.ndarray, clusters: Sequence) -> np.ndarray:
-    """Sums over the samples of every cluster, in the order in which the clusters appear: float64 `(C, K)`."""
+def sums_by_cluster(columns: np.ndarray, clusters: Sequence, groups: list[list[int]]) -> scipy.sparse.csr_array:
+    """Sums over the samples of every group in every cluster; arguments as `resampled_sums`.
+
+    Returns:
+        float64 `(G K, C)`. Most are 0: few groups have samples of a cluster.
+    """
     numbers = {cluster: number for number, cluster in enumerate(dict.fromkeys(clusters))}
     numbered = np.array([numbers[cluster] for cluster in clusters])
-    order = np.argsort(numbered, kind="stable")
-    starts = np.searchsorted(numbered[order], np.arange(len(numbers)))
-    return np.add.reduceat(columns[order], starts, axis=0)
+    positions = np.concatenate(groups).astype(int)
+    group_numbers = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
+    width = columns.shape[1]
+    rows = group_numbers[:, None] * width + np.arange(width)
+    values, places = columns[positions].ravel(), (rows.ravel(), np.repeat(numbered[positions], width))
+    return scipy.sparse.csr_array((values, places), shape=(len(groups) * width, len(numbers)))
 
 
 def intervals(values: np.ndarray) -> np.ndarray:

@@ -67,7 +67,7 @@ def compare_reports(reports: list[dict]) -> dict:
     first, scores = reports[0], scores_of(reports[0])
     samples = SampleSet(first["per_sample"])
     pairs = [counts_of(report["per_sample"], MEASURE) for report in reports]
-    scored = [samples.score(one, scores) for one in pairs]
+    scored = samples.score(pairs, scores)
     ious = np.array([[iou(*pair) for pair in one] for one in pairs])
     entries = []
     for number, positions in enumerate(samples.groups):
@@ -125,19 +125,25 @@ def format_comparison(comparison: dict) -> str:
     rows = [["", *heads]]
     columns = [_flat(entry, "") for entry in models] + [_flat(entry, "+") for entry in differences]
     rows += [[title, *cells] for title, *cells in zip(titles, *columns, strict=True)]
-    lines += _aligned(rows) + [""]
+    lines += [*_aligned(rows), ""]
     rows = [["overall IoU by group", "samples", *heads, *[f"{one['label']} wins/losses/ties" for one in differences]]]
     rows.append(["all samples", str(comparison["samples"]), *_overall_row(comparison)])
     for criterion in comparison["groups"].values():
         rows.append([criterion["title"] + ":"])
-        rows += [[f"  {name}", str(group["samples"]), *_overall_row(group)] for name, group in criterion["groups"].items()]
+        rows += [
+            [f"  {name}", str(group["samples"]), *_overall_row(group)] for name, group in criterion["groups"].items()
+        ]
     lines += _aligned(rows)
     return "\n".join(lines) + f"\nA tie: the IoU of a sample differs by less than {TIE}.\n"
 
 
 def _overall_row(entry: dict) -> list[str]:
     counts = [f"{one['wins']}/{one['losses']}/{one['ties']}" for one in entry["differences"]]
-    return [*(_flat(one, "")[0] for one in entry["models"]), *(_flat(one, "+")[0] for one in entry["differences"]), *counts]
+    return [
+        *(_flat(one, "")[0] for one in entry["models"]),
+        *(_flat(one, "+")[0] for one in entry["differences"]),
+        *counts,
+    ]
 
 
 def _flat(entry: dict, sign: str) -> list[str]:

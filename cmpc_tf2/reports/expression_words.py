@@ -33,7 +33,7 @@ red; silver; tan; teal; turquoise; white; yellow
 CLASSES = {"relation": RELATION, "comparison": COMPARISON, "position": POSITION, "colour": COLOUR}
 OTHER = "none of these"
 
-_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
 _PATTERNS = {
     name: re.compile(r" (?:" + "|".join(phrase.strip() for phrase in phrases.split(";")) + ") ")
     for name, phrases in CLASSES.items()

@@ -1,49 +1,18 @@
-"""An HTML page of pictures with their scores, which needs no server."""
+"""An HTML page of pictures with their scores."""
 
 import dataclasses
 import html
+from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 
 from cmpc_tf2.data.image_files import write_image
-from cmpc_tf2.files import write_text
+from cmpc_tf2.reports.pages import paragraph, sortable, write_page
 
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>
-body {{ font-family: system-ui, sans-serif; margin: 1rem; }}
-main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1rem; }}
-figure {{ margin: 0; }}
-img {{ width: 100%; height: auto; }}
-</style>
-</head>
-<body>
-<h1>{title}</h1>
-<p>{summary} White contour: ground truth.
-<label>Order <select id="order">
-<option value="iou">worst first</option><option value="-iou">best first</option><option value="index">as in the split
-</option></select></label></p>
-<main>
-{figures}
-</main>
-<script>
-document.getElementById("order").onchange = event => {{
-  const key = event.target.value.replace("-", ""), sign = event.target.value.startsWith("-") ? -1 : 1;
-  const main = document.querySelector("main");
-  const sorted = [...main.children].sort((a, b) => sign * (a.dataset[key] - b.dataset[key]));
-  main.replaceChildren(...sorted);
-}};
-</script>
-</body>
-</html>
-"""
-_FIGURE = """<figure data-iou="{iou:.6f}" data-index="{index}">
-<a href="{file}"><img loading="lazy" src="{file}" alt=""></a>
+_FIGURE = """<figure data-iou="{iou:.6f}" data-index="{index}" data-expression="{expression}">
+<a href="{file}"><img loading="lazy" src="{file}" alt="Sample {index} with its mask"></a>
 <figcaption>{index}: {expression}, IoU {iou:.3f}</figcaption></figure>"""
 
 
@@ -53,7 +22,7 @@ class GalleryEntry:
 
     Attributes:
         index: Its number in the split.
-        file: Its name in the page's folder.
+        file: Its path from the page's folder.
         expression: The expression.
         iou: IoU of its mask, 0 to 1.
     """
@@ -66,14 +35,20 @@ class GalleryEntry:
 
 def write_gallery(path: Path, title: str, entries: list[GalleryEntry]):
     """Writes the page, worst first; it can be sorted otherwise without a server."""
-    figures = (
+    summary = paragraph(f"{len(entries)} samples. White contour: ground truth.")
+    orders = {"iou": "worst first", "-iou": "best first", "index": "as in the split"}
+    figures = figures_of(sorted(entries, key=lambda entry: entry.iou))
+    write_page(path, title, [summary, sortable(figures, orders)])
+
+
+def figures_of(entries: Iterable[GalleryEntry]) -> list[str]:
+    """The pictures as HTML."""
+    return [
         _FIGURE.format(
-            index=entry.index, file=html.escape(entry.file), expression=html.escape(entry.expression), iou=entry.iou
+            index=entry.index, file=quote(entry.file), expression=html.escape(entry.expression), iou=entry.iou
         )
-        for entry in sorted(entries, key=lambda entry: entry.iou)
-    )
-    page = _PAGE.format(title=html.escape(title), summary=f"{len(entries)} samples.", figures="\n".join(figures))
-    write_text(path, page)
+        for entry in entries
+    ]
 
 
 class GalleryWriter:

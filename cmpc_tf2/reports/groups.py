@@ -66,9 +66,7 @@ def _criteria(records: list[dict]) -> dict[str, Criterion]:
             (*CLASSES, OTHER),
             lambda record: class_of(record["expression"]),
         ),
-        "object_size": Criterion(
-            "Object size as a share of the picture", (*SIZES.values(), LARGEST), _size_group
-        ),
+        "object_size": Criterion("Object size as a share of the picture", (*SIZES.values(), LARGEST), _size_group),
     }
     fields = {name for record in records for name in record.get("fields", {})}
     if "same_category" in fields:

@@ -12,6 +12,8 @@ from cmpc_tf2.reports.bootstrap import CONFIDENCE, RESAMPLES, SEED, intervals, r
 from cmpc_tf2.reports.groups import group_samples
 from cmpc_tf2.tasks.masks.metrics import VARIANTS, ScoreSet, counts_of
 
+Counts = Sequence[tuple[int, int]]
+
 
 class SampleSet:
     """The samples of a split with the groups they belong to.
@@ -41,26 +43,29 @@ class SampleSet:
             "seed": SEED,
         }
 
-    def score(self, pairs: Sequence[tuple[int, int]], scores: ScoreSet) -> tuple[np.ndarray, np.ndarray]:
+    def score(self, pairs: list[Counts], scores: ScoreSet) -> list[tuple[np.ndarray, np.ndarray]]:
         """The scores of every group, for the samples and for all resamples.
 
         Args:
-            pairs: Intersection and union of each sample.
+            pairs: For each variant or model, the intersection and union of each sample.
             scores: The scores.
 
         Returns:
-            float64 `(G, S)` and `(R, G, S)`; NaN for a resample without samples of the group, and in all resamples if
-            the group has fewer than two pictures, which tell nothing of how pictures vary.
+            For each variant or model, on the same resamples, float64 `(G, S)` and `(R, G, S)`; NaN for a resample
+            without samples of the group, and in all resamples if the group has fewer than two pictures, which tell
+            nothing of how pictures vary.
         """
-        columns = scores.columns(pairs)
-        members = np.zeros((len(columns), len(self.groups), 1))
-        for number, positions in enumerate(self.groups):
-            members[positions, number] = 1
-        stacked = columns[:, None, :] * members
-        resampled = resampled_sums(stacked.reshape(len(columns), -1), self.clusters)
-        values = scores.from_sums(resampled.reshape(len(resampled), *stacked.shape[1:]))
-        values[:, [count < 2 for count in self.pictures]] = np.nan
-        return scores.from_sums(stacked.sum(axis=0)), values
+        columns = np.stack([scores.columns(one) for one in pairs])
+        resampled = resampled_sums(np.concatenate(columns, axis=1), self.clusters, self.groups)
+        is_single = [count < 2 for count in self.pictures]
+        found = []
+        for number, one in enumerate(columns):
+            first = number * one.shape[1]
+            values = scores.from_sums(resampled[..., first : first + one.shape[1]])
+            values[:, is_single] = np.nan
+            points = np.stack([one[positions].sum(axis=0) for positions in self.groups])
+            found.append((scores.from_sums(points), values))
+        return found
 
     @property
     def pictures(self) -> list[int]:
@@ -118,8 +123,8 @@ def make_report(head: dict, result: dict, fields: list[dict], scores: ScoreSet) 
     samples = SampleSet(records)
     variants = [variant for variant in VARIANTS if result[variant]]
     entries = [{} for _ in samples.groups]
-    for variant in variants:
-        points, values = samples.score(counts_of(records, variant), scores)
+    scored = samples.score([counts_of(records, variant) for variant in variants], scores)
+    for variant, (points, values) in zip(variants, scored, strict=True):
         for number, entry in enumerate(entries):
             entry[variant] = with_intervals(points[number], values[:, number], scores)
     whole, *groups = entries

@@ -59,10 +59,17 @@ class MaskTask:
         return entry | {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
 
     def format_scores(self, title: str, scores: dict) -> str:
-        """The scores in the original's format."""
+        """The scores in the original's format, with their `intervals` in brackets."""
+        ends = scores["intervals"]
+
+        def text(value: float, interval: list[float] | None) -> str:
+            return f"{value:f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+
         lines = [f"{title}:"]
-        lines += [f"precision@{threshold} = {value:f}" for threshold, value in scores["precision"].items()]
+        for threshold, value in scores["precision"].items():
+            lines.append(f"precision@{threshold} = {text(value, ends['precision'][threshold])}")
         if "average_precision" in scores:
-            lines.append(f"average precision = {scores['average_precision']:f}")
-        lines.append(f"overall IoU = {scores['overall_iou']:f}; mean IoU = {scores['mean_iou']:f}")
+            lines.append(f"average precision = {text(scores['average_precision'], ends['average_precision'])}")
+        overall, mean = (text(scores[name], ends[name]) for name in ("overall_iou", "mean_iou"))
+        lines.append(f"overall IoU = {overall}; mean IoU = {mean}")
         return "\n".join(lines) + "\n"
