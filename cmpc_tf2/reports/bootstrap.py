@@ -61,14 +61,13 @@ def intervals(values: np.ndarray) -> np.ndarray:
     """Percentile intervals over the resamples.
 
     Args:
-        values: float64 `(R, ...)`; NaN in resamples for which a value is not defined, which do not count.
+        values: float64 `(R, S)`; NaN in resamples without samples, which do not count.
 
     Returns:
-        float64 `(..., 2)`, lower and upper end; NaN if no resample counts.
+        float64 `(S, 2)`, lower and upper end; NaN if no resample counts.
     """
+    counted = values[~np.isnan(values).any(axis=1)]
+    if not len(counted):
+        return np.full((values.shape[1], 2), np.nan)
     tail = (1 - CONFIDENCE) / 2
-    is_defined = ~np.isnan(values).all(axis=0)
-    found = np.full((*values.shape[1:], 2), np.nan)
-    quantile = np.nanquantile if np.isnan(values).any() else np.quantile
-    found[is_defined] = quantile(values[:, is_defined], [tail, 1 - tail], axis=0).T
-    return found
+    return np.quantile(counted, [tail, 1 - tail], axis=0).T

@@ -108,16 +108,11 @@ def _samples(report: dict, ious: list[float], folder: Path | None) -> list[str]:
     numbered = sorted(zip(ious, report["per_sample"], strict=True), key=lambda pair: (pair[0], pair[1]["index"]))
     chosen = {"Worst samples": numbered[:SHOWN], "Best samples": numbered[::-1][:SHOWN]}
     if folder is None:
-        heads = ["expression", "number", "IoU"]
-        return [
-            section(
-                title,
-                table(
-                    title, "IoU, 0 to 1", heads, ([r["expression"], str(r["index"]), f"{one:.3f}"] for one, r in pairs)
-                ),
-            )
-            for title, pairs in chosen.items()
-        ]
+        heads, tables = ["expression", "number", "IoU"], []
+        for title, pairs in chosen.items():
+            rows = [[record["expression"], str(record["index"]), f"{one:.3f}"] for one, record in pairs]
+            tables.append(section(title, table(title, "IoU, 0 to 1", heads, rows)))
+        return tables
     return [
         section(
             title,
