@@ -32,14 +32,14 @@ class Reference:
         image_path: Its picture.
         draw_mask: Height and width of the picture to its mask, bool `(h, w)`; raises InputError.
         expressions: Its expressions, in file order.
-        fields: Facts for the split's `fields.jsonl` (`sample_fields`).
+        fields: For each expression, the data set's own fields; empty if it has none.
     """
 
     name: str
     image_path: Path
     draw_mask: Callable[[int, int], np.ndarray]
     expressions: tuple[str, ...]
-    fields: dict = dataclasses.field(default_factory=dict)
+    fields: tuple[dict, ...] = ()
 
 
 def read_references(dataset: Dataset, split: str, sources: Sources) -> list[Reference]:
@@ -89,7 +89,7 @@ def _parse_refer(
         if same_category := categories[_category_of(annotation or {})]:
             fields["same_category"] = same_category
         image_path = sources.images / dataset.image_name.format(image_id=image_id)
-        references.append(Reference(f"ref {ref_id}", image_path, draw_mask, expressions, fields))
+        references.append(Reference(f"ref {ref_id}", image_path, draw_mask, expressions, (fields,) * len(expressions)))
     return references
 
 

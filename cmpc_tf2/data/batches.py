@@ -30,6 +30,8 @@ _EXPRESSION = "sent_batch"
 MANIFEST = "manifest.json"
 # Its key for how many samples each reference has, in order. Manifests of earlier versions do not have it.
 SAMPLES_PER_REFERENCE = "samples_per_reference"
+# A key of the builder's journal: the data set's own fields of each sample, which become `sample_fields.FIELDS_FILE`.
+FIELDS = "fields"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

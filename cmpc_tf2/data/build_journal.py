@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from cmpc_tf2.data.batches import batch_name
+from cmpc_tf2.data.batches import FIELDS, batch_name
 from cmpc_tf2.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,8 @@ class BuildJournal:
         folder: The folder.
         head: The first line. `build` is what the manifest says of the split beyond its samples, `steps` the number of
             steps in all; the rest tells journals of different folders apart.
-        steps: What each finished step has `written` (files) and `skipped` (samples left out, with reasons), and the
-            `fields` of its samples, if they have any.
+        steps: What each finished step has `written` (files) and `skipped` (samples left out, with reasons), and with
+            `fields` the data set's own fields of each file, if it has some.
         written: Files in place.
     """
 
@@ -112,17 +112,16 @@ class BuildJournal:
 
     @property
     def fields(self) -> Iterator[dict]:
-        """The fields of each sample, in order."""
-        return (step.get("fields", {}) for step in self.steps for _ in range(step["written"]))
+        """The fields of each file, in order; empty for those that have none."""
+        return (entry for step in self.steps for entry in step.get(FIELDS, [{}] * step["written"]))
 
     def files(self, first: int, last: int) -> list[Path]:
         """The final paths of the files from number `first` to before `last`."""
         build = self.head["build"]
         return [self.folder / batch_name(build["dataset"], build["split"], index) for index in range(first, last)]
 
-    def add(self, written: int, skipped: list[dict], fields: dict):
+    def add(self, step: dict):
         """Notes that the next step is finished."""
-        step = {"written": written, "skipped": skipped} | ({"fields": fields} if fields else {})
         self._append(self.done + 1, step)
         self._count(step)
 

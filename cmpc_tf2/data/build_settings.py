@@ -22,14 +22,14 @@ class Dropped(str):
 
 
 class Annotation(Protocol):
-    """An object or region with its expressions; `name` is what to call it in messages.
+    """An object or region with its expressions.
 
-    `fields` are facts about it for the split's `fields.jsonl` (`sample_fields`); JSON can hold their values.
+    `name` is its name in messages; `fields` are the data set's own fields of each expression, empty if it has none.
     """
 
     name: str
     expressions: tuple[str, ...]
-    fields: dict
+    fields: tuple[dict, ...]
 
 
 @dataclasses.dataclass(frozen=True)

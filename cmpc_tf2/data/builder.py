@@ -17,6 +17,7 @@ from pathlib import Path
 
 import cmpc_tf2
 from cmpc_tf2.data.batches import (
+    FIELDS,
     MANIFEST,
     Sample,
     list_batches,
@@ -155,14 +156,13 @@ def _build_part(journal: BuildJournal, annotations: list[Annotation], make_sampl
     remaining = annotations[journal.done :]
     try:
         with _map_in_order(worker, remaining, journal.done, settings.workers) as outcomes:
-            steps = zip(remaining, outcomes, strict=True)
-            for annotation, (files, skipped) in progress(steps, len(annotations), description, done=journal.done):
+            for files, step in progress(outcomes, len(annotations), description, done=journal.done):
                 destinations = journal.files(journal.written, journal.written + len(files))
                 for path, destination in zip(files, destinations, strict=True):
                     os.replace(path, destination)
-                for entry in (entry for entry in skipped if "dropped" not in entry):
+                for entry in (entry for entry in step["skipped"] if "dropped" not in entry):
                     logger.warning("skipped: %s %r: %s", entry["reference"], entry["expression"], entry["reason"])
-                journal.add(len(files), skipped, annotation.fields)
+                journal.add(step)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -196,21 +196,23 @@ def _map_in_order(worker: "_Worker", annotations: list[Annotation], first: int, 
 
 @dataclasses.dataclass(frozen=True)
 class _Worker:
-    """Makes the files of one annotation under temporary names."""
+    """Makes the files of one annotation under temporary names, and its step of the journal."""
 
     make_samples: Callable
     compress: bool
     scratch: Path
 
-    def __call__(self, numbered: tuple[int, Annotation]) -> tuple[list[Path], list[dict]]:
+    def __call__(self, numbered: tuple[int, Annotation]) -> tuple[list[Path], dict]:
         number, annotation = numbered
-        files, skipped = [], []
-        for expression, outcome in self.make_samples(annotation):
+        files, skipped, fields = [], [], []
+        for index, (expression, outcome) in enumerate(self.make_samples(annotation)):
             if isinstance(outcome, Sample):
                 path = self.scratch / f"{number}-{len(files)}.npz"
                 write_batch(path, outcome, compress=self.compress)
                 files.append(path)
+                fields += annotation.fields[index : index + 1]
             else:
                 entry = {"reference": annotation.name, "expression": expression, "reason": str(outcome)}
                 skipped.append({**entry, "dropped": True} if isinstance(outcome, Dropped) else entry)
-        return files, skipped
+        step = {"written": len(files), "skipped": skipped}
+        return files, {**step, FIELDS: fields} if fields else step

@@ -64,7 +64,7 @@ def _start(settings: BuildSettings, locks: contextlib.ExitStack) -> BuildJournal
     steps = [step for shard in shards for step in shard.steps]
     journal = BuildJournal.start(merging_folder(target), {"build": build, "merged": parts, "steps": len(steps)})
     for step in steps:
-        journal.add(step["written"], step["skipped"], step.get("fields", {}))
+        journal.add(step)
     return journal
 
 

@@ -12,14 +12,14 @@ from cmpc_tf2.data.annotation_fields import describe
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_text, write_text
 
-FIELDS = "fields.jsonl"
+FIELDS_FILE = "fields.jsonl"
 
 
 def write_fields(folder: Path, fields: Iterable[dict]):
     """Writes the file of a split; nothing if every sample's fields are empty."""
     lines = [json.dumps(one) + "\n" for one in fields]
     if any(line != "{}\n" for line in lines):
-        write_text(folder / FIELDS, "".join(lines))
+        write_text(folder / FIELDS_FILE, "".join(lines))
 
 
 def read_fields(folder: Path, samples: int) -> list[dict]:
@@ -35,7 +35,7 @@ def read_fields(folder: Path, samples: int) -> list[dict]:
     Raises:
         InputError: The file does not have an object for each sample.
     """
-    path = folder / FIELDS
+    path = folder / FIELDS_FILE
     if not path.is_file():
         return [{} for _ in range(samples)]
     lines = read_text(path).splitlines()

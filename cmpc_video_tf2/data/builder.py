@@ -47,6 +47,7 @@ class VideoReference:
         frame_id: Number of the annotated frame, from 1.
         read_mask: Gives the object's mask, bool `(h, w)`; raises InputError.
         problem: Why there is no sample of it, if that is known from the annotations.
+        fields: As `cmpc_tf2.data.annotations.Reference`.
     """
 
     name: str
@@ -55,11 +56,7 @@ class VideoReference:
     frame_id: int = 0
     read_mask: Callable[[], np.ndarray] | None = None
     problem: str | None = None
-
-    @property
-    def fields(self) -> dict:
-        """Facts for the split's `fields.jsonl`."""
-        return {"video_id": self.video_id, "frame_id": self.frame_id}
+    fields: tuple[dict, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,7 +152,8 @@ def _references(
         name, about = f"video {query.video_id}{instance}", ((query.expression,), query.video_id)
         try:
             for number, read_mask in find_frames(query):
-                references.append(VideoReference(f"{name}, frame {number}", *about, number, read_mask))
+                fields = ({"video_id": query.video_id, "frame_id": number},)
+                references.append(VideoReference(f"{name}, frame {number}", *about, number, read_mask, fields=fields))
         except InputError as error:
             references.append(VideoReference(name, *about, problem=str(error)))
     return references

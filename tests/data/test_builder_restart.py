@@ -129,10 +129,10 @@ def test_a_build_interrupted_in_any_reference_is_resumed(arguments, whole, tmp_p
     add = builder.BuildJournal.add
     for stop in range(0, 40, 3):
 
-        def stop_at(journal, *step, stop=stop):
+        def stop_at(journal, step, stop=stop):
             if journal.done == stop:
                 raise KeyboardInterrupt
-            add(journal, *step)
+            add(journal, step)
 
         monkeypatch.setattr(builder.BuildJournal, "add", stop_at)
         assert build_batches.main([*arguments, str(tmp_path)]) == 130

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cmpc_tf2.data.sample_fields import FIELDS, read_fields, write_fields
+from cmpc_tf2.data.sample_fields import FIELDS_FILE, read_fields, write_fields
 from cmpc_tf2.errors import InputError
 
 
@@ -27,6 +27,6 @@ def test_without_fields_there_is_no_file(tmp_path):
     ],
 )
 def test_files_that_do_not_fit_the_split(content, words, tmp_path):
-    (tmp_path / FIELDS).write_text(content)
-    with pytest.raises(InputError, match=f"{FIELDS}.*{words}; build the split again"):
+    (tmp_path / FIELDS_FILE).write_text(content)
+    with pytest.raises(InputError, match=f"{FIELDS_FILE}.*{words}; build the split again"):
         read_fields(tmp_path, 2)
