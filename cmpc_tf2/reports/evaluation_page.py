@@ -34,7 +34,7 @@ def write_evaluation_page(path: Path, report: dict, shown: str, overlays: Path |
         *_groups(report, variants),
         section(
             "IoU of the samples",
-            paragraph(f"IoU {VARIANT_TITLES[shown]}.", note=True),
+            paragraph(f"Masks: {VARIANT_TITLES[shown]}.", note=True),
             histogram(f"Histogram of the IoU of {len(ious)} samples", "IoU", ious),
         ),
         *_samples(report, ious, overlays and Path(os.path.relpath(overlays, path.parent))),

@@ -5,7 +5,7 @@ import string
 from collections.abc import Iterable
 from pathlib import Path
 
-from cmpc_tf2.files import write_text
+from cmpc_tf2.files import write_bytes
 
 # Okabe and Ito's blue, vermilion and green, darker or lighter until they have a contrast of at least 3 to 1.
 _STYLE = """
@@ -108,7 +108,10 @@ def write_page(path: Path, title: str, parts: Iterable[str]):
         title: Its title, as text.
         parts: Its contents, as HTML.
     """
-    write_text(path, _PAGE.substitute(title=html.escape(title), style=_STYLE, body="\n".join(parts)))
+    page = _PAGE.substitute(title=html.escape(title), style=_STYLE, body="\n".join(parts))
+    write_bytes(
+        path, page.encode("utf-8", "xmlcharrefreplace")
+    )  # Half a surrogate pair, which JSON can hold, has no UTF-8.
 
 
 def section(title: str, *parts: str) -> str:

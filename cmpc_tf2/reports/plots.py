@@ -5,8 +5,10 @@ import math
 
 import numpy as np
 
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 360, 118, 12, 8, 34
+_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 360, 124, 12, 8, 34
 _ROW, _STEP = 22, 12
+# Characters of a row's name that fit.
+_LONGEST = 18
 # Colours differ for most readers, and shapes for all; they repeat.
 _SHAPES = (
     '<circle class="mark0" cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
@@ -46,7 +48,9 @@ def dot_plot(title: str, unit: str, rows: list[str], series: dict[str, list[Poin
                 ends = f'x1="{place(bar[0]):.1f}" x2="{place(bar[1]):.1f}" y1="{y:.1f}" y2="{y:.1f}"'
                 parts.append(f'<line class="mark{number % len(_SHAPES)}" stroke-width="2" {ends}/>')
             parts.append(_mark(number, place(value), y))
-    parts += [_text(_LEFT - 6, top + pitch * (row + 0.5) + 4, name, "end") for row, name in enumerate(rows)]
+    for row, name in enumerate(rows):
+        short = name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
+        parts.append(_text(_LEFT - 6, top + pitch * (row + 0.5) + 4, short, "end"))
     parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, bottom + _BOTTOM - 4, unit, "middle"))
     return _svg(title, bottom + _BOTTOM, parts)
 
