@@ -9,7 +9,7 @@ hard is mostly the same for every model.
 import numpy as np
 
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.reports.report import SampleSet, scores_of, with_intervals
+from cmpc_tf2.reports.report import SampleSet, flat_scores, score_text, scores_of, with_intervals
 from cmpc_tf2.tasks.masks.metrics import counts_of, iou
 
 MEASURE = "own_size"
@@ -149,23 +149,6 @@ def _overall_row(entry: dict) -> list[str]:
 def _flat(entry: dict, sign: str) -> list[str]:
     """The scores of an entry as text, with intervals."""
     return [score_text(value, ends, sign) for value, ends in flat_scores(entry)]
-
-
-def flat_scores(entry: dict) -> list[tuple[float, list[float] | None]]:
-    """The scores of an entry of a report with their intervals, in the order of `ScoreSet.titles`."""
-    ends = entry["intervals"]
-    found = [(entry[name], ends[name]) for name in ("overall_iou", "mean_iou")]
-    found += [(value, ends["precision"][name]) for name, value in entry["precision"].items()]
-    if "average_precision" in entry:
-        found.append((entry["average_precision"], ends["average_precision"]))
-    return found
-
-
-def score_text(value: float, ends: list[float] | None, sign: str = "", factor: float = 1, digits: int = 4) -> str:
-    """A score with its interval: `0.6123 [0.6012, 0.6234]`; `-` in place of an interval that is not known."""
-    form = f"{sign}.{digits}f"
-    interval = "[-]" if ends is None else f"[{factor * ends[0]:{form}}, {factor * ends[1]:{form}}]"
-    return f"{factor * value:{form}} {interval}"
 
 
 def _aligned(rows: list[list[str]]) -> list[str]:

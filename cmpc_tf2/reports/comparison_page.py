@@ -10,11 +10,11 @@ import numpy as np
 
 from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.data.image_files import write_image
-from cmpc_tf2.reports.comparison import MEASURE_TITLE, TIE, flat_scores
+from cmpc_tf2.reports.comparison import MEASURE_TITLE, TIE
 from cmpc_tf2.reports.evaluation_page import describe_intervals, in_percent, percent_cell, score_plot, score_table
 from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, sortable, table, write_page
 from cmpc_tf2.reports.plots import dot_plot
-from cmpc_tf2.reports.report import scores_of
+from cmpc_tf2.reports.report import flat_scores, scores_of
 from cmpc_tf2.tasks.masks.drawing import color_of, draw_layer
 
 TRUTH = "truth"

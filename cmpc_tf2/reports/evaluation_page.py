@@ -3,11 +3,10 @@
 import os
 from pathlib import Path
 
-from cmpc_tf2.reports.comparison import flat_scores, score_text
 from cmpc_tf2.reports.gallery import GalleryEntry, figures_of
 from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, table, write_page
 from cmpc_tf2.reports.plots import dot_plot, histogram
-from cmpc_tf2.reports.report import scores_of
+from cmpc_tf2.reports.report import flat_scores, score_text, scores_of
 from cmpc_tf2.tasks.masks.metrics import VARIANTS, counts_of, iou
 
 VARIANT_TITLES = {"plain": "protocol", "dcrf": "with DenseCRF", "own_size": "own size"}

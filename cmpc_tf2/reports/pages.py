@@ -109,9 +109,8 @@ def write_page(path: Path, title: str, parts: Iterable[str]):
         parts: Its contents, as HTML.
     """
     page = _PAGE.substitute(title=html.escape(title), style=_STYLE, body="\n".join(parts))
-    write_bytes(
-        path, page.encode("utf-8", "xmlcharrefreplace")
-    )  # Half a surrogate pair, which JSON can hold, has no UTF-8.
+    # JSON can hold half a surrogate pair, UTF-8 cannot.
+    write_bytes(path, page.encode("utf-8", "xmlcharrefreplace"))
 
 
 def section(title: str, *parts: str) -> str:

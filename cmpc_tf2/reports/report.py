@@ -138,6 +138,23 @@ def scores_of(report: dict) -> ScoreSet:
     return ScoreSet(thresholds, "average_precision" in report["own_size"])
 
 
+def flat_scores(entry: dict) -> list[tuple[float, list[float] | None]]:
+    """The scores of an entry of a report with their intervals, in the order of `ScoreSet.titles`."""
+    ends = entry["intervals"]
+    found = [(entry[name], ends[name]) for name in ("overall_iou", "mean_iou")]
+    found += [(value, ends["precision"][name]) for name, value in entry["precision"].items()]
+    if "average_precision" in entry:
+        found.append((entry["average_precision"], ends["average_precision"]))
+    return found
+
+
+def score_text(value: float, ends: list[float] | None, sign: str = "", factor: float = 1, digits: int = 4) -> str:
+    """A score with its interval: `0.6123 [0.6012, 0.6234]`; `-` in place of an interval that is not known."""
+    form = f"{sign}.{digits}f"
+    interval = "[-]" if ends is None else f"[{factor * ends[0]:{form}}, {factor * ends[1]:{form}}]"
+    return f"{factor * value:{form}} {interval}"
+
+
 def read_report(path: Path) -> dict:
     """Reads a report of `evaluate`.
 
@@ -149,9 +166,9 @@ def read_report(path: Path) -> dict:
         checked(report, dict, "the report")
         for name in ("dataset", "split", "model", "protocol"):
             field(report, name, str)
-        for threshold in field(field(report, "own_size", dict), "precision", dict):
-            if threshold not in {str(hundredths / 100) for hundredths in range(1, 100)}:
-                raise InputError(f"expected IoU thresholds, found {threshold!r:.20}")
+        thresholds = field(field(report, "own_size", dict), "precision", dict).keys()
+        if not thresholds or not thresholds <= {str(hundredths / 100) for hundredths in range(1, 100)}:
+            raise InputError("expected precision by IoU thresholds from 0.01 to 0.99")
         records = field(report, "per_sample", list)
         if not records:
             raise InputError("expected samples in per_sample, found none")

@@ -98,6 +98,8 @@ def test_the_command_on_reports(reports, tmp_path, capsys):
         ({"per_sample": slice(1, None)}, "scored on different samples, first number 0; score both on the same files"),
         ({"expression": "another"}, "scored on different samples, first number 4; score both on the same files"),
         ({"own_size": None}, "not a report of this version of `evaluate`: expected an object for own_size, found null"),
+        ({"own_size": {"precision": {}}}, "expected precision by IoU thresholds from 0.01 to 0.99; write it again"),
+        ({"own_size": {"precision": {"best": 1}}}, "expected precision by IoU thresholds from 0.01 to 0.99"),
         ({"per_sample": []}, "expected samples in per_sample, found none; write it again with `evaluate --report`"),
     ],
 )
