@@ -20,7 +20,7 @@ from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.model_files import load_for_inference
-from cmpc_tf2.tasks.masks.metrics import SegmentationScores, intersection_and_union
+from cmpc_tf2.tasks.masks.metrics import intersection_and_union
 from cmpc_tf2.tasks.masks.protocol import SCORE_THRESHOLD
 
 
@@ -34,7 +34,7 @@ def main():
     add_json_option(parser)
     arguments = parser.parse_args()
     models = {p: ModelRunner(load_for_inference(arguments.model, p)) for p in ("float32", "bfloat16")}
-    scores, seconds, differences = SegmentationScores(PICTURES.task.thresholds), {name: [] for name in models}, []
+    pairs, seconds, differences = [], {name: [] for name in models}, []
     for path in list_batches(arguments.batch_root, arguments.dataset, arguments.split)[: arguments.samples]:
         sample = read_batch(path)
         logits = {}
@@ -44,8 +44,8 @@ def main():
             logits[name] = model.decode(model.encode(images), {"token_ids": sample.token_ids[None]})[0]
             seconds[name].append(time.perf_counter() - start)
         differences.append(np.abs(logits["bfloat16"] - logits["float32"]).max())
-        scores.add(*intersection_and_union(*(values >= SCORE_THRESHOLD for values in logits.values())))
-    summary = scores.summary()
+        pairs.append(intersection_and_union(*(values >= SCORE_THRESHOLD for values in logits.values())))
+    summary = PICTURES.task.scores.summarize(pairs)
     times = {name: statistics.median(values) for name, values in seconds.items()}
     print(f"{len(differences)} samples; seconds per expression: " + ", ".join(f"{n} {t:.3f}" for n, t in times.items()))
     print(f"bfloat16 is {times['float32'] / times['bfloat16']:.2f} times as fast")

@@ -176,7 +176,8 @@ def train_and_score(folder: Path, conditions: dict, steps: int, seed: int, **var
                 batches = ["-d", "shapes", "-t", split, "--batch-root", root]
                 command("evaluate", "--model", run / "last.keras", *batches, "--report", report)
             found = json.loads(report.read_bytes())
-            scores[condition, split] = found.get("own_size", found["plain"])["overall_iou"]
+            counted = "own_size" if variant.get("model") == "maskris" else "plain"
+            scores[condition, split] = found[counted]["overall_iou"]
     return scores
 
 

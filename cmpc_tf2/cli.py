@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 import cmpc_tf2
-from cmpc_tf2.commands import convert, demo, evaluate, export, predict, serve, train
+from cmpc_tf2.commands import compare, convert, demo, evaluate, export, predict, serve, train
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.medium import PICTURES
 
@@ -55,6 +55,7 @@ def start_parser(prog: str, description: str) -> tuple[argparse.ArgumentParser, 
 def build_parser() -> argparse.ArgumentParser:
     parser, commands = start_parser("cmpc", "Referring image segmentation with CMPC.")
     evaluate.add_parser(commands, PICTURES)
+    compare.add_parser(commands, PICTURES)
     train.add_parser(commands, PICTURES)
     predict.add_parser(commands)
     export.add_parser(commands, PICTURES)

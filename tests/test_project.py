@@ -12,8 +12,8 @@ from conftest import ROOT
 
 HEAVY = {"tensorflow", "keras"}
 COMMANDS = {
-    "cmpc_tf2": ("train", "evaluate", "predict", "export", "convert", "serve", "demo"),
-    "cmpc_video_tf2": ("train", "evaluate", "predict", "export", "serve", "demo"),
+    "cmpc_tf2": ("train", "evaluate", "compare", "predict", "export", "convert", "serve", "demo"),
+    "cmpc_video_tf2": ("train", "evaluate", "compare", "predict", "export", "serve", "demo"),
 }
 # Importing these must not import TensorFlow: commands answer `--help` with them, and batches are built without it.
 LIGHT = (
@@ -23,7 +23,7 @@ LIGHT = (
     "cmpc_tf2/conversion/tf1_reader.py",
     "cmpc_tf2/conversion/torch_checkpoint.py",
     "cmpc_tf2/data/image_builder.py",
-    "cmpc_tf2/inference/gallery.py",
+    "cmpc_tf2/reports/comparison_page.py",
     "cmpc_tf2/tasks/masks/drawing.py",
     "cmpc_tf2/tasks/masks/protocol.py",
     "cmpc_tf2/text/embeddings.py",
@@ -47,6 +47,7 @@ DIRECTIONS = {
     "models": {"backbones", "layers", "preprocessing", "text", "config"},
     "tasks": {"data", "preprocessing", "text"},
     "recipes": {"backbones", "layers", "text"},
+    "reports": {"data", "tasks"},
 }
 
 
@@ -153,6 +154,7 @@ HELPFUL = [
     ["tools/fetch_assets.py"],
     ["-m", "cmpc_tf2"],
     ["-m", "cmpc_tf2", "evaluate"],
+    ["-m", "cmpc_tf2", "compare"],
     ["-m", "cmpc_tf2", "predict"],
     ["-m", "cmpc_tf2", "train"],
     ["-m", "cmpc_tf2", "demo"],

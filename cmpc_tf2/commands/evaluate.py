@@ -10,6 +10,12 @@ from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.files import require_folder, require_writable, write_json
 from cmpc_tf2.medium import Medium
 
+TITLES = {
+    "plain": "without DenseCRF",
+    "dcrf": "with DenseCRF",
+    "own_size": "masks as predict gives them, at the picture's own size",
+}
+
 
 def add_parser(commands, medium: Medium):
     """Adds the `evaluate` command."""
@@ -33,11 +39,18 @@ def add_parser(commands, medium: Medium):
         help="leave out the interpolated rim that the original counts; not comparable with published numbers",
     )
     evaluate.add_argument("--report", type=Path, metavar="FILE.json", help="write scores and per-sample records")
+    evaluate.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE.html",
+        help="write a page: scores with intervals, groups, worst and best samples",
+    )
     evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="draw every sample, and index.html")
 
 
 def run(arguments: argparse.Namespace):
     """The `evaluate` command: everything cheap is checked before the model is loaded."""
+    from cmpc_tf2.data.sample_fields import read_fields
     from cmpc_tf2.tasks.masks.densecrf import load_densecrf
 
     medium, split = arguments.medium, arguments.split
@@ -45,14 +58,19 @@ def run(arguments: argparse.Namespace):
         load_densecrf()
     if arguments.report:
         require_writable(arguments.report, others=[arguments.model])
+    if arguments.html:
+        require_writable(arguments.html, others=[arguments.model, *filter(None, [arguments.report])])
     if arguments.overlays:
         require_folder(arguments.overlays)
     dataset, paths = find_batches(arguments.batch_root, arguments.dataset, split, medium)
+    fields = read_fields(paths[0].parent, len(paths))
 
     from cmpc_tf2.inference.evaluation import evaluate
-    from cmpc_tf2.inference.gallery import GalleryWriter
     from cmpc_tf2.inference.runner import ModelRunner
     from cmpc_tf2.model_files import load_for_inference
+    from cmpc_tf2.reports.evaluation_page import write_evaluation_page
+    from cmpc_tf2.reports.gallery import GalleryWriter
+    from cmpc_tf2.reports.report import make_report
 
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, medium.name)
     protocol = medium.task.protocol(model.protocol_name, arguments.exact_masks)
@@ -70,19 +88,22 @@ def run(arguments: argparse.Namespace):
         on_prediction=gallery and gallery.add,
         medium=medium,
     )
-    print(f"{dataset} {split}: {result['samples']} samples, protocol: {protocol.description}")
-    print(medium.task.format_scores("Segmentation evaluation (without DenseCRF)", result["plain"]))
-    if arguments.dcrf:
-        print(medium.task.format_scores("Segmentation evaluation (with DenseCRF)", result["dcrf"]))
-    if "own_size" in result:
-        print(medium.task.format_scores("Segmentation evaluation at the picture's own size", result["own_size"]))
+    names = {"dataset": dataset, "split": split, "model": str(arguments.model)}
+    report = make_report({**names, "protocol": protocol.description}, result, fields, medium.task.scores)
+    print_scores(report, medium)
     if arguments.report:
-        head = {
-            "dataset": dataset,
-            "split": split,
-            "model": str(arguments.model),
-            "protocol": protocol.description,
-        }
-        write_json(arguments.report, {**head, **result})
+        write_json(arguments.report, report)
     if gallery:
         gallery.finish(f"{dataset} {split}")
+    if arguments.html:
+        shown = "dcrf" if arguments.dcrf else protocol.shown
+        write_evaluation_page(arguments.html, report, shown, arguments.overlays)
+
+
+def print_scores(report: dict, medium: Medium):
+    """Shows the scores of a report."""
+    print(f"{report['dataset']} {report['split']}: {report['samples']} samples, protocol: {report['protocol']}")
+    print(f"95 % bootstrap intervals over {report['bootstrap']['pictures']} pictures in brackets")
+    for variant, title in TITLES.items():
+        if report[variant]:
+            print(medium.task.format_scores(f"Segmentation evaluation ({title})", report[variant]))

@@ -1,5 +1,6 @@
 """Annotation files to references: which object of which picture, and what was said of it."""
 
+import collections
 import dataclasses
 import functools
 import itertools
@@ -73,19 +74,24 @@ def _parse_refer(
     entries = enumerate(checked(content, list, "the references"))
     refs = (checked(ref, dict, f"entry {number}") for number, ref in entries)
     used = by_id(refs_path, "ref_id", ((field(ref, "ref_id", int), ref) for ref in refs if ref.get("split") == split))
-    references = []
+    references, categories = [], _count_categories(annotations)
     most_sentences = refs_path.stat().st_size  # In a pickle, many references can share one long list.
     for ref_id, ref in sorted(used.items()):
         with named(f"ref {ref_id}"):
             annotation_id = field(ref, "ann_id", int)
-            image_name = dataset.image_name.format(image_id=field(ref, "image_id", int))
+            image_id = field(ref, "image_id", int)
             most_sentences -= len(field(ref, "sentences", list))
             if most_sentences < 0:
                 raise InputError("expected sentences of its own, found more than the file has bytes")
             sentences = [checked(sentence, dict, "a sentence") for sentence in ref["sentences"]]
             expressions = tuple(field(sentence, "sent", str) for sentence in sentences)
-        draw_mask = functools.partial(_draw_annotation, annotation_id, annotations.get(annotation_id))
-        references.append(Reference(f"ref {ref_id}", sources.images / image_name, draw_mask, expressions))
+        annotation = annotations.get(annotation_id)
+        draw_mask = functools.partial(_draw_annotation, annotation_id, annotation)
+        fields = {"image_id": image_id, "ref_id": ref_id}
+        if same_category := categories[_category_of(annotation or {})]:
+            fields["same_category"] = same_category
+        image_path = sources.images / dataset.image_name.format(image_id=image_id)
+        references.append(Reference(f"ref {ref_id}", image_path, draw_mask, expressions, (fields,) * len(expressions)))
     return references
 
 
@@ -96,6 +102,19 @@ def _read_instances(path: Path) -> dict[int, dict]:
         annotations = field(checked(content, dict, "the file"), "annotations", list)
     entries = (entry for entry in annotations if isinstance(entry, dict) and isinstance(entry.get("id"), (int, float)))
     return by_id(path, "id", ((entry["id"], entry) for entry in entries))
+
+
+def _count_categories(annotations: dict[int, dict]) -> collections.Counter:
+    """The number of annotated objects by picture and category; 0 for None."""
+    counts = collections.Counter(map(_category_of, annotations.values()))
+    counts.pop(None, None)
+    return counts
+
+
+def _category_of(annotation: dict) -> tuple[int, int] | None:
+    """Ids of the picture and the category of an object; None if the annotation does not say them."""
+    ids = annotation.get("image_id"), annotation.get("category_id")
+    return ids if all(isinstance(one, int) for one in ids) else None
 
 
 def by_id(path: Path, key: str, pairs: Iterable[tuple]) -> dict:

@@ -5,6 +5,7 @@ either side reads what the other wrote.
 """
 
 import dataclasses
+import hashlib
 import itertools
 import os
 import re
@@ -29,7 +30,7 @@ _EXPRESSION = "sent_batch"
 MANIFEST = "manifest.json"
 # Its key for how many samples each reference has, in order. Manifests of earlier versions do not have it.
 SAMPLES_PER_REFERENCE = "samples_per_reference"
-# Its key for the data set's own fields of each sample, in order, where it has such fields.
+# A key of the builder's journal: the data set's own fields of each sample, which become `sample_fields.FIELDS_FILE`.
 FIELDS = "fields"
 
 
@@ -61,6 +62,11 @@ class Sample:
     def pixels(self) -> np.ndarray:
         """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
         return self.image
+
+    @property
+    def digest(self) -> str:
+        """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture, and for every model."""
+        return hashlib.sha256(np.ascontiguousarray(self.pixels)).hexdigest()[:16]
 
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:
@@ -147,10 +153,6 @@ def read_manifest(folder: Path) -> dict | None:
                 raise InputError(f"{SAMPLES_PER_REFERENCE}: expected counts from 0, found {min(counts)}")
             if sum(counts) != manifest["samples"]:
                 raise InputError(f"{SAMPLES_PER_REFERENCE}: expected {manifest['samples']} in all, found {sum(counts)}")
-        if FIELDS in manifest:
-            fields = [checked(entry, dict, "fields") for entry in field(manifest, FIELDS, list)]
-            if len(fields) != manifest["samples"]:
-                raise InputError(f"{FIELDS}: expected those of {manifest['samples']} samples, found {len(fields)}")
     return manifest
 
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from cmpc_tf2.data.batches import batch_name
+from cmpc_tf2.data.batches import FIELDS, batch_name
 from cmpc_tf2.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -109,6 +109,11 @@ class BuildJournal:
     def skipped(self) -> list[dict]:
         """Samples left out, with reasons."""
         return [entry for step in self.steps for entry in step["skipped"]]
+
+    @property
+    def fields(self) -> Iterator[dict]:
+        """The fields of each file, in order; empty for those that have none."""
+        return (entry for step in self.steps for entry in step.get(FIELDS, [{}] * step["written"]))
 
     def files(self, first: int, last: int) -> list[Path]:
         """The final paths of the files from number `first` to before `last`."""

@@ -39,6 +39,7 @@ from cmpc_tf2.data.publishing import (
     require_samples,
     settle,
 )
+from cmpc_tf2.data.sample_fields import read_fields
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.processes import process_pool
@@ -150,6 +151,7 @@ def check_split(settings: BuildSettings) -> int:
         if found != source["bytes"]:
             raise InputError(f"{path}: {found} bytes, it had {source['bytes']} when the split was built")
     paths = list_batches(settings.output_root, settings.registered.name, settings.split, settings.sample_type)
+    read_fields(target, len(paths))
     size = manifest["settings"]["train_size"]
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path, settings.sample_type)

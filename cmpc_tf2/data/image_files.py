@@ -59,7 +59,7 @@ def write_image(path: str | os.PathLike, image: np.ndarray):
 
     Args:
         path: The file; `.png`, or `.jpg` for pictures.
-        image: uint8 RGB `(h, w, 3)`, or a mask, bool `(h, w)`, written as 0 and 255.
+        image: uint8 RGB `(h, w, 3)`, RGBA `(h, w, 4)` for `.png`, or a mask, bool `(h, w)`, written as 0 and 255.
 
     Raises:
         InputError: The folder does not exist, the name ends otherwise, or the picture is too large for JPEG.

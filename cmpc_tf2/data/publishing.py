@@ -17,8 +17,9 @@ import contextlib
 import os
 from pathlib import Path
 
-from cmpc_tf2.data.batches import FIELDS, MANIFEST, SAMPLES_PER_REFERENCE
+from cmpc_tf2.data.batches import MANIFEST, SAMPLES_PER_REFERENCE
 from cmpc_tf2.data.build_journal import JOURNAL, BuildJournal
+from cmpc_tf2.data.sample_fields import write_fields
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import remove, write_json
 from cmpc_tf2.processes import locked
@@ -117,8 +118,7 @@ def publish(journal: BuildJournal, target: Path):
         SAMPLES_PER_REFERENCE: [step["written"] for step in journal.steps],
         "skipped": journal.skipped,
     }
-    if fields := [entry for step in journal.steps for entry in step.get(FIELDS, ())]:
-        samples[FIELDS] = fields
+    write_fields(journal.folder, journal.fields)
     write_json(journal.folder / MANIFEST, {**journal.head["build"], **samples})
     if os.path.lexists(target):
         os.replace(target, _outdated(target))

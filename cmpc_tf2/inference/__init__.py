@@ -1,4 +1,4 @@
-"""Inference with a trained model: encode once and decode many times, evaluation, galleries.
+"""Inference with a trained model: encode once and decode many times, evaluation.
 
-Not here: what a mask or box is (`tasks`), and serving (`serving`).
+Not here: what a mask or box is (`tasks`), reports (`reports`), and serving (`serving`).
 """

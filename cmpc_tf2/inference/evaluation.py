@@ -15,6 +15,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.processes import map_in_order
+from cmpc_tf2.tasks.masks.metrics import counts_of, iou
 from cmpc_tf2.text.tokenizer import Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
 
@@ -49,6 +50,7 @@ def evaluate(
     workers: int = 0,
     on_prediction: Callable[[int, Sample, np.ndarray, float], None] | None = None,
     medium: Medium = PICTURES,
+    shown: str | None = None,
 ) -> dict:
     """Scores a model on batches by a protocol (`tasks/masks/protocol.py`).
 
@@ -62,20 +64,23 @@ def evaluate(
         protocol: None for that of the model's original.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model continues. They do not change the scores.
-        on_prediction: Called with each sample's index, the sample, its final mask, bool `(h, w)`, and the mask's IoU.
+        on_prediction: Called with each sample's index, the sample, its mask, bool `(h, w)`, and the mask's IoU.
         medium: Medium of the samples.
+        shown: Variant of that mask (`metrics.VARIANTS`); None for the refined one with `dcrf`, otherwise that of the
+            protocol.
 
     Returns:
         The report's `samples`, `skipped`, `truncated` (indices; empty for models that read the stored token ids),
-        `plain`, `dcrf`, `own_size` (if the protocol has it) and `per_sample`.
+        `plain`, `dcrf`, `own_size` and `per_sample`.
 
     Raises:
         InputError: A batch cannot be used.
     """
     task = medium.task
-    skipped, records, truncated = [], [], []
+    skipped, records = [], []
     protocol = protocol or task.protocol(model.protocol_name)
-    score = functools.partial(_score, protocol=protocol, preprocessing=model.preprocessing, dcrf=dcrf)
+    shown = shown or ("dcrf" if dcrf else protocol.shown)
+    score = functools.partial(_score, protocol=protocol, shown=shown, preprocessing=model.preprocessing, dcrf=dcrf)
     tokenizer = None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer()
     decoded_samples = _decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
@@ -84,26 +89,51 @@ def evaluate(
             logger.warning("%s: skipped: the expression has no words", paths[decoded.index])
             continue
         mask, record = scored
-        records.append({"index": decoded.index, **record})
-        if tokenizer is not None and tokenizer.describe_truncation(decoded.sample.expression):
-            truncated.append(decoded.index)
+        records.append({"index": decoded.index, **_describe(decoded.sample), **record})
         if on_prediction is not None:
-            on_prediction(decoded.index, decoded.sample, mask, task.final_score(record))
+            on_prediction(decoded.index, decoded.sample, mask, iou(*counts_of([record], shown)[0]))
     if not records:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
-    if truncated:
-        logger.warning("%d of %d expressions are longer than the model reads", len(truncated), len(records))
     return {
         "samples": len(records),
         "skipped": skipped,
-        "truncated": truncated,
-        **task.summarize(records, dcrf),
+        "truncated": _truncated(records, tokenizer),
+        **task.summarize(records),
         "per_sample": records,
     }
 
 
-def _score(decoded: DecodedSample, protocol: "Protocol", **options) -> tuple[np.ndarray, dict] | None:
-    return None if decoded.logits is None else protocol.score_mask(decoded.sample, decoded.logits, **options)
+def _truncated(records: list[dict], tokenizer: Tokenizer | None) -> list[int]:
+    """Indices of the samples whose expressions are longer than the model reads."""
+    if tokenizer is None:
+        return []
+    found = [record["index"] for record in records if tokenizer.describe_truncation(record["expression"])]
+    if found:
+        logger.warning("%d of %d expressions are longer than the model reads", len(found), len(records))
+    return found
+
+
+def _score(decoded: DecodedSample, protocol: "Protocol", shown: str, **options) -> tuple[np.ndarray, dict] | None:
+    if decoded.logits is None:
+        return None
+    masks, record = protocol.score_mask(decoded.sample, decoded.logits, **options)
+    return masks[shown], record
+
+
+def _describe(sample: Sample) -> dict:
+    """What reports say of a sample besides its counts.
+
+    Returns:
+        `expression`; `picture`, its digest; `size`, height and width of the ground truth; `area`, pixels in
+        it.
+    """
+    height, width = sample.mask.shape
+    return {
+        "expression": sample.expression,
+        "picture": sample.digest,
+        "size": [height, width],
+        "area": int(np.count_nonzero(sample.mask)),
+    }
 
 
 def _decode_samples(

@@ -152,7 +152,8 @@ def _references(
         name, about = f"video {query.video_id}{instance}", ((query.expression,), query.video_id)
         try:
             for number, read_mask in find_frames(query):
-                references.append(VideoReference(f"{name}, frame {number}", *about, number, read_mask))
+                fields = ({"video_id": query.video_id, "frame_id": number},)
+                references.append(VideoReference(f"{name}, frame {number}", *about, number, read_mask, fields=fields))
         except InputError as error:
             references.append(VideoReference(name, *about, problem=str(error)))
     return references

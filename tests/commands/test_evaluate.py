@@ -9,8 +9,9 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.data.annotations import rasterize, read_plain_pickle
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.data.image_files import read_image
+from cmpc_tf2.data.sample_fields import write_fields
 from cmpc_tf2.errors import UsageError
-from cmpc_tf2.model_files import load_for_inference
+from cmpc_tf2.model_files import load_for_inference, save_model
 from cmpc_tf2.text.vocabulary import Vocabulary
 from original import GOLDEN
 from refer_layout import POLYGON
@@ -158,11 +159,70 @@ def test_the_gallery_shows_the_worst_first(small_model_file, split, tmp_path):
         assert iou == pytest.approx(record["dcrf_intersection"] / record["dcrf_union"], abs=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
+def test_intervals_groups_and_page(small_model_file, split, tmp_path, capsys):
+    fields = [{"place": "indoors" if number < 4 else "outdoors"} for number in range(7)]
+    write_fields(batch_path(tmp_path, "unc", "val", 0).parent, fields)
+    page, drawn = tmp_path / "page.html", tmp_path / "drawn"
+    report = evaluate(small_model_file, split, tmp_path, "--html", str(page), "--overlays", str(drawn))
+    assert report["bootstrap"]["pictures"] == 3
+    for variant in ("plain", "own_size"):
+        low, high = report[variant]["intervals"]["mean_iou"]
+        assert low <= report[variant]["mean_iou"] <= high
+        assert report[variant]["intervals"]["precision"].keys() == report[variant]["precision"].keys()
+    records = report["per_sample"]
+    assert [record["expression"] for record in records] == EXPRESSIONS
+    assert [record["picture"] for record in records] == [records[n // 3 * 3]["picture"] for n in range(7)]
+    assert [record["size"] for record in records] == [[40, 60]] * 3 + [[50, 30]] * 3 + [[32, 32]]
+    assert [record["area"] for record in records[:3]] == [400] * 3
+    places = report["groups"]["field place"]["groups"]
+    assert {name: group["samples"] for name, group in places.items()} == {"indoors": 4, "outdoors": 3}
+    low, high = report["plain"]["intervals"]["overall_iou"]
+    assert f"overall IoU = {report['plain']['overall_iou']:f} [{low:.4f}, {high:.4f}]" in capsys.readouterr().out
+    files = set(re.findall(r'src="([^"]+)"', page.read_text()))
+    assert files == {f"drawn/{number}.png" for number in range(7)}
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_two_models_are_compared(small_model_file, small_maskris, split, tmp_path, capsys):
+    """Models of different protocols, by the masks of the picture's own size; the same as from their reports."""
+    other = tmp_path / "maskris.keras"
+    save_model(small_maskris, other)
+    outputs = ["--report", str(tmp_path / "compared.json"), "--html", str(tmp_path / "compared.html")]
+    assert main(["compare", str(small_model_file), str(other), *split, *outputs]) == 0
+    text, found = capsys.readouterr().out, json.loads((tmp_path / "compared.json").read_text())
+    assert [model["protocol"] for model in found["models"]] == [
+        "original, rim included",
+        "original, at the model's size",
+    ]
+    names = {path.name for path in (tmp_path / "compared_files").iterdir()}
+    assert {f"{number}_{layer}.png" for number in range(7) for layer in ("A", "B", "truth")} < names
+    assert len(names) == 3 * 7 + 3
+    files = []
+    for number, model in enumerate((small_model_file, other)):
+        report = evaluate(model, split, tmp_path)
+        assert report["own_size"]["mean_iou"] == pytest.approx(found["models"][number]["mean_iou"])
+        files.append(tmp_path / f"{number}.json")
+        files[-1].write_text(json.dumps(report))
+    capsys.readouterr()
+    assert main(["compare", *map(str, files)]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_models_to_compare_are_checked_first(small_model_file, split, tmp_path, capsys):
+    assert main(["compare", str(small_model_file), str(tmp_path / "none.keras"), *split]) == 1
+    assert "none.keras: no such model file" in capsys.readouterr().err
+    outputs = ["--report", str(tmp_path / "x.html"), "--html", str(tmp_path / "x.html")]
+    assert main(["compare", str(small_model_file), str(small_model_file), *split, *outputs]) == 1
+    assert "stands for two files" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
         (["-t", "testA"], "no batches of unc testA; make them with"),
         (["--report", "nowhere/r.json"], "the folder nowhere does not exist"),
+        (["--html", "nowhere/r.html"], "the folder nowhere does not exist"),
         (["--overlays", f"{__file__}/o", "--model", "none.keras"], "test_evaluate.py in its path; give another name"),
         (["--model", "none.keras"], "none.keras: no such model file"),
     ],

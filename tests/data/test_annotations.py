@@ -9,7 +9,8 @@ import scipy.io
 from PIL import Image
 
 import build_batches
-from cmpc_tf2.data.batches import list_batches, read_batch
+from cmpc_tf2.data.batches import list_batches, read_batch, split_folder
+from cmpc_tf2.data.sample_fields import read_fields
 from refer_layout import POLYGON, WORDS, make_refer
 
 
@@ -225,3 +226,20 @@ def test_names_of_regions_are_names_of_files(data_root, capsys):
         (data_root / "referit_query_test.json").write_text(json.dumps({region: ["man"]}))
         assert build_batches.main(arguments) == 1
         assert "expected names of regions like '38100_1', found" in capsys.readouterr().err
+
+
+def test_objects_of_the_same_category_are_counted(tmp_path):
+    references = [{"ref_id": number, "split": "val", "sentences": ["man", "left"]} for number in range(3)]
+    arguments = make_refer(tmp_path, references)
+    path = tmp_path / "refer" / "refcoco" / "instances.json"
+    annotations = json.loads(path.read_text())["annotations"]
+    for annotation, image_id in zip(annotations, (0, 1, 2), strict=True):
+        annotation |= {"image_id": image_id, "category_id": 7}
+    del annotations[2]["category_id"]
+    others = [(0, 7), (0, 7), (0, 8), (1, 8), (2, 7)]
+    annotations += [{"id": n, "image_id": image, "category_id": one} for n, (image, one) in enumerate(others)]
+    path.write_text(json.dumps({"annotations": annotations}))
+    assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 0
+    fields = read_fields(split_folder(tmp_path, "unc", "val"), 6)
+    assert [one.get("same_category") for one in fields] == [3, 3, 1, 1, None, None]
+    assert [one["image_id"] for one in fields] == [one["ref_id"] for one in fields] == [0, 0, 1, 1, 2, 2]

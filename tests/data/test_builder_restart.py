@@ -22,7 +22,7 @@ from split_of_forty import REFERENCES, contents, interrupt
 
 def test_manifest(whole):
     manifest = json.loads(whole["manifest.json"])
-    assert manifest["samples"] == len(whole) - 1 == 65
+    assert manifest["samples"] == len(whole) - 2 == 65  # Without manifest and fields.
     assert manifest["references"] == 40
     with_words = [sum(sentence != "" for sentence in reference["sentences"]) for reference in REFERENCES]
     with_words[16] = 0  # Its picture is missing.
@@ -36,6 +36,13 @@ def test_manifest(whole):
         "words.txt",
     ]
     assert all(source["bytes"] > 0 for source in manifest["sources"])
+
+
+def test_fields_of_the_samples(whole):
+    fields = [json.loads(line) for line in whole["fields.jsonl"].splitlines()]
+    counts = json.loads(whole["manifest.json"])["samples_per_reference"]
+    numbers = [number for number, count in enumerate(counts, start=1) for _ in range(count)]
+    assert fields == [{"image_id": number, "ref_id": number} for number in numbers]
 
 
 def test_workers_change_no_byte(arguments, whole, tmp_path):

@@ -8,6 +8,7 @@ from PIL import Image
 
 import build_batches
 from cmpc_tf2.data.batches import list_batches, read_batch, read_manifest, split_folder
+from cmpc_tf2.data.sample_fields import FIELDS_FILE, read_fields
 from cmpc_tf2.data.segmentations import rasterize
 from own_data import SIZE, make_pictures, real_rows, row, write_rows
 from refer_layout import POLYGON
@@ -123,9 +124,10 @@ def test_neighbours_of_the_same_picture_and_mask_are_a_reference_and_fields_are_
     manifest = read_manifest(split_folder(tmp_path, "mine", "val"))
     assert manifest["samples_per_reference"] == [3, 1, 1, 2]
     assert [sample.expression for sample in samples(tmp_path)] == ["man", "red man", "man", "left", "man", "man", "man"]
-    kept = [fields["area"] for fields in manifest["fields"]]
+    found = read_fields(split_folder(tmp_path, "mine", "val"), 7)
+    kept = [fields["area"] for fields in found]
     assert kept == ["left", "right", "right", "far", "near", "again", "again"]
-    boxes = [fields["box"] for fields in manifest["fields"][:2]]
+    boxes = [fields["box"] for fields in found[:2]]
     assert boxes == ([[10, 5, 20, 20], [1, 2, 3, 4]] if suffix == ".jsonl" else ["[10, 5, 20, 20]", "[1, 2, 3, 4]"])
     (skipped,) = manifest["skipped"]
     assert (
@@ -142,7 +144,7 @@ def test_shards_and_processes_give_the_same_files_and_fields(tmp_path):
         build(tmp_path, tmp_path / "my.jsonl", "--overwrite", "--shard", part)
     build(tmp_path, tmp_path / "my.jsonl", "--overwrite", "--merge")
     assert (contents(tmp_path), read_manifest(split_folder(tmp_path, "mine", "val"))) == whole
-    assert whole[1]["fields"] == [{"area": number // 2} for number in range(7)]
+    assert read_fields(split_folder(tmp_path, "mine", "val"), 7) == [{"area": number // 2} for number in range(7)]
     build(tmp_path, tmp_path / "my.jsonl", "--check")
 
 
@@ -317,7 +319,7 @@ def test_coco_annotations_with_captions(tmp_path, capsys):
     assert all((sample.mask == MASK).all() for sample in samples(tmp_path))
     manifest = read_manifest(split_folder(tmp_path, "mine", "val"))
     assert manifest["samples_per_reference"] == [1, 2, 2, 0, 0, 0, 0, 0]
-    assert manifest["fields"][0] == {"id": 10, "image_id": 1, "category_id": 7}
+    assert read_fields(split_folder(tmp_path, "mine", "val"), 5)[0] == {"id": 10, "image_id": 1, "category_id": 7}
 
 
 @pytest.mark.parametrize(
@@ -355,8 +357,8 @@ def test_own_data_needs_annotations_and_a_vocabulary(tmp_path, capsys):
 
 def test_a_damaged_list_of_fields_is_reported(tmp_path, capsys):
     build(tmp_path, write_rows(tmp_path / "my.jsonl", [row(area="left")]))
-    path = split_folder(tmp_path, "mine", "val") / "manifest.json"
-    manifest = json.loads(path.read_text())
-    path.write_text(json.dumps({**manifest, "fields": [{}, {}]}))
+    (split_folder(tmp_path, "mine", "val") / FIELDS_FILE).write_text("{}\n{}\n")
     build(tmp_path, tmp_path / "my.jsonl", "--check", status=1)
-    assert "fields: expected those of 1 samples, found 2; build the split again" in capsys.readouterr().err
+    assert (
+        "fields.jsonl: expected 1 lines, one for each sample, found 2; build the split again" in capsys.readouterr().err
+    )

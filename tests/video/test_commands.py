@@ -89,6 +89,10 @@ def test_evaluate_reports_average_precision(data, model_file, tmp_path, capsys):
         assert list(scores["precision"]) == [f"{x:.2f}".rstrip("0") for x in np.arange(0.5, 0.96, 0.05)]
         assert scores["average_precision"] == pytest.approx(np.mean(list(scores["precision"].values())))
     assert "average precision = " in capsys.readouterr().out
+    videos = {record["fields"]["video_id"] for record in report["per_sample"]}
+    assert report["bootstrap"]["pictures"] == len(videos)
+    low, high = report["own_size"]["intervals"]["average_precision"] or (0, 1)
+    assert low <= report["own_size"]["average_precision"] <= high
     assert len(list((tmp_path / "overlays").glob("*.png"))) == 4
 
 

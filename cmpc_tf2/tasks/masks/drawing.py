@@ -45,6 +45,22 @@ def draw_masks(
     return drawn if captions is None else np.concatenate([drawn, _caption_lines(captions, *image.shape[:2])])
 
 
+def draw_layer(mask: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """A mask alone, filled and with a contour as in `draw_masks`, to lay over its picture.
+
+    Args:
+        mask: bool `(h, w)`.
+        color: RGB.
+
+    Returns:
+        uint8 RGBA `(h, w, 4)`, transparent outside the mask.
+    """
+    drawn = np.zeros((*mask.shape, 4), np.uint8)
+    drawn[mask] = (*color, round(255 * FILL))
+    drawn[_contour(mask)] = (*color, 255)
+    return drawn
+
+
 def _contour(mask: np.ndarray) -> np.ndarray:
     """Pixels of the mask within a line's width of its edge; the line grows with the picture, but leaves narrow ones
     visible."""

@@ -1,6 +1,12 @@
 """Metrics of masks: overall IoU, mean IoU, precision at IoU thresholds."""
 
+import dataclasses
+from collections.abc import Sequence
+
 import numpy as np
+
+# The masks of a sample that are scored, and the prefix of their counts in its record.
+VARIANTS = {"plain": "", "dcrf": "dcrf_", "own_size": "own_size_"}
 
 
 def intersection_and_union(prediction: np.ndarray, target: np.ndarray) -> tuple[int, int]:
@@ -19,37 +25,78 @@ def iou(intersection: int, union: int) -> float:
     return intersection / union if union else 1.0
 
 
-class SegmentationScores:
-    """Collects intersections and unions of a split.
+def counts_of(records: list[dict], variant: str) -> list[tuple[int, int]]:
+    """Intersection and union of the records of samples, for one of `VARIANTS`."""
+    prefix = VARIANTS[variant]
+    return [(record[f"{prefix}intersection"], record[f"{prefix}union"]) for record in records]
 
-    Args:
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSet:
+    """The scores of a set of samples. Each is a function of sums over the samples, so resamples need only other sums.
+
+    Attributes:
         thresholds: IoU values for the precision; a sample counts from the threshold on (IoU >= X).
-        average_precision: Also return the mean of the precisions.
+        average_precision: Whether the mean of the precisions is a score of its own.
     """
 
-    def __init__(self, thresholds: tuple[float, ...], average_precision: bool = False):
-        self.thresholds = thresholds
-        self._has_average = average_precision
-        self._pairs: list[tuple[int, int]] = []
+    thresholds: tuple[float, ...]
+    average_precision: bool = False
 
-    def add(self, intersection: int, union: int):
-        """Adds a sample."""
-        self._pairs.append((intersection, union))
+    @property
+    def titles(self) -> list[str]:
+        """Names of the scores in words, in the order of `from_sums`."""
+        precisions = [f"precision@{threshold}" for threshold in self.thresholds]
+        return ["overall IoU", "mean IoU", *precisions, *["average precision"] * self.average_precision]
 
-    def summary(self) -> dict:
-        """Scores as fractions.
+    def columns(self, pairs: np.ndarray) -> np.ndarray:
+        """The numbers to sum: 1, intersection, union, IoU, and for each threshold whether the IoU reaches it.
+
+        Args:
+            pairs: `(N, 2)`, intersection and union of each sample.
 
         Returns:
-            `overall_iou`: sum of intersections over sum of unions. `mean_iou`: mean of each sample's IoU.
-            `precision`: share of samples per threshold. `average_precision`: their mean, if requested. All None if
-            there is no sample.
+            float64 `(N, 4 + X)`, in which all numbers but the IoU are whole.
         """
-        ious = np.array([iou(*pair) for pair in self._pairs])
+        pairs = np.asarray(pairs, np.float64).reshape(-1, 2)
+        ious = _ratio(*pairs.T)
+        reached = ious[:, None] >= np.array(self.thresholds)
+        return np.column_stack([np.ones(len(pairs)), pairs, ious, reached])
 
-        def mean(values) -> float | None:
-            return float(np.mean(values)) if self._pairs else None
+    def from_sums(self, sums: np.ndarray) -> np.ndarray:
+        """The scores, as fractions.
 
-        precision = {str(x): mean(ious >= x) for x in self.thresholds}
-        overall = iou(*map(sum, zip(*self._pairs, strict=True))) if self._pairs else None
-        scores = {"overall_iou": overall, "mean_iou": mean(ious), "precision": precision}
-        return scores | ({"average_precision": mean([*precision.values()])} if self._has_average else {})
+        Args:
+            sums: `(..., 4 + X)`, sums of `columns`.
+
+        Returns:
+            float64 `(..., S)`: overall IoU (sum of intersections over sum of unions), mean IoU (mean of each sample's),
+            precisions (shares of samples), and their mean, if it is a score. NaN where there is no sample.
+        """
+        counts, intersections, unions = np.moveaxis(sums[..., :3], -1, 0)
+        with np.errstate(invalid="ignore"):
+            means = sums[..., 3:] / counts[..., None]
+        overall = np.where(counts > 0, _ratio(intersections, unions), np.nan)
+        averages = [means[..., 1:].mean(-1, keepdims=True)] * self.average_precision
+        return np.concatenate([overall[..., None], means, *averages], axis=-1)
+
+    def as_report(self, values: Sequence) -> dict:
+        """Values in the order of `from_sums` as reports have them.
+
+        Returns:
+            `overall_iou`, `mean_iou`, `precision` by threshold, and `average_precision`, if it is a score.
+        """
+        overall, mean, *precisions = values
+        average = {"average_precision": precisions.pop()} if self.average_precision else {}
+        precision = dict(zip(map(str, self.thresholds), precisions, strict=True))
+        return {"overall_iou": overall, "mean_iou": mean, "precision": precision} | average
+
+    def summarize(self, pairs: Sequence[tuple[int, int]]) -> dict:
+        """The scores of samples, given their intersections and unions, as `as_report`; all None if there is none."""
+        scores = self.from_sums(self.columns(pairs).sum(axis=0))
+        return self.as_report([float(score) if len(pairs) else None for score in scores])
+
+
+def _ratio(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:
+    """As `iou`, of arrays."""
+    return np.divide(intersections, unions, out=np.ones_like(unions), where=unions > 0)

@@ -10,7 +10,7 @@ from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.errors import UsageError
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.masks.densecrf import refine_mask
-from cmpc_tf2.tasks.masks.metrics import intersection_and_union
+from cmpc_tf2.tasks.masks.metrics import VARIANTS, intersection_and_union
 from cmpc_tf2.tasks.masks.prediction import Prediction
 
 # The threshold on logits in the original of CMPC. (`Prediction.mask` has another: probabilities from one half on, at
@@ -23,15 +23,16 @@ class Protocol(abc.ABC):
 
     Attributes:
         description: The protocol in words, for reports.
+        shown: The variant of the mask to draw (`metrics.VARIANTS`), if DenseCRF does not refine it.
     """
 
     description: ClassVar[str]
+    shown: ClassVar[str]
 
-    @abc.abstractmethod
     def score_mask(
         self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing, dcrf: bool
-    ) -> tuple[np.ndarray, dict]:
-        """Compares the mask of one expression with its ground truth.
+    ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+        """Compares the masks of one expression with its ground truth.
 
         Args:
             sample: The sample.
@@ -40,12 +41,36 @@ class Protocol(abc.ABC):
             dcrf: Score the mask refined by DenseCRF too.
 
         Returns:
-            The final mask, bool `(h, w)`, and the record: `intersection` and `union` in pixels, with `dcrf` also
-            `dcrf_intersection` and `dcrf_union`.
+            The masks by variant: `plain`, that of the original; `own_size`, bool `(h, w)`, as `predict` gives it at the
+            picture's own size; with `dcrf` also `dcrf`, bool `(h, w)`. And the record: `intersection` and `union` in
+            pixels of each, with the variant's prefix.
 
         Raises:
             InputError: pydensecrf is not installed.
         """
+        prediction = Prediction(expit(logits), sample.mask.shape, preprocessing)
+        masks = {"plain": self._plain_mask(sample, logits, preprocessing), "own_size": prediction.mask}
+        if dcrf:
+            masks["dcrf"] = self._refined_mask(sample, prediction)
+        record = {}
+        for variant, mask in masks.items():
+            target = self._plain_target(sample, preprocessing) if variant == "plain" else sample.mask
+            intersection, union = intersection_and_union(mask, target)
+            prefix = VARIANTS[variant]
+            record |= {f"{prefix}intersection": intersection, f"{prefix}union": union}
+        return masks, record
+
+    @abc.abstractmethod
+    def _plain_mask(self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+        """The mask that the original counts."""
+
+    @abc.abstractmethod
+    def _plain_target(self, sample: Sample, preprocessing: Preprocessing) -> np.ndarray:
+        """The ground truth that it compares it with."""
+
+    @abc.abstractmethod
+    def _refined_mask(self, sample: Sample, prediction: Prediction) -> np.ndarray:
+        """The mask refined by DenseCRF."""
 
 
 class RimProtocol(Protocol):
@@ -55,18 +80,18 @@ class RimProtocol(Protocol):
     """
 
     description = "original, rim included"
+    shown = "plain"
 
-    def score_mask(
-        self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing, dcrf: bool
-    ) -> tuple[np.ndarray, dict]:
-        masks = {"": logits >= SCORE_THRESHOLD}
-        if dcrf:
-            masks["dcrf_"] = refine_mask(expit(logits), preprocessing.fit(sample.image))
-        record = {}
-        for prefix, mask in masks.items():
-            restored = self._restore(mask, preprocessing, *sample.mask.shape)
-            record |= _counts(prefix, restored, sample.mask)
-        return restored, record
+    def _plain_mask(self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+        return self._restore(logits >= SCORE_THRESHOLD, preprocessing, *sample.mask.shape)
+
+    def _plain_target(self, sample: Sample, preprocessing: Preprocessing) -> np.ndarray:
+        return sample.mask
+
+    def _refined_mask(self, sample: Sample, prediction: Prediction) -> np.ndarray:
+        preprocessing = prediction.preprocessing
+        refined = refine_mask(prediction.fitted_probabilities, preprocessing.fit(sample.image))
+        return self._restore(refined, preprocessing, *sample.mask.shape)
 
     def _restore(self, mask: np.ndarray, preprocessing: Preprocessing, height: int, width: int) -> np.ndarray:
         return preprocessing.restore_mask(mask, height, width)
@@ -82,26 +107,22 @@ class ExactProtocol(RimProtocol):
 
 
 class ResizedProtocol(Protocol):
-    """At the model's size, against the resized ground truth; and at the picture's own size, as `predict` gives it.
-
-    The record besides holds `own_size_intersection` and `own_size_union`; the mask that is returned has the own size,
-    and DenseCRF, which the original lacks, refines that one.
+    """At the model's size, against the resized ground truth. DenseCRF, which the original lacks, has the own size.
 
     Source: `eval.py` of naver-ai/maskris (commit 01b54d5).
     """
 
-    description = "original, at the model's size; own_size: at the picture's own size"
+    description = "original, at the model's size"
+    shown = "own_size"
 
-    def score_mask(
-        self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing, dcrf: bool
-    ) -> tuple[np.ndarray, dict]:
-        prediction = Prediction(expit(logits), sample.mask.shape, preprocessing)
-        mask = prediction.mask
-        record = _counts("", logits > 0, preprocessing.fit_mask(sample.mask)) | _counts("own_size_", mask, sample.mask)
-        if dcrf:
-            mask = prediction.refined_mask(sample.image)
-            record |= _counts("dcrf_", mask, sample.mask)
-        return mask, record
+    def _plain_mask(self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+        return logits > 0
+
+    def _plain_target(self, sample: Sample, preprocessing: Preprocessing) -> np.ndarray:
+        return preprocessing.fit_mask(sample.mask)
+
+    def _refined_mask(self, sample: Sample, prediction: Prediction) -> np.ndarray:
+        return prediction.refined_mask(sample.image)
 
 
 # By the name that a model gives.
@@ -123,9 +144,3 @@ def protocol_of(name: str, exact_masks: bool = False) -> Protocol:
     if name != "rim":
         raise UsageError("--exact-masks: the protocol of this model counts no rim; leave the option out")
     return ExactProtocol()
-
-
-def _counts(prefix: str, mask: np.ndarray, target: np.ndarray) -> dict[str, int]:
-    """The record of a mask."""
-    intersection, union = intersection_and_union(mask, target)
-    return {f"{prefix}intersection": intersection, f"{prefix}union": union}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmpc_tf2.tasks.masks.metrics import SegmentationScores, iou
+from cmpc_tf2.tasks.masks.metrics import VARIANTS, ScoreSet, counts_of
 
 if TYPE_CHECKING:
     from cmpc_tf2.tasks.masks.protocol import Protocol
@@ -23,20 +23,21 @@ class MaskTask:
     thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
     average_precision: bool = False
 
-    def summarize(self, records: list[dict], dcrf: bool) -> dict:
+    @property
+    def scores(self) -> ScoreSet:
+        """The scores."""
+        return ScoreSet(self.thresholds, self.average_precision)
+
+    def summarize(self, records: list[dict]) -> dict:
         """Scores of a split from the records of its samples.
 
         Returns:
-            `plain`; `dcrf`, None without DenseCRF; and `own_size`, if the protocol counts at that size besides.
+            By variant: `plain`; `dcrf`, None without DenseCRF; and `own_size`.
         """
-        scores = {"plain": self._scores(records, ""), "dcrf": self._scores(records, "dcrf_") if dcrf else None}
-        return scores | ({"own_size": self._scores(records, "own_size_")} if "own_size_union" in records[0] else {})
-
-    def _scores(self, records: list[dict], prefix: str) -> dict:
-        scores = SegmentationScores(self.thresholds, self.average_precision)
-        for record in records:
-            scores.add(record[f"{prefix}intersection"], record[f"{prefix}union"])
-        return scores.summary()
+        return {
+            variant: self.scores.summarize(counts_of(records, variant)) if f"{prefix}union" in records[0] else None
+            for variant, prefix in VARIANTS.items()
+        }
 
     def protocol(self, name: str, exact_masks: bool = False) -> "Protocol":
         """As `protocol.protocol_of`."""
@@ -50,11 +51,6 @@ class MaskTask:
 
         return draw_masks(image, [mask], [f"{expression} (IoU {score:.3f})"], target)
 
-    def final_score(self, record: dict) -> float:
-        """The IoU of the final mask of a sample, given its record."""
-        prefix = next(prefix for prefix in ("dcrf_", "own_size_", "") if f"{prefix}union" in record)
-        return iou(record[f"{prefix}intersection"], record[f"{prefix}union"])
-
     def log_entry(self, scores: dict) -> dict[str, float]:
         """The scores of a validation split as entries of the training log; the first decides which model is best."""
         entry = {"val_overall_iou": scores["overall_iou"], "val_mean_iou": scores["mean_iou"]}
@@ -63,10 +59,17 @@ class MaskTask:
         return entry | {f"val_precision_{threshold}": value for threshold, value in scores["precision"].items()}
 
     def format_scores(self, title: str, scores: dict) -> str:
-        """The scores in the original's format."""
+        """The scores in the original's format, with their `intervals` in brackets."""
+        ends = scores["intervals"]
+
+        def text(value: float, interval: list[float] | None) -> str:
+            return f"{value:f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
+
         lines = [f"{title}:"]
-        lines += [f"precision@{threshold} = {value:f}" for threshold, value in scores["precision"].items()]
+        for threshold, value in scores["precision"].items():
+            lines.append(f"precision@{threshold} = {text(value, ends['precision'][threshold])}")
         if "average_precision" in scores:
-            lines.append(f"average precision = {scores['average_precision']:f}")
-        lines.append(f"overall IoU = {scores['overall_iou']:f}; mean IoU = {scores['mean_iou']:f}")
+            lines.append(f"average precision = {text(scores['average_precision'], ends['average_precision'])}")
+        overall, mean = (text(scores[name], ends[name]) for name in ("overall_iou", "mean_iou"))
+        lines.append(f"overall IoU = {overall}; mean IoU = {mean}")
         return "\n".join(lines) + "\n"
