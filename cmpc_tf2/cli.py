@@ -53,7 +53,7 @@ def start_parser(prog: str, description: str) -> tuple[argparse.ArgumentParser, 
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser, commands = start_parser("cmpc", "Referring image segmentation with CMPC.")
+    parser, commands = start_parser("cmpc", "Referring image segmentation: a picture and a sentence in, a mask out.")
     evaluate.add_parser(commands, PICTURES)
     train.add_parser(commands, PICTURES)
     predict.add_parser(commands)
