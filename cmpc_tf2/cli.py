@@ -29,6 +29,7 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The commands need it, whatever Keras is set to otherwise.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    logging.root.handlers[0].addFilter(_is_for_the_user)
     try:
         return command(arguments) or 0
     except InputError as error:
@@ -43,6 +44,11 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
         print("interrupted", file=sys.stderr)
         return 130
     return 1
+
+
+def _is_for_the_user(record: logging.LogRecord) -> bool:
+    """Leaves out what libraries note about graphs while they save and convert them; their errors remain."""
+    return record.levelno >= logging.ERROR or not record.name.startswith(("absl", "tensorflow", "tf2onnx"))
 
 
 def start_parser(prog: str, description: str) -> tuple[argparse.ArgumentParser, argparse._SubParsersAction]:
