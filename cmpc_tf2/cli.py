@@ -29,6 +29,7 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The commands need it, whatever Keras is set to otherwise.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+    logging.root.handlers[0].addFilter(_is_for_the_user)
     try:
         return command(arguments) or 0
     except InputError as error:
@@ -45,6 +46,11 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     return 1
 
 
+def _is_for_the_user(record: logging.LogRecord) -> bool:
+    """Leaves out what libraries note about graphs while they save and convert them; their errors remain."""
+    return record.levelno >= logging.ERROR or not record.name.startswith(("absl", "tensorflow", "tf2onnx"))
+
+
 def start_parser(prog: str, description: str) -> tuple[argparse.ArgumentParser, argparse._SubParsersAction]:
     """A parser without commands, and where they are added."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
@@ -53,7 +59,7 @@ def start_parser(prog: str, description: str) -> tuple[argparse.ArgumentParser, 
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser, commands = start_parser("cmpc", "Referring image segmentation with CMPC.")
+    parser, commands = start_parser("cmpc", "Referring image segmentation: a picture and a sentence in, a mask out.")
     evaluate.add_parser(commands, PICTURES)
     compare.add_parser(commands, PICTURES)
     train.add_parser(commands, PICTURES)

@@ -1,3 +1,4 @@
+import logging
 import sys
 from pathlib import Path
 
@@ -159,3 +160,13 @@ def test_exit_status(capsys):
     ):
         assert run_command(fail(error), None) == status
         assert capsys.readouterr().err == words + "\n"
+
+
+def test_notes_of_libraries_are_not_shown(capsys):
+    def command(_):
+        for name in ("absl", "tensorflow", "cmpc_tf2.files"):
+            logging.getLogger(name).warning("warning of %s", name)
+        logging.getLogger("absl").error("error of absl")
+
+    assert run_command(command, None) == 0
+    assert capsys.readouterr().err == "warning of cmpc_tf2.files\nerror of absl\n"

@@ -6,7 +6,14 @@ from keras import layers, ops
 
 from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import SwinConfig
-from cmpc_tf2.backbones.windows import join_windows, pad_to_multiple, relative_position_index, shift_mask, split_windows
+from cmpc_tf2.backbones.windows import (
+    join_windows,
+    pad_to_multiple,
+    relative_position_index,
+    roll,
+    shift_mask,
+    split_windows,
+)
 from cmpc_tf2.layers.normalization import softmax
 from cmpc_tf2.layers.transformer import STANDARD_DEVIATION, FeedForward, fan_in_uniform, linear
 from cmpc_tf2.registration import PACKAGE
@@ -150,9 +157,9 @@ class SwinBlock(layers.Layer):
         _, height, width, _ = x.shape
         x = pad_to_multiple(x, self.window)
         padded = x.shape[1:3]
-        x = ops.roll(x, (-self.shift, -self.shift), axis=(1, 2)) if self.shift else x
+        x = roll(x, -self.shift) if self.shift else x
         x = join_windows(self.attn(split_windows(x, self.window), self._mask), self.window, *padded)
-        x = ops.roll(x, (self.shift, self.shift), axis=(1, 2)) if self.shift else x
+        x = roll(x, self.shift) if self.shift else x
         return x[:, :height, :width]
 
     def get_config(self):

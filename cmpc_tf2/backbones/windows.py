@@ -16,6 +16,15 @@ def pad_to_multiple(x, side: int):
     return ops.pad(x, padding) if height % side or width % side else x
 
 
+def roll(x, shift: int):
+    """Moves a map down and to the right; what leaves it returns at the opposite border: `(B, h, w, C)`.
+
+    As `keras.ops.roll`, whose operation TFLite does not have.
+    """
+    x = ops.concatenate([x[:, -shift:], x[:, :-shift]], axis=1)
+    return ops.concatenate([x[:, :, -shift:], x[:, :, :-shift]], axis=2)
+
+
 def split_windows(x, side: int):
     """Cuts a map into windows, row by row: `(B, h, w, C)` to `(B, windows, side^2, C)`."""
     _, height, width, channels = x.shape

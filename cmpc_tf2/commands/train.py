@@ -49,7 +49,7 @@ def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
         dest="start_optimizer",
         type=Path,
         metavar="FILE.npz",
-        help="with --model: resume with this state of Adam, at its step",
+        help="with --model: resume with this state of its optimizer, at its step",
     )
 
 
@@ -85,7 +85,9 @@ def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
         "--decay-steps", type=number(COUNT), help="until the rate is at its end (default: as the recipe)"
     )
     train.add_argument(
-        "--finetune-backbone", action="store_true", help="train the kernels of res3 to res5 too (the original's -conv5)"
+        "--finetune-backbone",
+        action="store_true",
+        help="train the kernels of res3 to res5 too (CMPC's -conv5); MaskRIS is trained whole",
     )
     names = dict.fromkeys(name for system in systems_of(medium.name).values() for name in system.recipes)
     train.add_argument("--recipe", metavar="NAME", help=f"a recipe of the model: {', '.join(names)}")
@@ -230,14 +232,18 @@ def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_
     from cmpc_tf2.text.vocabulary import MAX_WORDS
 
     sizes = read_json(path) if path else {}
+    if vocabulary_size and isinstance(sizes, dict):
+        sizes = {**sizes, "vocabulary_size": vocabulary_size}
     with named(path or "sizes of the model"):
-        model = from_dict(config_type, sizes)
+        try:
+            model = from_dict(config_type, sizes)
+        except FieldError as error:
+            if not error.field.endswith("vocabulary_size"):
+                raise
+            raise UsageError(
+                f"--vocabulary: {vocabulary_size} words do not fit the {path or 'usual sizes'}: {error}; "
+                "give the vocabulary of the model, or other sizes (--sizes)"
+            ) from None
         if model.max_words != MAX_WORDS:
             raise FieldError("max_words", f"expected {MAX_WORDS} as in the batches, received {model.max_words}")
-    try:
-        return dataclasses.replace(model, vocabulary_size=vocabulary_size) if vocabulary_size else model
-    except FieldError as error:
-        raise UsageError(
-            f"--vocabulary: {vocabulary_size} words do not fit the {path or 'usual sizes'}: {error}; "
-            "give the vocabulary of the model, or other sizes (--sizes)"
-        ) from None
+        return model

@@ -207,16 +207,16 @@ def read_samples_per_reference(
     if SAMPLES_PER_REFERENCE not in manifest:
         raise InputError(
             f"{folder}: the recipe takes one expression of each object per epoch, but no {MANIFEST} there records the "
-            f"objects; {_how_to_build(preprocessing, sample_type, '--overwrite')}"
+            f"objects; {_how_to_build(preprocessing, sample_type)}"
         )
     return [count for count in manifest[SAMPLES_PER_REFERENCE] if count]
 
 
-def _how_to_build(preprocessing: Preprocessing, sample_type: type[Sample], *more: str) -> str:
+def _how_to_build(preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
     options = ["--image-size", str(preprocessing.size)]
     if preprocessing.resizing != "fit":
         options += ["--resizing", preprocessing.resizing]
-    return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {' '.join([*options, *more])}`"
+    return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {' '.join(options)} --overwrite`"
 
 
 def samples_of_step(group_sizes: list[int], batch_size: int, seed: int, step: int) -> list[int]:

@@ -37,7 +37,9 @@ def run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
     """Runs ONNX with onnxruntime."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # Its errors are raised and need not be logged.
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return session.run(["mask_logits"], inputs)[0]
 
 

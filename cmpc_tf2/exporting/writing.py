@@ -77,17 +77,19 @@ def export_file(model: ReferringModel, target: Path, format_name: str, graph_for
         The largest difference to the model's results.
 
     Raises:
-        InputError: The model cannot be converted, or gives something else.
+        InputError: The format does not support the model, or the file gives something else.
     """
     signature = ExportedModel(model).signatures()["tensors"]
     with replacing(target) as partial:
         try:
             graph_format.write(signature, partial)
-        except Exception as error:  # The converters raise almost anything for a graph that they cannot convert.
+            difference = compare_file(model, partial, graph_format)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:  # Converters and runtimes raise almost anything for a graph they do not support.
             raise InputError(
-                f"{target}: the converter of --format {format_name} cannot convert {model.title}: {first_line(error)}; "
+                f"{target}: --format {format_name} does not support {model.title}: {first_line(error)}; "
                 "use another --format"
             ) from error
-        difference = compare_file(model, partial, graph_format)
         require_close(target, difference)
     return difference

@@ -43,6 +43,14 @@ def merge_heads(x):
     return ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, length, heads * channels))
 
 
+def gelu(x):
+    """The exact GELU, `x` times the cumulative distribution of the standard normal distribution.
+
+    `keras.activations.gelu` computes it with `erfc` on TensorFlow, which ONNX does not have.
+    """
+    return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
+
+
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class FeedForward(layers.Layer):
     """Two dense layers with an activation between them.
@@ -60,7 +68,8 @@ class FeedForward(layers.Layer):
         self.activation = activation
 
     def build(self, input_shape):
-        self.fc1 = linear(self.units, "fc1", activation=self.activation, dtype=self.dtype_policy)
+        activation = gelu if self.activation == "gelu" else self.activation
+        self.fc1 = linear(self.units, "fc1", activation=activation, dtype=self.dtype_policy)
         self.fc2 = linear(input_shape[-1], "fc2", dtype=self.dtype_policy)
         self.fc1.build(input_shape)
         self.fc2.build((*input_shape[:-1], self.units))

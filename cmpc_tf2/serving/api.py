@@ -16,6 +16,7 @@ import cmpc_tf2
 from cmpc_tf2.serving.segmenter import RequestError, Segmenter, read_picture
 from cmpc_tf2.tasks.masks.http import Segments, make_segment
 
+TITLE = "Referring segmentation"
 # How often a waiting request looks whether its client is still there, in seconds.
 DISCONNECT_CHECK_SECONDS = 0.25
 # Bytes of a request in addition to the picture.
@@ -35,7 +36,7 @@ def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
         segmenter: A segmenter of pictures.
         model_name: Name of the model, for `/healthz`.
     """
-    app = FastAPI(title="CMPC", version=cmpc_tf2.__version__, docs_url=None, redoc_url=None)
+    app = FastAPI(title=TITLE, version=cmpc_tf2.__version__, docs_url=None, redoc_url=None)
     measure = Measurements(segmenter)
     app.add_middleware(Gate, segmenter=segmenter, measure=measure)
     app.mount("/swagger", StaticFiles(directory=swagger_ui_bundle.swagger_ui_path), name="swagger")
@@ -92,7 +93,7 @@ def _add_information(app: FastAPI, measure: "Measurements", model_name: str):
     async def docs():
         return get_swagger_ui_html(
             openapi_url="/openapi.json",
-            title="CMPC",
+            title=TITLE,
             swagger_js_url="/swagger/swagger-ui-bundle.js",
             swagger_css_url="/swagger/swagger-ui.css",
             swagger_favicon_url="/swagger/favicon-32x32.png",

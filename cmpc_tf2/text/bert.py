@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from cmpc_tf2.layers.normalization import softmax
-from cmpc_tf2.layers.transformer import STANDARD_DEVIATION, linear, merge_heads, split_heads
+from cmpc_tf2.layers.transformer import STANDARD_DEVIATION, gelu, linear, merge_heads, split_heads
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.config import BertConfig
 from cmpc_tf2.text.vocabulary import PAD_ID
@@ -87,7 +87,7 @@ class BertLayer(layers.Layer):
         self.attention_output = linear(width, "attention.output.dense", dtype=self.dtype_policy)
         self.attention_norm = self._norm("attention.output.LayerNorm")
         self.intermediate = linear(
-            self.config.intermediate, "intermediate.dense", activation="gelu", dtype=self.dtype_policy
+            self.config.intermediate, "intermediate.dense", activation=gelu, dtype=self.dtype_policy
         )
         self.output_dense = linear(width, "output.dense", dtype=self.dtype_policy)
         self.output_norm = self._norm("output.LayerNorm")

@@ -83,7 +83,7 @@ def take_steps(
     """
     strategy = trainer.distribute_strategy
     if not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
-        shown = iter(progress(range(count), count, "train"))
+        shown = iter(progress(range(count), count, f"train to step {first + count}"))
 
         def count_step(batch, logs):
             next(shown)
@@ -102,7 +102,7 @@ def take_steps(
 
     batches = iter(strategy.distribute_datasets_from_function(make_dataset))
     trainer.reset_metrics()
-    for number in progress(range(first, first + count), count, "train"):
+    for number in progress(range(first, first + count), count, f"train to step {first + count}"):
         loss = trainer.distributed_step(next(batches))
         on_step(number, float(strategy.experimental_local_results(loss)[0]))
     return {name: float(value) for name, value in sorted(trainer.get_metrics_result().items())}

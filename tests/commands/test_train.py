@@ -15,6 +15,7 @@ from cmpc_tf2.fields import FieldError
 from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.model_files import save_model
 from cmpc_tf2.models.cmpc.model import CMPC
+from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.training.config import TrainConfig, steps_of
 from small import WORDS
 
@@ -116,6 +117,13 @@ def test_unusable_sizes_are_reported(content, words, no_model, train_options, tm
     assert main(["train", "--output-dir", str(tmp_path / "run"), *train_options, "--sizes", str(sizes)]) == 1
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith(f"error: {sizes}: {words}")
+
+
+def test_sizes_follow_the_vocabulary(tmp_path):
+    path = tmp_path / "sizes.json"
+    path.write_text('{"bert": {"layers": 2}}')
+    config = train.read_sizes(MaskRISConfig, path, vocabulary_size=40)
+    assert config.vocabulary_size == config.bert.vocabulary_size == 40
 
 
 def test_a_medium_has_settings_of_its_own(squares):

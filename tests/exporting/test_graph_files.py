@@ -1,5 +1,7 @@
 """Models as one file for ONNX Runtime and LiteRT."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.exporting import checks
 from cmpc_tf2.exporting.exported_model import ExportedModel
 from cmpc_tf2.exporting.graph_files import FORMATS, GraphFormat
+from cmpc_tf2.exporting.writing import export_file
 from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from small import SMALL
@@ -32,6 +35,13 @@ def test_one_file_for_other_runtimes(kind, small_model, small_model_file, tmp_pa
         expected = small_model.expression_decoder(inputs)["mask_logits"]
         found = run(path, {"image": image, "token_ids": token_ids})
         np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_maskris_in_one_file(kind, small_maskris, tmp_path):
+    """Shifted windows, GELU and deformable attention."""
+    pytest.importorskip(FORMATS[kind].needs[0])
+    assert export_file(small_maskris, tmp_path / f"maskris.{kind}", kind, FORMATS[kind]) <= 1e-4
 
 
 @pytest.mark.slow
@@ -60,10 +70,11 @@ def test_a_file_that_differs_is_not_written(small_model, tmp_path, monkeypatch, 
     def fail(*_):
         raise ValueError("make_sure failure: no node\nof that name")
 
-    monkeypatch.setitem(FORMATS, "onnx", GraphFormat(".onnx", (), fail, None))
-    assert main([*command, str(tmp_path / "small.onnx")]) == 1
-    (error,) = capsys.readouterr().err.splitlines()
-    assert "small.onnx: the converter of --format onnx cannot convert a CMPC model: make_sure" in error
+    for unsupported in (GraphFormat(".onnx", (), fail, None), dataclasses.replace(wrong, run=fail)):
+        monkeypatch.setitem(FORMATS, "onnx", unsupported)
+        assert main([*command, str(tmp_path / "small.onnx")]) == 1
+        (error,) = capsys.readouterr().err.splitlines()
+        assert "small.onnx: --format onnx does not support a CMPC model: make_sure" in error
     monkeypatch.setitem(FORMATS, "onnx", GraphFormat(".onnx", ("no_such_package",), None, None))
     assert main([*command, str(tmp_path / "small.onnx")]) == 1
     assert "--format onnx needs no_such_package: `pip install '.[onnx]'`" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from cmpc_tf2.models.maskris.model import MaskRIS, expression_decoder, image_enc
 from cmpc_tf2.models.maskris.positions import sine_positions
 from cmpc_tf2.models.maskris.prompts import pool
 from cmpc_tf2.precision import computing_in
+from cmpc_tf2.text.config import BertConfig
 from maskris_original import TINY, assign_by_rule, read_golden, read_manifest
 
 TOLERANCE = 2e-5
@@ -276,6 +277,12 @@ def test_initial_values():
 def test_sizes_that_do_not_go_together(changes, message):
     with pytest.raises(FieldError, match=message):
         dataclasses.replace(TINY, **changes)
+
+
+@pytest.mark.parametrize("bert", [{}, {"bert": {"width": 24}}])
+def test_the_vocabulary_of_bert_is_that_of_the_model(bert):
+    config = MaskRISConfig(vocabulary_size=40, **bert)
+    assert config.bert == BertConfig(vocabulary_size=40, **bert.get("bert", {}))
 
 
 @pytest.mark.slow

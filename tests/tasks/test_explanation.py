@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import cmpc_tf2
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.preprocessing.resizing import RESIZINGS
 from small import SMALL, WORDS
@@ -106,6 +107,8 @@ def test_attention_is_given_for_every_word(attending):
     expected = predictor.predict("Man with a frisbee, yes").probabilities
     np.testing.assert_allclose(explanation.prediction.probabilities, expected, atol=1e-6)
     assert explanation.words == [] and explanation.similarity == {}
+    with pytest.raises(InputError, match="stage 'relations': the model has no stages"):
+        explanation.heat_map("relations")
 
 
 def test_the_pieces_of_a_word_are_averaged(attending, small_maskris):

@@ -19,7 +19,8 @@ class MaskRISConfig(ReferringConfig):
 
     Attributes: as `ReferringConfig`, and:
         swin: Sizes of the backbone.
-        bert: Sizes of the language encoder; its `vocabulary_size` is that of the model.
+        bert: Sizes of the language encoder; its `vocabulary_size` is that of the model, and may be left out of a
+            dictionary.
         feature_dim: Channels of cells and words in the decoder.
         output_dim: Channels of the final features of cells and words, whose products are the logits.
         decoder_layers: Layers of the decoder.
@@ -34,7 +35,7 @@ class MaskRISConfig(ReferringConfig):
     image_size: int = 448
     vocabulary_size: int = 30522
     swin: SwinConfig = dataclasses.field(default_factory=SwinConfig)
-    bert: BertConfig = dataclasses.field(default_factory=BertConfig)
+    bert: BertConfig = dataclasses.field(default_factory=dict)  # `__post_init__` makes a BertConfig of it.
     feature_dim: int = 256
     output_dim: int = 256
     decoder_layers: int = 6
@@ -46,6 +47,8 @@ class MaskRISConfig(ReferringConfig):
     prompts: int = 5
 
     def __post_init__(self):
+        if isinstance(self.bert, dict):
+            object.__setattr__(self, "bert", {"vocabulary_size": self.vocabulary_size, **self.bert})
         for name, kind in (("swin", SwinConfig), ("bert", BertConfig)):
             if not isinstance(getattr(self, name), kind):
                 object.__setattr__(self, name, from_dict(kind, getattr(self, name), name))

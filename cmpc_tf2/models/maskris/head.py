@@ -81,9 +81,9 @@ class ClassScores(layers.Layer):
     def call(self, features, embeddings):
         _, height, width, channels = features.shape
         weights = ops.matmul(self.kernel[0, 0], ops.swapaxes(embeddings, 1, 2))  # (B, C, classes)
-        offsets = ops.matmul(embeddings, self.bias[:, None])  # (B, classes, 1)
+        offsets = ops.matmul(embeddings, self.bias)  # (B, classes)
         cells = ops.reshape(features, (-1, height * width, channels))
-        logits = ops.matmul(cells, weights) + ops.swapaxes(offsets, 1, 2)
+        logits = ops.matmul(cells, weights) + offsets[:, None, :]
         return ops.reshape(logits, (-1, height, width, embeddings.shape[1]))
 
     def get_config(self):

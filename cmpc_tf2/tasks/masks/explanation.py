@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from scipy.special import expit
 
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_tf2.text.word_types import WordType
 
@@ -51,7 +52,12 @@ class Explanation:
 
         Args:
             shown: A stage of `similarity`, or one of the maps of `attention`.
+
+        Raises:
+            InputError: The model has no such stage.
         """
+        if isinstance(shown, str) and shown not in self.similarity:
+            raise InputError(f"stage {shown!r}: the model has {', '.join(self.similarity) or 'no stages'}")
         cells = self.similarity[shown] if isinstance(shown, str) else shown
         heat = self.prediction.preprocessing.restore(cells, *self.prediction.size)
         return ((heat - heat.min()) / max(np.ptp(heat), 1e-12)).astype(np.float32)
