@@ -107,7 +107,7 @@ BAD = {
     "too many expressions": (form(*["man"] * 17), 422, "expected at most 16 expressions, found 17"),
     "no expression": (form(), 422, "Field required"),
     "an impossible threshold": (form("man", threshold=2), 422, "less than or equal to 1"),
-    "an unknown format": (form("man", mask_format="gif"), 422, "'rle' or 'png'"),
+    "an unknown format": (form("man", mask_format="gif"), 422, "'rle', 'png' or 'probabilities'"),
     "no image": ({"data": {"expressions": ["man"]}}, 422, "Field required"),
     "no form": ({"content": b"hello", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, ""),
 }  # fmt: skip

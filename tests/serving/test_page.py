@@ -10,6 +10,7 @@ import cv2
 import gradio as gr
 import numpy as np
 import pytest
+from cmpc_video_tf2.page import VIDEO_INPUT
 from PIL import Image
 
 import cmpc_tf2
@@ -20,7 +21,6 @@ from cmpc_tf2.tasks.masks.explanation import Explanation, WordReading
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
-from cmpc_video_tf2.page import VIDEO_INPUT
 from cmpc_video_tf2.predictor import VideoPredictor
 from conftest import PATIENCE
 from small import SMALL, WORDS

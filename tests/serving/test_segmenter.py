@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from cmpc_tf2.serving.api import create_app
-from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter, read_picture
+from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
+from cmpc_tf2.serving.uploads import read_picture
 from http_client import ask, form, picture
 from pictures import DAMAGED_METADATA, HEIGHT, WIDTH, file_of
 

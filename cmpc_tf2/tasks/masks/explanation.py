@@ -37,12 +37,14 @@ class Explanation:
         attention: The words that the model reads, in order, each with a float32 map with one value per cell of the
             fitted picture: how strongly the word attends to the cell; every map sums to 1. Empty for a model without
             attention of words to places.
+        unknown_words: Those of the expression that are not in the vocabulary, in order.
     """
 
     prediction: Prediction
     words: list[WordReading]
     similarity: dict[str, np.ndarray]
     attention: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
+    unknown_words: list[str] = dataclasses.field(default_factory=list)
 
     def heat_map(self, shown: str | np.ndarray) -> np.ndarray:
         """A map at the picture's size, stretched to 0 to 1: float32 `(h, w)`.
