@@ -109,6 +109,8 @@ def draw_videos() -> list[Example]:
     with tempfile.TemporaryDirectory() as folder:
         for number in EXAMPLES:
             _, frames, sentences = moving_shapes.compose(number, 2 * CLIP_FRAMES)
+            # Enlarged: MPEG-4 blurs small frames.
+            frames = [frame.repeat(4, axis=0).repeat(4, axis=1) for frame in frames]
             path = Path(folder) / f"video_{number:05d}.mp4"
             try:
                 with write_video(path, frames[0].shape, rate=25) as add:

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from cmpc_video_tf2.uploads import MOST_FRAMES, read_clip
 
 from cmpc_tf2.serving.segmenter import Limits, RequestError
 from cmpc_video_tf2.data.clips import VideoFile
+from cmpc_video_tf2.uploads import MOST_FRAMES, read_clip
 from videos import write_video
 
 

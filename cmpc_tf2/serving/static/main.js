@@ -15,20 +15,28 @@ const isTouched = matchMedia("(pointer: coarse)").matches;
 let input = null;
 // Resolves once the picture that will be marked is shown; null if it has to be asked for.
 let shown = null;
+// Sentences that are marked or asked for.
+const wanted = new Set();
+// Numbers of the next colour, and of the last piece of work that waits for the server.
 let count = 0;
+let turn = 0;
 
 const threshold = () => Number(byId("threshold").value);
 
 /** Takes a file as the input of the model, and encodes it while the sentence is being written. */
 async function choose(file) {
   errors.clear();
+  if (file.size > model.limits.file_bytes) {
+    return errors.show("file", `${file.name}: expected at most ${model.limits.file_bytes / 1e6} MB.`);
+  }
   byId("file-name").textContent = file.name;
   byId("moment").value = 0.5;
   byId("moment-value").textContent = "50 %";
   view.clear();
+  wanted.clear();
   start(file);
   if (!isTouched) byId("sentence").focus({ preventScroll: true });
-  await shown?.catch(report);
+  await wait("Reading", () => show(input), false);
 }
 
 /** Starts anew with a file, at the moment of the slider. */
@@ -53,17 +61,14 @@ async function prepare(asked) {
   const local = isVideo ? null : await createImageBitmap(asked.file).catch(() => null);
   if (asked !== input) return;
   if (local) view.showPicture(local, asked.file.name);
-  else byId("status").textContent = `Reading the ${medium} …`;
-  const encoding = finish(asked, local);
+  const encoding = encode(asked, local);
   if (!local) await encoding;
   // While the server is busy, the picture is encoded with the first sentence.
   else encoding.catch((error) => error.field && report(error));
 }
 
-async function finish(asked, local) {
-  const { height, width, picture } = await asked.encode().finally(() => {
-    if (!local) byId("status").textContent = "";
-  });
+async function encode(asked, local) {
+  const { height, width, picture } = await asked.encode();
   // The server turns some pictures otherwise, and reads formats that browsers do not.
   const isSame = local?.height === height && local?.width === width;
   if (!isSame && asked === input) view.showPicture(await decode(picture, "image/jpeg"), asked.file.name);
@@ -72,15 +77,20 @@ async function finish(asked, local) {
 /** Marks sentences, in addition to those that are marked. */
 async function mark(sentences) {
   errors.clear();
-  const known = new Map(view.sentences.map((sentence) => [sentence.text, sentence]));
-  const asked = [...new Set(sentences)].filter((sentence) => !known.has(sentence));
+  const asked = [...new Set(sentences)].filter((sentence) => !wanted.has(sentence));
   const current = input;
   if (!current) return errors.show("file", `Choose a ${medium} first.`);
   if (!sentences.length) return errors.show("sentence", "Write what to mark, for example: the man in white.");
-  if (known.size + asked.length > model.limits.expressions) {
+  if (wanted.size + asked.length > model.limits.expressions) {
     return errors.show("sentence", `At most ${model.limits.expressions} sentences; remove one first.`);
   }
-  if (asked.length && (await wait("Marking", () => add(current, asked)))) byId("sentence").value = "";
+  if (!asked.length) return;
+  byId("sentence").value = "";
+  for (const sentence of asked) wanted.add(sentence);
+  if ((await wait("Marking", () => add(current, asked))) || current !== input) return;
+  byId("sentence").value ||= asked[0];
+  const marked = view.sentences.map(({ text }) => text);
+  for (const sentence of asked) if (!marked.includes(sentence)) wanted.delete(sentence);
 }
 
 async function add(current, asked) {
@@ -93,10 +103,11 @@ async function add(current, asked) {
     if (current !== input) return;
     view.sentences.push(sentence);
     byId("sentences").append(sentence.element);
+    byId("results").hidden = false;
   }
+  view.showHeat(null);
   await refine(current);
   redraw();
-  byId("results").hidden = false;
 }
 
 /** Gets the masks of DenseCRF that are missing, if they are wanted. */
@@ -107,24 +118,26 @@ async function refine(current) {
   await Promise.all(segments.map((segment, index) => missing[index].refine(segment.mask)));
 }
 
-/** Runs work that waits for the server; returns whether it succeeded. */
-async function wait(title, work) {
+/** Runs work that waits for the server, and shows how long the answer took; returns whether it succeeded. */
+async function wait(title, work, isTimed = true) {
+  const mine = ++turn;
   const started = performance.now();
   const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
-  byId("mark").disabled = true;
+  const finish = (status) => {
+    if (mine !== turn) return; // Something else is waiting.
+    byId("drop").ariaBusy = "false";
+    byId("status").textContent = status;
+  };
   byId("drop").ariaBusy = "true";
   byId("status").replaceChildren(make("span", { className: "spinner" }), `${title} …`);
   try {
     await work();
-    byId("status").textContent = `Answered in ${seconds()} s`;
+    finish(isTimed ? `Answered in ${seconds()} s` : "");
     return true;
   } catch (error) {
-    byId("status").textContent = "";
+    finish("");
     report(error);
     return false;
-  } finally {
-    byId("mark").disabled = false;
-    byId("drop").ariaBusy = "false";
   }
 }
 
@@ -143,6 +156,7 @@ function redraw() {
 
 function remove(sentence) {
   sentence.element.remove();
+  wanted.delete(sentence.text);
   view.sentences = view.sentences.filter((other) => other !== sentence);
   view.solo = null;
   byId("results").hidden = !view.sentences.length;
@@ -164,17 +178,19 @@ async function showExamples() {
   byId("examples").hidden = !examples.length;
   for (const { file, thumbnail, expressions } of examples) {
     const name = file.split("/").pop();
+    let example = null;
     const run = async (sentences) => {
-      if (input?.file.name !== name) {
+      if (!example || input?.file !== example) {
         const content = await (await fetch(file)).blob();
-        await choose(new File([content], name, { type: content.type }));
+        example = new File([content], name, { type: content.type });
+        await choose(example);
       }
       await mark(sentences);
     };
     const picture = make("img", { src: thumbnail, alt: `All sentences about ${name}` });
     const sentences = expressions.map((text) => make("button", { className: "small", onclick: () => run([text]) }, text));
     byId("examples").lastElementChild.append(
-      make("li", {}, make("button", { className: "thumbnail", onclick: () => run(expressions) }, picture), ...sentences),
+      make("li", {}, make("button", { className: "thumbnail", onclick: () => run(expressions) }, picture), make("div", {}, ...sentences)),
     );
   }
 }
@@ -183,7 +199,7 @@ function listen() {
   byId("form").onsubmit = (event) => {
     event.preventDefault();
     if (isTouched) byId("sentence").blur(); // The keyboard would hide the answer.
-    if (!byId("mark").disabled) mark([byId("sentence").value.trim()].filter(Boolean));
+    mark([byId("sentence").value.trim()].filter(Boolean));
   };
   byId("file").onchange = () => {
     const [file] = byId("file").files;
@@ -204,9 +220,11 @@ function listen() {
   byId("moment").oninput = () => (byId("moment-value").textContent = `${Math.round(100 * byId("moment").value)} %`);
   byId("moment").onchange = async () => {
     if (!input) return;
-    const sentences = view.sentences.map(({ text }) => text);
+    errors.clear();
     start(input.file);
-    await (sentences.length ? mark(sentences) : shown?.catch(report));
+    const sentences = [...wanted];
+    wanted.clear();
+    await (sentences.length ? mark(sentences) : wait("Reading", () => show(input), false));
   };
   byId("save-overlay").onclick = async () => save("marked.png", await fileOf(view.canvas));
   byId("save-answer").onclick = () =>
@@ -225,7 +243,7 @@ function listen() {
   }
 }
 
-document.title = `${model.name} – referring segmentation`;
+document.title = `${model.name}: referring segmentation`;
 byId("model").textContent = `${model.name}, ${model.title}`;
 for (const element of document.querySelectorAll(".medium")) element.textContent = medium;
 byId("file").accept = isVideo ? ".mp4,.avi" : "image/*";

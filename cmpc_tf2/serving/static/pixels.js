@@ -8,6 +8,9 @@ const FILL = 0.45;
 // Width in pixels of the stripes where masks overlap.
 const STRIPE = 12;
 
+// The places of the bits that are set, by number.
+const PLACES = {};
+
 const rgb = (color) => [1, 3, 5].map((start) => parseInt(color.slice(start, start + 2), 16));
 
 /** The colour of the sentence with this number; colours repeat. */
@@ -53,22 +56,32 @@ export function maskOf(levels, threshold) {
  */
 export function drawMasks(image, layers) {
   const { width, height, data } = image;
-  const line = Math.max(2, Math.round(Math.max(width, height) / 300));
+  const line = Math.max(2, Math.round(Math.max(width, height) / 200));
   const colors = layers.map(({ color }) => rgb(color));
   for (let y = 0, pixel = 0; y < height; y++) {
     for (let x = 0; x < width; x++, pixel++) {
-      let count = 0;
-      for (const { mask } of layers) count += mask[pixel];
-      if (!count) continue;
-      let index = -1;
-      for (let turn = Math.floor((x + y) / STRIPE) % count; turn >= 0; ) if (layers[++index].mask[pixel]) turn--;
-      const share = isAtEdge(layers[index].mask, x, y, width, height, line) ? 1 : FILL;
+      let inside = 0;
+      let edges = 0;
+      for (const [index, { mask }] of layers.entries()) {
+        if (!mask[pixel]) continue;
+        inside |= 1 << index;
+        if (isAtEdge(mask, x, y, width, height, line)) edges |= 1 << index;
+      }
+      if (!inside) continue;
+      const index = nthBit(edges || inside, Math.floor((x + y) / STRIPE));
+      const share = edges ? 1 : FILL;
       for (let channel = 0; channel < 3; channel++) {
         const at = 4 * pixel + channel;
         data[at] += share * (colors[index][channel] - data[at]);
       }
     }
   }
+}
+
+/** The place of a bit that is set; they are counted from 0, and over again. */
+function nthBit(bits, count) {
+  const places = PLACES[bits] ??= [...Array(31).keys()].filter((place) => bits & (1 << place));
+  return places[count % places.length];
 }
 
 function isAtEdge(mask, x, y, width, height, line) {

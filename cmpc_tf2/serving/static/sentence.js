@@ -30,8 +30,8 @@ export class Sentence {
         "div",
         { className: "row" },
         this.#chip,
-        make("button", { className: "small", "aria-label": `Save the mask of: ${this.text}`, onclick: () => this.#saveMask() }, "PNG"),
-        make("button", { className: "small", "aria-label": `Remove: ${this.text}`, onclick: remove }, "×"),
+        make("button", { className: "small", "aria-label": `PNG: save the mask of “${this.text}”`, onclick: () => this.#saveMask() }, "PNG"),
+        make("button", { className: "small", "aria-label": `Remove “${this.text}”`, onclick: remove }, "×"),
       ),
       this.#share,
       ...this.#explanation(),
@@ -85,13 +85,16 @@ export class Sentence {
       this.#view.showHeat(null);
       this.#setSolo(this.isOn);
     };
-    this.#chip.onpointerenter = (event) => this.#setSolo(event.pointerType === "mouse");
+    // A chip may appear below a mouse at rest, which does not count.
+    this.#chip.onpointermove = ({ pointerType }) => pointerType === "mouse" && this.#setSolo(true);
     this.#chip.onfocus = () => this.#setSolo(this.#chip.matches(":focus-visible"));
     this.#chip.onpointerleave = this.#chip.onblur = () => this.#setSolo(false);
   }
 
   #setSolo(isSolo) {
-    this.#view.solo = isSolo && this.isOn ? this : null;
+    const solo = isSolo && this.isOn ? this : null;
+    if (solo === this.#view.solo) return;
+    this.#view.solo = solo;
     this.#view.draw();
   }
 
@@ -122,7 +125,7 @@ export class Sentence {
     button.onclick = async () => {
       if (this.#view.isHeatOf(button)) return this.#view.showHeat(null);
       const { levels } = await readMap(map, ...this.#view.size);
-      this.#view.showHeat({ levels, button, title: `${title} – ${this.text}` });
+      this.#view.showHeat({ levels, button, title: `${title}: ${this.text}` });
     };
     return button;
   }
