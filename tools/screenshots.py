@@ -14,7 +14,8 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+# Width and height in pixels, and the button that is pressed for a heat map.
+SCREENS = {"desktop": (1280, 800, None), "phone": (390, 844, "after relations")}
 SECONDS = 300
 
 
@@ -22,9 +23,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, required=True, help="a .keras file that was trained on shapes")
     parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="(default: docs)")
-    parser.add_argument("--example", type=int, default=1, choices=(1, 2, 3), help="of the page (default: 1)")
-    parser.add_argument("--heat", metavar="STAGE", help="show the heat map with this name in place of the masks")
-    parser.add_argument("--dark", action="store_true", help="the dark colours")
     return parser
 
 
@@ -38,9 +36,9 @@ def main():
     try:
         address = f"http://127.0.0.1:{port}"
         wait_for(server, address)
-        for name, size in SIZES.items():
+        for name, screen in SCREENS.items():
             path = arguments.output / f"page_{name}.webp"
-            path.write_bytes(take(arguments, address, size))
+            path.write_bytes(take(address, *screen))
             print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
     finally:
         server.terminate()
@@ -59,24 +57,21 @@ def wait_for(server: subprocess.Popen, address: str):
     raise SystemExit("the server did not start")
 
 
-def take(arguments: argparse.Namespace, address: str, size: tuple[int, int]) -> bytes:
-    """A screenshot of the page with the answer for an example, as a WebP file."""
+def take(address: str, width: int, height: int, heat: str | None) -> bytes:
+    """A screenshot of the page with the answer for the first example, as a WebP file."""
     from PIL import Image
     from playwright.sync_api import sync_playwright
 
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        tab = browser.new_page(
-            viewport=dict(zip(("width", "height"), size, strict=True)),
-            color_scheme="dark" if arguments.dark else "light",
-        )
+        tab = browser.new_page(viewport={"width": width, "height": height})
         tab.set_default_timeout(1000 * SECONDS)
         tab.goto(address)
-        tab.locator(".thumbnail").nth(arguments.example - 1).click()
+        tab.locator(".thumbnail").first.click()
         tab.get_by_text("Answered in").wait_for()
-        if arguments.heat:
-            tab.get_by_role("button", name=arguments.heat).first.click()
+        if heat:
+            tab.get_by_role("button", name=heat).first.click()
         tab.wait_for_timeout(500)
         file = io.BytesIO()
         Image.open(io.BytesIO(tab.screenshot())).save(file, "WEBP", quality=80, method=6)

@@ -150,7 +150,7 @@ def _encoded_picture(picture: np.ndarray) -> EncodedPicture:
 def _add_information(app: FastAPI, measure: Measurements, information: ModelInformation):
     """Adds the routes that do not need the model."""
 
-    def page(path: str, **options):
+    def route(path: str, **options):
         """A route for GET and HEAD."""
 
         def add(function):
@@ -159,21 +159,21 @@ def _add_information(app: FastAPI, measure: Measurements, information: ModelInfo
 
         return add
 
-    @page("/v1/model")
+    @route("/v1/model")
     async def model() -> ModelInformation:
         """The model, and the limits of requests."""
         return information
 
-    @page("/healthz")
+    @route("/healthz")
     async def health() -> dict[str, str]:
         return {"status": "ok", "model": information.name}
 
-    @page("/metrics", response_class=Response)
+    @route("/metrics", response_class=Response)
     async def metrics():
         """For Prometheus."""
         return Response(prometheus_client.generate_latest(measure.registry), media_type="text/plain; version=0.0.4")
 
-    @page("/docs", include_in_schema=False)
+    @route("/docs", include_in_schema=False)
     async def docs():
         return get_swagger_ui_html(
             openapi_url="/openapi.json",

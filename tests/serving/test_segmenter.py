@@ -48,7 +48,7 @@ def test_one_map_at_a_time_takes_memory(app):
     image = file_of(Image.new("RGB", (1000, 1000)))
     ask(app, form("the man"))
     tracemalloc.start()
-    for mask_format in ("rle", "png"):
+    for mask_format in ("rle", "png", "probabilities"):
         (answer,) = ask(app, form(*["the man"] * 16, image=image, mask_format=mask_format))
         assert answer.status_code == 200
     assert tracemalloc.get_traced_memory()[1] < 40e6

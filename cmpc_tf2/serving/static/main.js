@@ -29,7 +29,7 @@ async function choose(file) {
   if (file.size > model.limits.file_bytes) {
     return errors.show("file", `${file.name}: expected at most ${model.limits.file_bytes / 1e6} MB.`);
   }
-  byId("file-name").textContent = file.name;
+  byId("file-name").textContent = byId("file-name").title = file.name;
   byId("moment").value = 0.5;
   byId("moment-value").textContent = "50 %";
   view.clear();

@@ -4,7 +4,7 @@ import { byId } from "./elements.js";
 import { canvasOf, drawHeat, drawMasks, pixelsOf } from "./pixels.js";
 
 // The longer side of the drawing in pixels: small pictures are enlarged, large ones reduced.
-const SIDES = [800, 1600];
+const SIDES = [800, 1280];
 
 export class View {
   #canvas = byId("canvas");
