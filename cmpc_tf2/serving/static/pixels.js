@@ -43,6 +43,13 @@ export async function readMap(base64, width, height) {
   return { levels, width: width ?? image.width, height: height ?? image.height };
 }
 
+/** The levels of a map, stretched to 0 to 255. */
+export function stretch(levels) {
+  const low = levels.reduce((least, level) => Math.min(least, level));
+  const high = levels.reduce((most, level) => Math.max(most, level));
+  return levels.map((level) => (255 * (level - low)) / Math.max(high - low, 1));
+}
+
 /** A mask, 0 or 1 for each pixel: where probabilities, in steps of 1/256, reach a threshold. */
 export function maskOf(levels, threshold) {
   return levels.map((level) => (level >= threshold * 256 ? 1 : 0));

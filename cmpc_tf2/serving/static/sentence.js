@@ -1,7 +1,7 @@
 // A sentence with its mask and its explanation.
 
 import { make, save } from "./elements.js";
-import { maskFile, maskOf, readMap } from "./pixels.js";
+import { maskFile, maskOf, readMap, stretch } from "./pixels.js";
 
 const STAGES = { entities: "entities perceived", relations: "after relations", actions: "after actions" };
 // A word type is named if its probability is at least so many times that of chance.
@@ -107,25 +107,23 @@ export class Sentence {
     const parts = [];
     if (words.length) parts.push(make("ul", { className: "words" }, ...words.map(describeWord)));
     else if (unknown.length) parts.push(make("p", { className: "share" }, `Unknown to the model: ${unknown.join(", ")}`));
-    if (attention.length) {
-      const buttons = attention.map(({ word, map }) =>
-        this.#heatButton(word === "[CLS]" ? "whole sentence" : word, `attention of “${word}”`, map),
-      );
-      parts.push(make("div", { className: "heats", role: "group", "aria-label": "Attention of words" }, ...buttons));
-    }
-    const buttons = stages.map(({ stage, map }) => this.#heatButton(STAGES[stage] ?? stage, STAGES[stage] ?? stage, map));
-    buttons.push(this.#heatButton("probability", "probability", this.segment.mask));
-    parts.push(make("div", { className: "heats", role: "group", "aria-label": "Stages" }, ...buttons));
-    return parts;
+    const buttons = [
+      ...attention.map(({ word, map }) =>
+        this.#heatButton(word === "[CLS]" ? "whole sentence" : word, `attention of “${word}”`, map, stretch),
+      ),
+      ...stages.map(({ stage, map }) => this.#heatButton(STAGES[stage] ?? stage, STAGES[stage] ?? stage, map)),
+      this.#heatButton("probability", "probability", this.segment.mask),
+    ];
+    return [...parts, make("div", { className: "heats", role: "group", "aria-label": "Heat maps" }, ...buttons)];
   }
 
-  /** A button that shows a map in place of the masks, and them again. */
-  #heatButton(label, title, map) {
+  /** A button that shows a map, with the levels changed by a function, in place of the masks, and them again. */
+  #heatButton(label, title, map, change = (levels) => levels) {
     const button = make("button", { className: "small", "aria-pressed": "false" }, label);
     button.onclick = async () => {
       if (this.#view.isHeatOf(button)) return this.#view.showHeat(null);
       const { levels } = await readMap(map, ...this.#view.size);
-      this.#view.showHeat({ levels, button, title: `${title}: ${this.text}` });
+      this.#view.showHeat({ levels: change(levels), button, title: `${title}: ${this.text}` });
     };
     return button;
   }
