@@ -1,6 +1,10 @@
 """Requests to the HTTP server, for tests."""
 
 import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
 
 import httpx
 import numpy as np
@@ -24,6 +28,21 @@ def form(*expressions: str, image: bytes | None = None, **fields) -> dict:
 
 def client_of(app) -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test", timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def served(app) -> Iterator[int]:
+    """A real server of an application; yields its port."""
+    import uvicorn
+
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield listening.getsockname()[1]
+        server.should_exit = True
+        thread.join(PATIENCE)
 
 
 def ask(app, *requests: dict) -> list[httpx.Response]:

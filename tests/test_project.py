@@ -152,6 +152,7 @@ HELPFUL = [
     ["tools/convert_torch_ckpt.py"],
     ["tools/build_embeddings.py"],
     ["tools/fetch_assets.py"],
+    ["tools/screenshots.py"],
     ["-m", "cmpc_tf2"],
     ["-m", "cmpc_tf2", "evaluate"],
     ["-m", "cmpc_tf2", "compare"],
@@ -210,6 +211,7 @@ def test_the_readme_shows_every_command():
     import convert_tf1_ckpt
     import convert_torch_ckpt
     import fetch_assets
+    import screenshots
     from cmpc_tf2 import cli
     from cmpc_video_tf2 import build_batches as build_video_batches
     from cmpc_video_tf2 import cli as video_cli
@@ -220,6 +222,7 @@ def test_the_readme_shows_every_command():
         "tools/convert_torch_ckpt.py": convert_torch_ckpt.build_parser(),
         "tools/build_embeddings.py": build_embeddings.build_parser(),
         "tools/fetch_assets.py": fetch_assets.build_parser(),
+        "tools/screenshots.py": screenshots.build_parser(),
         "cmpc_tf2": cli.build_parser(),
         "cmpc_video_tf2": video_cli.build_parser(),
         "cmpc_video_tf2.build_batches": build_video_batches.build_parser(),

@@ -101,5 +101,6 @@ def add_serving_options(command: argparse.ArgumentParser):
     add_model(command)
     command.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in (default: this one alone)")
     command.add_argument("--port", type=number(WholeNumber(1, 65_535)), default=7860, help="(default: 7860)")
+    command.add_argument("--api", action="store_true", help="HTTP alone, without the page")
     add_vocabulary(command)
     add_inference_options(command)

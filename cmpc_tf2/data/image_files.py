@@ -1,5 +1,6 @@
 """Picture files."""
 
+import io
 import os
 from pathlib import Path
 from typing import BinaryIO
@@ -75,6 +76,20 @@ def write_image(path: str | os.PathLike, image: np.ndarray):
         )
     with replacing(path) as partial:
         Image.fromarray(pixels).save(partial)
+
+
+def encode_image(image: np.ndarray, file_format: str = "PNG") -> bytes:
+    """Encodes a picture as the content of a file.
+
+    Args:
+        image: uint8 RGB `(h, w, 3)` or grey `(h, w)`, or a mask, bool `(h, w)`.
+        file_format: As Pillow names it.
+    """
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, file_format)
+    return file.getvalue()
 
 
 def require_image_name(path: str | os.PathLike, lossless: bool = False):

@@ -35,6 +35,7 @@ class ExpressionPredictor:
         vocabulary: The words by token id; needed if the model file holds none.
 
     Attributes:
+        model_title: The model in words.
         tokenizer: Tokenizer of the model.
         encoded: The last encoding; it can be kept, and set again.
 
@@ -49,6 +50,7 @@ class ExpressionPredictor:
         if not isinstance(model, ReferringModel) or model.input_name != self.input_name:
             found = getattr(model, "title", type(model).__name__)
             raise InputError(f"model: expected one that takes {self.input_name}s and expressions, found {found}")
+        self.model_title = model.title
         self.tokenizer = model.make_tokenizer(vocabulary)
         self._runner = ModelRunner(model)
         self._stages = list(model.stages)
@@ -70,8 +72,10 @@ class ExpressionPredictor:
         """As `predict`, and how the model arrives at the result."""
         text = self._text_of(expression)
         found = self._runner.explain(self.encoded.features, text)
-        readings, attention = [], []
+        readings, attention, unknown = [], [], []
         for word in self.tokenizer.words(expression):
+            if not word.is_known:
+                unknown.append(word.text)
             if "word_types" in found:
                 probabilities = found["word_types"][word.slots].mean(axis=0)
                 types = dict(zip(self._runner.config.word_types, map(float, probabilities), strict=True))
@@ -81,7 +85,7 @@ class ExpressionPredictor:
         prediction = self._prediction(found["mask_logits"][..., 0])
         similarity = stage_similarity(found, self._stages)
         truncation = self.tokenizer.describe_truncation(expression)
-        return Explanation(prediction, readings, similarity, attention, truncation)
+        return Explanation(prediction, readings, similarity, attention, unknown, truncation)
 
     def _prediction(self, logits: np.ndarray) -> Prediction:
         return Prediction(expit(logits), self.encoded.size, self._runner.preprocessing)

@@ -26,14 +26,12 @@ def sample_levels(value, grids: list[tuple[int, int]], locations, weights):
     Returns:
         `(B, Q, heads * d)`.
     """
-    _, _, heads, channels = value.shape
-    queries = locations.shape[1]
-    # One head after another: the samples of all heads together would be the largest tensor of a model.
-    by_head = [ops.moveaxis(x, 2, 0) for x in (value, locations, weights)]
-    # Samples are taken again for the gradient, which takes little time: kept, they would be most of a step's memory.
-    sample_head = keras.remat(functools.partial(_sample_head, grids))
-    sampled = ops.map(lambda head: sample_head(*head), by_head)  # (heads, B, Q, d)
-    return ops.reshape(ops.moveaxis(sampled, 0, 2), (-1, queries, heads * channels))
+    # One head after another: the samples of all heads together would be the largest tensor of a model. For the gradient
+    # they are taken again, which takes little time: kept, they would be most of the memory of a step. (A loop, because
+    # TFLite has no `ops.map`.)
+    sample = keras.remat(functools.partial(_sample_head, grids))
+    heads = range(value.shape[2])
+    return ops.concatenate([sample(*(x[:, :, head] for x in (value, locations, weights))) for head in heads], axis=-1)
 
 
 def _sample_head(grids, value, locations, weights):

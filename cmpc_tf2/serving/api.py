@@ -1,191 +1,187 @@
-"""HTTP: `POST /v1/segment`, `/healthz`, `/metrics`, and pages that describe them."""
+"""HTTP: `/v1/segment`, `/v1/encode`, `/v1/model`, `/healthz`, `/metrics`, and pages that describe them."""
 
 import asyncio
-import time
+import base64
+import importlib.util
+from concurrent.futures import Future
 from typing import Annotated, Literal
 
+import numpy as np
 import prometheus_client
 import swagger_ui_bundle
-from fastapi import FastAPI, Form, HTTPException, Request, Response, UploadFile
+from fastapi import Depends, FastAPI, Form, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
 import cmpc_tf2
-from cmpc_tf2.serving.segmenter import RequestError, Segmenter, read_picture
-from cmpc_tf2.tasks.masks.http import Segments, make_segment
+from cmpc_tf2.data.image_files import encode_image
+from cmpc_tf2.serving.gate import ENCODE, SEGMENT, Gate, Measurements, refusal
+from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
+from cmpc_tf2.serving.uploads import PICTURE_UPLOAD, ReadPixels, Upload
+from cmpc_tf2.tasks.masks.http import MASK_FORMATS, Segments, make_segment
 
 TITLE = "Referring segmentation"
 # How often a waiting request looks whether its client is still there, in seconds.
 DISCONNECT_CHECK_SECONDS = 0.25
-# Bytes of a request in addition to the picture.
-FORM_BYTES = 100_000
+# Longest side of the picture in the answer of `/v1/encode`, in pixels.
+PREVIEW_SIDE = 1600
 
 
 class Refusal(BaseModel):
-    """Why a request is not served."""
+    """Why a request is not served, and the field of the form that is the reason, if it is one."""
 
     detail: str
+    field: str | None = None
 
 
-def create_app(segmenter: Segmenter, model_name: str) -> FastAPI:
+class EncodedPicture(BaseModel):
+    """A picture or the marked frame of a clip: its size, and a JPEG file in base64 of at most 1600 pixels a side."""
+
+    height: int
+    width: int
+    picture: str
+
+
+class ModelInformation(BaseModel):
+    """The model, and the limits of requests."""
+
+    name: str
+    title: str
+    medium: Literal["pictures", "clips"]
+    has_dcrf: bool
+    limits: Limits
+
+
+def create_app(segmenter: Segmenter, model_name: str, upload: Upload = PICTURE_UPLOAD) -> FastAPI:
     """The application.
 
     Args:
-        segmenter: A segmenter of pictures.
-        model_name: Name of the model, for `/healthz`.
+        segmenter: Does the work.
+        model_name: Name of the model file.
+        upload: The input of the model.
     """
     app = FastAPI(title=TITLE, version=cmpc_tf2.__version__, docs_url=None, redoc_url=None)
     measure = Measurements(segmenter)
     app.add_middleware(Gate, segmenter=segmenter, measure=measure)
-    app.mount("/swagger", StaticFiles(directory=swagger_ui_bundle.swagger_ui_path), name="swagger")
 
     @app.exception_handler(RequestError)
     async def refuse(_: Request, error: RequestError):
-        return _refusal(error)
+        return refusal(error)
 
-    @app.post("/v1/segment", responses={status: {"model": Refusal} for status in (413, 422, 429)})
-    async def segment(
-        request: Request,
-        image: UploadFile,
-        expressions: Annotated[list[str], Form(description="one field for each expression")],
-        mask_format: Annotated[Literal["rle", "png"], Form(description="COCO run lengths, or PNG in base64")] = "rle",
-        threshold: Annotated[float, Form(ge=0, le=1, description="probability from which a pixel counts")] = 0.5,
-    ) -> Segments:
-        """Marks what expressions refer to in a picture."""
-
-        def work() -> Segments:
-            # Large uploads lie on the disk until it is their turn.
-            pixels = read_picture(image.file.read(), segmenter.limits)
-            explanations = zip(expressions, segmenter.explain(pixels, expressions), strict=True)
-            segments = [make_segment(text, explanation, mask_format, threshold) for text, explanation in explanations]
-            return Segments(height=pixels.shape[0], width=pixels.shape[1], segments=segments)
-
-        future = segmenter.submit(work, expressions)
-        waiting = asyncio.wrap_future(future)
-        while not (await asyncio.wait([waiting], timeout=DISCONNECT_CHECK_SECONDS))[0]:
-            if await request.is_disconnected():
-                waiting.cancel()
-                return Response(status_code=499)
-        return waiting.result()
-
-    _add_information(app, measure, model_name)
+    information = ModelInformation(
+        name=model_name,
+        title=segmenter.model_title,
+        medium=upload.medium,
+        has_dcrf=importlib.util.find_spec("pydensecrf") is not None,
+        limits=segmenter.limits,
+    )
+    _add_requests(app, segmenter, upload, information.has_dcrf)
+    _add_information(app, measure, information)
     return app
 
 
-def _add_information(app: FastAPI, measure: "Measurements", model_name: str):
-    """Adds the routes that take no picture."""
+def _add_requests(app: FastAPI, segmenter: Segmenter, upload: Upload, has_dcrf: bool):
+    """Adds the routes that wait in the queue."""
+    Pixels = Annotated[ReadPixels, Depends(upload.receive)]
+    refusals = {status: {"model": Refusal} for status in (413, 422, 429)}
 
-    @app.head("/healthz", include_in_schema=False)
-    @app.get("/healthz")
+    @app.post(SEGMENT, responses=refusals)
+    async def segment(
+        request: Request,
+        read_pixels: Pixels,
+        expressions: Annotated[list[str], Form(description="one field for each expression")],
+        mask_format: Annotated[
+            Literal[MASK_FORMATS],
+            Form(description="COCO run lengths, PNG in base64, or probabilities as greyscale PNG in base64"),
+        ] = "rle",
+        threshold: Annotated[float, Form(ge=0, le=1, description="probability from which a pixel counts")] = 0.5,
+        dcrf: Annotated[bool, Form(description="masks aligned with edges by DenseCRF, without a threshold")] = False,
+    ) -> Segments:
+        """Marks what expressions refer to."""
+        if dcrf and not has_dcrf:
+            raise RequestError(422, "dcrf: DenseCRF is not installed on this server", "dcrf")
+        if dcrf and mask_format == "probabilities":
+            raise RequestError(422, "dcrf: gives no probabilities; expected the mask format rle or png", "dcrf")
+
+        def work() -> Segments:
+            pixels = read_pixels(segmenter.limits)
+            explanations = zip(expressions, segmenter.explain(pixels, expressions), strict=True)
+            picture = upload.picture_of(pixels)
+            segments = [
+                make_segment(text, explanation, mask_format, threshold, picture if dcrf else None)
+                for text, explanation in explanations
+            ]
+            return Segments(height=picture.shape[0], width=picture.shape[1], segments=segments)
+
+        return await _answer(request, segmenter.submit(work, expressions))
+
+    @app.post(ENCODE, responses=refusals)
+    async def encode(request: Request, read_pixels: Pixels) -> EncodedPicture:
+        """Encodes the input ahead of its expressions, so that `/v1/segment` answers sooner."""
+
+        def work() -> EncodedPicture:
+            pixels = read_pixels(segmenter.limits)
+            segmenter.encode(pixels)
+            return _encoded_picture(upload.picture_of(pixels))
+
+        return await _answer(request, segmenter.submit(work))
+
+
+async def _answer(request: Request, future: Future):
+    """The result of submitted work. If the client disconnects, the work is taken out of the queue."""
+    waiting = asyncio.wrap_future(future)
+    while not (await asyncio.wait([waiting], timeout=DISCONNECT_CHECK_SECONDS))[0]:
+        if await request.is_disconnected():
+            waiting.cancel()
+            return Response(status_code=499)
+    return waiting.result()
+
+
+def _encoded_picture(picture: np.ndarray) -> EncodedPicture:
+    import cv2
+
+    height, width = picture.shape[:2]
+    scale = min(1, PREVIEW_SIDE / max(height, width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    preview = encode_image(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), "JPEG")
+    return EncodedPicture(height=height, width=width, picture=base64.b64encode(preview).decode("ascii"))
+
+
+def _add_information(app: FastAPI, measure: Measurements, information: ModelInformation):
+    """Adds the routes that do not need the model."""
+
+    def route(path: str, **options):
+        """A route for GET and HEAD."""
+
+        def add(function):
+            app.head(path, include_in_schema=False)(function)
+            return app.get(path, **options)(function)
+
+        return add
+
+    @route("/v1/model")
+    async def model() -> ModelInformation:
+        """The model, and the limits of requests."""
+        return information
+
+    @route("/healthz")
     async def health() -> dict[str, str]:
-        return {"status": "ok", "model": model_name}
+        return {"status": "ok", "model": information.name}
 
-    @app.head("/metrics", include_in_schema=False)
-    @app.get("/metrics", response_class=Response)
+    @route("/metrics", response_class=Response)
     async def metrics():
         """For Prometheus."""
         return Response(prometheus_client.generate_latest(measure.registry), media_type="text/plain; version=0.0.4")
 
-    @app.head("/docs", include_in_schema=False)
-    @app.get("/docs", include_in_schema=False)
+    @route("/docs", include_in_schema=False)
     async def docs():
         return get_swagger_ui_html(
             openapi_url="/openapi.json",
-            title=TITLE,
+            title=app.title,
             swagger_js_url="/swagger/swagger-ui-bundle.js",
             swagger_css_url="/swagger/swagger-ui.css",
             swagger_favicon_url="/swagger/favicon-32x32.png",
         )
 
-
-class Measurements:
-    """The metrics of `/metrics`.
-
-    Args:
-        segmenter: The segmenter whose queue is measured.
-    """
-
-    def __init__(self, segmenter: Segmenter):
-        self.registry = prometheus_client.CollectorRegistry()
-        prometheus_client.ProcessCollector(registry=self.registry)
-        self._requests = prometheus_client.Counter(
-            "cmpc_requests", "Requests by HTTP status", ["status"], registry=self.registry
-        )
-        self._seconds = prometheus_client.Histogram(
-            "cmpc_request_seconds",
-            "From arrival to answer of requests that were served",
-            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100),
-            registry=self.registry,
-        )
-        admitted = prometheus_client.Gauge(
-            "cmpc_requests_admitted", "Requests that wait or are worked on", registry=self.registry
-        )
-        admitted.set_function(lambda: segmenter.admitted)
-
-    def count(self, status: int, seconds: float):
-        """Counts an answered request."""
-        self._requests.labels(status).inc()
-        if status == 200:
-            self._seconds.observe(seconds)
-
-
-class Gate:
-    """ASGI middleware in front of the requests to segment.
-
-    It refuses them unread while the queue is full, and as soon as a body is above the limit, whatever its headers say.
-    It counts what is answered.
-
-    Args:
-        app: The application.
-        segmenter: Has the queue and the limits. It checks again for a place after the request has been read.
-        measure: Counts the requests.
-    """
-
-    def __init__(self, app, segmenter: Segmenter, measure: Measurements):
-        self._app = app
-        self._segmenter = segmenter
-        self._limit = segmenter.limits.file_bytes + FORM_BYTES
-        self._measure = measure
-
-    async def __call__(self, scope, receive, send):
-        if scope["type"] != "http" or scope["path"] != "/v1/segment":
-            await self._app(scope, receive, send)
-            return
-        started, received, is_counted = time.perf_counter(), 0, False
-
-        async def receive_limited():
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > self._limit:
-                raise HTTPException(413, f"expected at most {self._limit} bytes in a request")
-            return message
-
-        def count(status: int):
-            nonlocal is_counted
-            is_counted = True
-            self._measure.count(status, time.perf_counter() - started)
-
-        async def send_counted(message):
-            if message["type"] == "http.response.start":
-                count(message["status"])
-            await send(message)
-
-        try:
-            self._segmenter.require_place()
-        except RequestError as error:
-            await _refusal(error)(scope, receive, send_counted)
-            return
-        try:
-            await self._app(scope, receive_limited, send_counted)
-        except Exception:
-            if not is_counted:
-                count(500)  # The answer of the server around this.
-            raise
-
-
-def _refusal(error: RequestError) -> JSONResponse:
-    headers = {"Retry-After": "5"} if error.status == 429 else None
-    return JSONResponse({"detail": str(error)}, error.status, headers)
+    app.mount("/swagger", StaticFiles(directory=swagger_ui_bundle.swagger_ui_path), name="swagger")

@@ -3,7 +3,6 @@
 import collections
 import dataclasses
 import hashlib
-import io
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +10,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from cmpc_tf2.data.image_decoding import TooManyPixelsError, decode_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.predictor import Encoded, ExpressionPredictor
 from cmpc_tf2.tasks.masks.explanation import Explanation
@@ -50,11 +48,13 @@ class RequestError(InputError):
 
     Attributes:
         status: Its HTTP status.
+        field: The field of the form that is the reason, if it is one.
     """
 
-    def __init__(self, status: int, message: str):
+    def __init__(self, status: int, message: str, field: str | None = None):
         super().__init__(message)
         self.status = status
+        self.field = field
 
 
 class Segmenter:
@@ -66,11 +66,14 @@ class Segmenter:
         limits: Limits of requests.
 
     Attributes:
+        limits: The limits.
+        model_title: The model in words.
         admitted: Requests that wait or are worked on.
     """
 
     def __init__(self, predictor: ExpressionPredictor, set_pixels: Callable[[np.ndarray], None], limits: Limits):
         self.limits = limits
+        self.model_title = predictor.model_title
         self._predictor = predictor
         self._set_pixels = set_pixels
         self._encodings: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()
@@ -127,6 +130,7 @@ class Segmenter:
                 413,
                 f"expected at most {self.limits.marked_pixels} pixels over all expressions, found {width} x {height} "
                 f"for each of {len(expressions)}; send fewer expressions at a time, or a smaller picture",
+                "expressions",
             )
         self.encode(pixels)
         return map(self._predictor.explain, expressions)
@@ -147,35 +151,20 @@ class Segmenter:
 
     def _check_expressions(self, expressions: Sequence[str]):
         if len(expressions) > self.limits.expressions:
-            raise RequestError(422, f"expected at most {self.limits.expressions} expressions, found {len(expressions)}")
+            raise _bad_expression(f"expected at most {self.limits.expressions} expressions, found {len(expressions)}")
         for expression in expressions:
             if len(expression) > self.limits.characters:
                 most = self.limits.characters
-                raise RequestError(422, f"an expression has {len(expression)} characters; expected at most {most}")
+                raise _bad_expression(f"an expression has {len(expression)} characters; expected at most {most}")
             if not expression.isprintable():
-                raise RequestError(422, f"expression {expression!r}: holds characters that cannot be shown")
+                raise _bad_expression(f"expression {expression!r}: holds characters that cannot be shown")
             try:
                 tokens = self._predictor.tokenizer.split(expression)
             except InputError as error:
-                raise RequestError(422, str(error)) from error
+                raise _bad_expression(str(error)) from error
             if not any(map(self._predictor.tokenizer.is_known, tokens)):
-                raise RequestError(422, f"expression {expression!r}: the model knows none of its words")
+                raise _bad_expression(f"expression {expression!r}: the model knows none of its words")
 
 
-def read_picture(content: bytes, limits: Limits) -> np.ndarray:
-    """Decodes an uploaded picture, upright, after its size was checked.
-
-    Returns:
-        uint8 RGB `(h, w, 3)`.
-
-    Raises:
-        RequestError: `decode_image` cannot use it, or it is too large or too small.
-    """
-    if len(content) > limits.file_bytes:
-        raise RequestError(413, f"image: expected at most {limits.file_bytes} bytes, found {len(content)}")
-    try:
-        return decode_image(io.BytesIO(content), "image", True, limits.pixels, limits.shortest_side)
-    except TooManyPixelsError as error:
-        raise RequestError(413, str(error)) from error
-    except InputError as error:
-        raise RequestError(422, str(error)) from error
+def _bad_expression(message: str) -> RequestError:
+    return RequestError(422, message, "expressions")

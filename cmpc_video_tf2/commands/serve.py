@@ -1,34 +1,33 @@
-"""Serves a video model: a page in the browser."""
+"""Serves a video model: a page in the browser, and HTTP."""
 
 import argparse
 
 import numpy as np
 
 from cmpc_tf2.commands.options import add_serving_options, read_vocabulary
-from cmpc_tf2.commands.serve import PAGE_NEEDS, require_servable, serve_page
+from cmpc_tf2.commands.serve import require_servable, serve
 from cmpc_video_tf2.config import CLIP_FRAMES
 
 
 def add_parser(commands):
     """Adds the `serve` command."""
-    serve = commands.add_parser("serve", help="a page in the browser")
-    serve.set_defaults(run=run)
-    add_serving_options(serve)
+    command = commands.add_parser("serve", help="a page in the browser, and HTTP")
+    command.set_defaults(run=run)
+    add_serving_options(command)
 
 
 def run(arguments: argparse.Namespace):
     """The `serve` command: everything cheap is checked before the model is loaded."""
-    require_servable(arguments, PAGE_NEEDS)
+    require_servable(arguments)
 
     from cmpc_tf2.model_files import load_for_inference
     from cmpc_tf2.serving.segmenter import Limits, Segmenter
-    from cmpc_video_tf2.page import VIDEO_INPUT
     from cmpc_video_tf2.predictor import VideoPredictor
+    from cmpc_video_tf2.uploads import VIDEO_UPLOAD
 
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, "clips")
     predictor = VideoPredictor(model, read_vocabulary(arguments.vocabulary, model))
     predictor.set_clip(np.zeros((CLIP_FRAMES, 64, 64, 3), np.uint8))
     predictor.explain("thing")  # The first answer would take longer.
     limits = Limits(file_bytes=100_000_000, pixels=4_000_000, encodings=2)
-    segmenter = Segmenter(predictor, predictor.set_clip, limits)
-    serve_page(arguments, segmenter, VIDEO_INPUT)
+    serve(arguments, Segmenter(predictor, predictor.set_clip, limits), VIDEO_UPLOAD)

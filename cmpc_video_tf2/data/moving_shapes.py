@@ -97,6 +97,29 @@ def vocabulary() -> list[str]:
     return [PAD, "<go>", "<eos>", UNKNOWN, *sorted({*COLORS, *KINDS, *ACTIONS, "the", "that", "is", "shape"})]
 
 
+def compose(
+    index: int, frames: int = CLIP_FRAMES, seed: int = SEED
+) -> tuple[list[Actor], list[np.ndarray], list[list[str]]]:
+    """Draws one video. It depends on the seed and its number alone.
+
+    Args:
+        index: Its number in the data set.
+        frames: How many frames.
+        seed: The data set's.
+
+    Returns:
+        The actors, the frames, uint8 RGB `(h, w, 3)`, and the sentences for each actor.
+    """
+    rng = np.random.default_rng([seed, index])
+    scene = draw_scene(rng)
+    background = int(rng.integers(2**32))
+    pixels = [
+        paint([actor.at(number) for actor in scene], SIDE, SIDE, np.random.default_rng(background))
+        for number in range(1, frames + 1)
+    ]
+    return scene, pixels, [describe(actor, scene, rng) for actor in scene]
+
+
 def write_moving_shapes(data_root: str | os.PathLike, videos: dict[str, int] | None = None, seed: int = SEED):
     """Draws the data set below the data root, as A2D-Sentences lies on disk.
 
@@ -118,14 +141,11 @@ def write_moving_shapes(data_root: str | os.PathLike, videos: dict[str, int] | N
     queries, splits = [], []
     names = [split for split, count in videos.items() for _ in range(count)]
     for index, split in enumerate(names):
-        rng = np.random.default_rng([seed, index])
+        scene, frames, sentences = compose(index, seed=seed)
         video_id = f"video_{index:05d}"
-        scene = draw_scene(rng)
-        background = int(rng.integers(2**32))
         folder = files.frames[0] / video_id
         os.makedirs(folder, exist_ok=True)
-        for number in range(1, CLIP_FRAMES + 1):
-            pixels = paint([actor.at(number) for actor in scene], SIDE, SIDE, np.random.default_rng(background))
+        for number, pixels in enumerate(frames, start=1):
             _, encoded = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
             write_bytes(folder / f"{number:05d}.png", encoded.tobytes())  # Another command may be reading it.
         masks = np.stack([rasterize([actor.at(ANNOTATED_FRAME).outline()], SIDE, SIDE).T for actor in scene])
@@ -134,11 +154,7 @@ def write_moving_shapes(data_root: str | os.PathLike, videos: dict[str, int] | N
         with replacing(mask_file) as partial, h5py.File(partial, "w") as file:
             file["instance"] = np.arange(len(scene), dtype=np.int64)
             file["reMask"] = (masks if len(scene) > 1 else masks[0]).astype(np.uint8)
-        queries += [
-            (video_id, instance, sentence)
-            for instance, actor in enumerate(scene)
-            for sentence in describe(actor, scene, rng)
-        ]
+        queries += [(video_id, instance, sentence) for instance, about in enumerate(sentences) for sentence in about]
         # As in A2D: label, first and last second, height, width, frames, annotated frames, split.
         splits.append((video_id, 0, 0, 0, SIDE, SIDE, CLIP_FRAMES, 1, int(split == "test")))
     write_text(Path(data_root) / MOVING_SHAPES.vocabulary, "\n".join(vocabulary()) + "\n")

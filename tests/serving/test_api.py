@@ -36,7 +36,7 @@ def test_masks_are_the_predictors(app, small_model):
         assert segment["truncation"] is None
         assert sum(segment["words"][0]["types"].values()) == pytest.approx(1, abs=1e-5)
         assert segment["attention"] == []
-    mask = np.asarray(Image.open(io.BytesIO(base64.b64decode(pngs.json()["segments"][0]["mask"]))))
+    mask = decode(pngs.json()["segments"][0]["mask"])
     np.testing.assert_array_equal(mask, reference.predict("the man").probabilities >= 0.3)
 
 
@@ -51,7 +51,7 @@ def test_attention_is_a_picture_for_each_word(small_maskris):
     expected = predictor.explain("man with a frisbee").attention
     assert [found["word"] for found in segment["attention"]] == ["[CLS]", "man", "with", "a", "frisbee"]
     for found, (_, weights) in zip(segment["attention"], expected, strict=True):
-        pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(found["map"]))))
+        pixels = decode(found["map"])
         assert pixels.dtype == np.uint8 and pixels.max() == 255
         np.testing.assert_allclose(pixels, weights / weights.max() * 255, atol=0.51)
 
@@ -59,6 +59,90 @@ def test_attention_is_a_picture_for_each_word(small_maskris):
 def test_truncation_is_part_of_the_answer(app):
     (answer,) = ask(app, form("red " * 30))
     assert answer.json()["segments"][0]["truncation"] == "only the first 20 of its 30 words count"
+
+
+def decode(content: str) -> np.ndarray:
+    """The pixels of a file in base64."""
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(content))))
+
+
+def test_probabilities_give_the_mask_of_any_threshold(app, small_model):
+    (answer,) = ask(app, form("the man", mask_format="probabilities"))
+    reference = cmpc_tf2.Predictor(small_model)
+    reference.set_image(np.asarray(Image.open(io.BytesIO(picture()))))
+    probabilities = reference.predict("the man").probabilities
+    levels = decode(answer.json()["segments"][0]["mask"])
+    assert levels.dtype == np.uint8
+    for step in (77, 128, 140):
+        np.testing.assert_array_equal(levels >= step, probabilities >= step / 256)
+
+
+def test_stages_and_unknown_words(app, small_model):
+    """A map of a stage has at most 128 pixels a side."""
+    image = picture(size=(150, 100))
+    (answer,) = ask(app, form("the zebra man", image=image))
+    (segment,) = answer.json()["segments"]
+    assert segment["unknown_words"] == ["zebra"]
+    assert [word["known"] for word in segment["words"]] == [True, False, True]
+    assert [found["stage"] for found in segment["stages"]] == ["entities", "relations"]
+    reference = cmpc_tf2.Predictor(small_model)
+    reference.set_image(np.asarray(Image.open(io.BytesIO(image))))
+    explanation = reference.explain("the zebra man")
+    for found in segment["stages"]:
+        levels = decode(found["map"])
+        assert levels.shape == (85, 128) and (levels.min(), levels.max()) == (0, 255)
+        whole = explanation.heat_map(found["stage"])
+        centre = whole[49:51, 74:76].mean()
+        assert levels[42:44, 63:65].mean() / 255 == pytest.approx(centre, abs=0.05)
+
+
+def test_densecrf_replaces_the_threshold(app, small_model):
+    pytest.importorskip("pydensecrf")
+    answer, refused = ask(app, form("the man", dcrf=True), form("man", dcrf=True, mask_format="probabilities"))
+    reference = cmpc_tf2.Predictor(small_model)
+    pixels = np.asarray(Image.open(io.BytesIO(picture())))
+    reference.set_image(pixels)
+    expected = reference.predict("the man").refined_mask(pixels)
+    np.testing.assert_array_equal(coco.decode(answer.json()["segments"][0]["mask"]).astype(bool), expected)
+    assert refused.status_code == 422 and refused.json()["field"] == "dcrf"
+
+
+def test_without_densecrf_it_is_refused(segmenter, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    app = create_app(segmenter, "small.keras")
+    (refused,) = ask(app, form("man", dcrf=True))
+    assert refused.status_code == 422 and "DenseCRF is not installed" in refused.text
+
+
+def test_a_picture_is_encoded_ahead(predictor):
+    encoded = []
+
+    def set_image(pixels):
+        encoded.append(pixels)
+        predictor.set_image(pixels)
+
+    app = create_app(Segmenter(predictor, set_image, Limits()), "small.keras")
+    image = picture(size=(1700, 850))
+
+    async def post():
+        async with client_of(app) as client:
+            first = await client.post("/v1/encode", files={"image": ("picture", image)})
+            return first, await client.post(SEGMENT, **form("man", image=image))
+
+    first, second = asyncio.run(post())
+    assert second.status_code == 200 and len(encoded) == 1
+    assert (first.json()["height"], first.json()["width"]) == (850, 1700)
+    assert decode(first.json()["picture"]).shape == (800, 1600, 3)
+
+
+def test_the_model_is_described(app):
+    async def get():
+        async with client_of(app) as client:
+            return await client.get("/v1/model")
+
+    found = asyncio.run(get()).json()
+    assert found["limits"]["file_bytes"] == 50_000 and found["limits"]["expressions"] == 16
+    assert (found["name"], found["title"], found["medium"]) == ("small.keras", "a CMPC model", "pictures")
 
 
 def test_health_metrics_and_documentation(app):
@@ -113,7 +197,7 @@ BAD = {
     "too many expressions": (form(*["man"] * 17), 422, "expected at most 16 expressions, found 17"),
     "no expression": (form(), 422, "Field required"),
     "an impossible threshold": (form("man", threshold=2), 422, "less than or equal to 1"),
-    "an unknown format": (form("man", mask_format="gif"), 422, "'rle' or 'png'"),
+    "an unknown format": (form("man", mask_format="gif"), 422, "'rle', 'png' or 'probabilities'"),
     "no image": ({"data": {"expressions": ["man"]}}, 422, "Field required"),
     "no form": ({"content": b"hello", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, ""),
 }  # fmt: skip
@@ -126,6 +210,12 @@ def test_bad_input_gets_a_reason_and_the_next_request_is_served(name, app):
     assert bad.status_code == status, bad.text
     assert words in bad.text and bad.json()["detail"]
     assert good.status_code == 200
+
+
+def test_refusals_name_the_field(app):
+    fields = {"not an image": "image", "900 million pixels": "image", "unknown words": "expressions"}
+    responses = ask(app, *(BAD[name][0] for name in fields))
+    assert [response.json()["field"] for response in responses] == list(fields.values())
 
 
 def test_accepted_picture_formats(app):

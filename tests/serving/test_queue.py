@@ -13,7 +13,7 @@ from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.tasks.masks import http
 from conftest import PATIENCE
-from http_client import SEGMENT, ask, client_of, form, picture
+from http_client import SEGMENT, ask, client_of, form, picture, served
 
 
 def test_a_request_stays_in_the_queue_until_its_answer_is_built(segmenter, app, monkeypatch):
@@ -82,20 +82,11 @@ def test_more_requests_than_the_queue_holds(predictor):
 @pytest.fixture
 def server(predictor):
     """A real server with a `Held` model; gives its port, segmenter and model."""
-    import uvicorn
-
     held = Held(predictor)
     segmenter = Segmenter(predictor, held.set_image, Limits())
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(segmenter, "small.keras"), log_level="warning")
-        running = uvicorn.Server(config)
-        thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]}, daemon=True)
-        thread.start()
-        yield listening.getsockname()[1], segmenter, held
+    with served(create_app(segmenter, "small.keras")) as port:
+        yield port, segmenter, held
         held.release.set()
-        running.should_exit = True
-        thread.join(PATIENCE)
 
 
 def test_a_disconnected_client_leaves_the_queue(server):

@@ -6,7 +6,8 @@ import pytest
 from PIL import Image
 
 from cmpc_tf2.serving.api import create_app
-from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter, read_picture
+from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
+from cmpc_tf2.serving.uploads import read_picture
 from http_client import ask, form, picture
 from pictures import DAMAGED_METADATA, HEIGHT, WIDTH, file_of
 
@@ -47,7 +48,7 @@ def test_one_map_at_a_time_takes_memory(app):
     image = file_of(Image.new("RGB", (1000, 1000)))
     ask(app, form("the man"))
     tracemalloc.start()
-    for mask_format in ("rle", "png"):
+    for mask_format in ("rle", "png", "probabilities"):
         (answer,) = ask(app, form(*["the man"] * 16, image=image, mask_format=mask_format))
         assert answer.status_code == 200
     assert tracemalloc.get_traced_memory()[1] < 40e6

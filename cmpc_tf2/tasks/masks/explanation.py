@@ -38,6 +38,7 @@ class Explanation:
         attention: The words that the model reads, in order, each with a float32 map with one value per cell of the
             fitted picture: how strongly the word attends to the cell; every map sums to 1. Empty for a model without
             attention of words to places.
+        unknown_words: Those of the expression that are not in the vocabulary, in order.
         truncation: How many words the model reads, if it does not read all; otherwise None.
     """
 
@@ -45,6 +46,7 @@ class Explanation:
     words: list[WordReading]
     similarity: dict[str, np.ndarray]
     attention: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
+    unknown_words: list[str] = dataclasses.field(default_factory=list)
     truncation: str | None = None
 
     def heat_map(self, shown: str | np.ndarray) -> np.ndarray:

@@ -1,12 +1,18 @@
 """Masks in HTTP answers."""
 
 import base64
-import io
+import dataclasses
 
 import numpy as np
 from pydantic import BaseModel
 
+from cmpc_tf2.data.image_files import encode_image
 from cmpc_tf2.tasks.masks.explanation import Explanation
+from cmpc_tf2.tasks.masks.prediction import Prediction
+
+MASK_FORMATS = ("rle", "png", "probabilities")
+# Longer side of the maps of the stages, in pixels: a few for each cell of the models.
+STAGE_SIDE = 128
 
 
 class Word(BaseModel):
@@ -24,6 +30,13 @@ class AttentionMap(BaseModel):
     map: str
 
 
+class StageMap(BaseModel):
+    """A stage of the reasoning, and a map of the places that resemble the mask then: a greyscale PNG file in base64."""
+
+    stage: str
+    map: str
+
+
 class RunLengths(BaseModel):
     """A mask in COCO's compressed run-length encoding, as pycocotools reads it."""
 
@@ -38,7 +51,9 @@ class Segment(BaseModel):
     mask: RunLengths | str
     area: int
     score: float
+    unknown_words: list[str]
     words: list[Word]
+    stages: list[StageMap]
     attention: list[AttentionMap]
     truncation: str | None
 
@@ -51,18 +66,28 @@ class Segments(BaseModel):
     segments: list[Segment]
 
 
-def make_segment(expression: str, explanation: Explanation, mask_format: str, threshold: float) -> Segment:
+def make_segment(
+    expression: str,
+    explanation: Explanation,
+    mask_format: str,
+    threshold: float,
+    refined_by: np.ndarray | None = None,
+) -> Segment:
     """Makes the part of the answer for an expression.
 
     Args:
         expression: The expression.
         explanation: The model's result for it.
-        mask_format: `rle` or `png`.
+        mask_format: One of `MASK_FORMATS`.
         threshold: Probability from which a pixel counts.
+        refined_by: The picture, uint8 RGB `(h, w, 3)`, if the mask is that of DenseCRF in place of the threshold.
     """
-    mask, total = np.empty(explanation.prediction.size, bool), 0.0
-    for rows, probabilities in explanation.prediction.bands():
-        mask[rows] = probabilities >= threshold
+    prediction = explanation.prediction
+    mask = np.empty(prediction.size, bool) if refined_by is None else prediction.refined_mask(refined_by)
+    total = 0.0
+    for rows, probabilities in prediction.bands():
+        if refined_by is None:
+            mask[rows] = probabilities >= threshold
         total += probabilities[mask[rows]].sum(dtype=np.float64)
     area = int(mask.sum())
     words = []
@@ -70,19 +95,41 @@ def make_segment(expression: str, explanation: Explanation, mask_format: str, th
         types = {word_type.value: share for word_type, share in reading.probabilities.items()}
         words.append(Word(word=reading.word, known=reading.is_known, types=types))
     attention = [
-        AttentionMap(word=word, map=_png((weights * (255 / weights.max())).round().astype(np.uint8)))
-        for word, weights in explanation.attention
+        AttentionMap(word=word, map=_png(_grey(weights / weights.max()))) for word, weights in explanation.attention
     ]
-    encoded = _png(mask) if mask_format == "png" else _run_lengths(mask)
+    encode = {"rle": _run_lengths, "png": _png, "probabilities": lambda _: _png(_levels(prediction))}[mask_format]
     return Segment(
         expression=expression,
-        mask=encoded,
+        mask=encode(mask),
         area=area,
         score=total / max(area, 1),
+        unknown_words=explanation.unknown_words,
         words=words,
+        stages=_stage_maps(explanation),
         attention=attention,
         truncation=explanation.truncation,
     )
+
+
+def _stage_maps(explanation: Explanation) -> list[StageMap]:
+    height, width = explanation.prediction.size
+    scale = min(1, STAGE_SIDE / max(height, width))
+    size = max(1, round(height * scale)), max(1, round(width * scale))
+    small = dataclasses.replace(explanation, prediction=dataclasses.replace(explanation.prediction, size=size))
+    return [StageMap(stage=stage, map=_png(_grey(small.heat_map(stage)))) for stage in small.similarity]
+
+
+def _levels(prediction: Prediction) -> np.ndarray:
+    """The probabilities in steps of 1/256, rounded down: a level of at least 128 is a probability of at least 0.5."""
+    levels = np.empty(prediction.size, np.uint8)
+    for rows, probabilities in prediction.bands():
+        levels[rows] = np.minimum(probabilities * 256, 255)
+    return levels
+
+
+def _grey(values: np.ndarray) -> np.ndarray:
+    """Values from 0 to 1 as grey levels from 0 to 255."""
+    return (values * 255).round().astype(np.uint8)
 
 
 def _run_lengths(mask: np.ndarray) -> RunLengths:
@@ -93,8 +140,4 @@ def _run_lengths(mask: np.ndarray) -> RunLengths:
 
 
 def _png(pixels: np.ndarray) -> str:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode("ascii")
+    return base64.b64encode(encode_image(pixels)).decode("ascii")

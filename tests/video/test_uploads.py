@@ -1,11 +1,20 @@
 """Uploaded videos: the clip around a moment, and those that are refused."""
 
+import asyncio
+
 import numpy as np
 import pytest
+from pycocotools import mask as coco
 
-from cmpc_tf2.serving.segmenter import Limits, RequestError
+from cmpc_tf2.serving.api import create_app
+from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
+from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.data.clips import VideoFile
-from cmpc_video_tf2.page import MOST_FRAMES, read_clip
+from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+from cmpc_video_tf2.predictor import VideoPredictor
+from cmpc_video_tf2.uploads import MOST_FRAMES, VIDEO_UPLOAD, read_clip
+from http_client import SEGMENT, client_of
+from small import SMALL, WORDS
 from videos import write_video
 
 
@@ -42,3 +51,26 @@ def test_videos_that_cannot_be_used_are_reported(tmp_path, monkeypatch):
         read_clip(playlist, 0, Limits())
     with pytest.raises(RequestError, match=f"at most {MOST_FRAMES} frames"):
         read_clip(write_video(tmp_path / "long.avi", MOST_FRAMES + 1), 0, Limits())
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_videos_are_segmented_over_http(tmp_path):
+    predictor = VideoPredictor(CMPCVideo(CMPCVideoConfig(**SMALL.to_dict()), vocabulary=WORDS))
+    app = create_app(Segmenter(predictor, predictor.set_clip, Limits()), "small.keras", VIDEO_UPLOAD)
+    path = write_video(tmp_path / "clip.mp4", 20)
+    requests = [
+        {"files": {"video": content}, "data": {"expressions": ["the man"], "moment": moment}}
+        for content, moment in ((path.read_bytes(), 1), (b"hello", 1), (path.read_bytes(), 2))
+    ]
+
+    async def post():
+        async with client_of(app) as client:
+            return [await client.post(SEGMENT, **request) for request in requests], await client.get("/v1/model")
+
+    (marked, broken, beyond), model = asyncio.run(post())
+    predictor.set_clip(read_clip(path, 1, Limits()))
+    (segment,) = marked.json()["segments"]
+    np.testing.assert_array_equal(coco.decode(segment["mask"]).astype(bool), predictor.predict("the man").mask)
+    assert (broken.status_code, broken.json()["field"]) == (422, "video")
+    assert beyond.status_code == 422 and beyond.json()["detail"][0]["loc"] == ["body", "moment"]
+    assert model.json()["medium"] == "clips"
