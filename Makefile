@@ -3,19 +3,22 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+DOCS := build/docs
+
 # Of the demo's training run.
 SEED ?= 0
 # Two processes; tests that share models stay in one.
 PYTEST := -n 2 --dist loadscope
 
-.PHONY: help setup test test-all lint format demo demo-long bench clean
+.PHONY: help setup test test-all lint format demo demo-long docs bench clean
 
 help:
 	@echo "make test      tests and lint (about 9 minutes on 2 cores of an AMD EPYC)"
 	@echo "make test-all  the slow tests too; graphs are traced and optimized everywhere, as for users"
 	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 5 to 9 minutes"
 	@echo "make demo-long the same with a longer training"
-	@echo "make bench     the benchmark of the README's figures that needs no data"
+	@echo "make bench     the benchmark of reading batches, which needs no data"
+	@echo "make docs      the documentation site, in build/docs/site"
 	@echo "make format    format the code"
 
 setup: $(VENV)/.ready
@@ -55,8 +58,20 @@ demo: setup
 demo-long: setup
 	$(BIN)/python -m cmpc_tf2 demo --long --seed $(SEED) --output demo_long_output
 
+# The pages keep their relative places, so that their links work on the site too.
+docs: $(DOCS)/.ready
+	rm -rf $(DOCS)/source && mkdir -p $(DOCS)/source/data
+	cp -R README.md CHANGELOG.md CITATION.cff LICENSE docs notebooks $(DOCS)/source
+	cp data/README.md $(DOCS)/source/data
+	$(DOCS)/venv/bin/mkdocs build --strict
+
+$(DOCS)/.ready: Makefile
+	$(PYTHON) -m venv $(DOCS)/venv
+	$(DOCS)/venv/bin/python -m pip install --quiet 'mkdocs>=1.6,<2' 'mkdocs-material>=9.6' 'mkdocstrings[python]>=0.30'
+	touch $@
+
 bench: setup
 	$(BIN)/python benchmarks/input_pipeline.py
 
 clean:
-	rm -rf $(VENV) demo_output demo_long_output
+	rm -rf $(VENV) $(DOCS) demo_output demo_long_output

@@ -105,7 +105,17 @@ class Predictor(ExpressionPredictor):
     prediction = predictor.predict("man in the red shirt")
     ```
 
-    Args: as `ExpressionPredictor`.
+    Args:
+        model: A model for pictures.
+        vocabulary: The words by token id; needed if the model file holds none.
+
+    Attributes:
+        model_title: The model in words.
+        tokenizer: Tokenizer of the model.
+        encoded: The last encoding; it can be kept, and set again.
+
+    Raises:
+        InputError: The model takes something else. There is no vocabulary, or it does not fit the model.
     """
 
     input_name = "image"

@@ -18,7 +18,7 @@ def load_densecrf():
     except ImportError as error:
         raise InputError(
             "-c needs DenseCRF, which is not installed: `pip install pydensecrf2` (with a C++ compiler; "
-            "the README says how on Python 3.13)"
+            "docs/installation.md says how on Python 3.13)"
         ) from error
     return densecrf
 
