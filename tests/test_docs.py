@@ -1,5 +1,6 @@
 """Links between the pages of the documentation."""
 
+import ast
 import re
 from urllib.parse import unquote
 
@@ -8,6 +9,11 @@ import pytest
 from conftest import ROOT
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+SOURCES = [
+    ROOT / "build_batches.py",
+    *(path for folder in ("cmpc_tf2", "cmpc_video_tf2", "tools") for path in (ROOT / folder).rglob("*.py")),
+]
 
 
 def text_of(page):
@@ -42,7 +48,20 @@ def test_the_site_has_every_page():
 
 
 def test_messages_name_pages_that_exist():
-    folders = ("cmpc_tf2", "cmpc_video_tf2", "tools")
-    sources = [ROOT / "build_batches.py", *(path for name in folders for path in (ROOT / name).rglob("*.py"))]
-    named = {name for path in sources for name in re.findall(r"\b(?:docs|data)/\w+\.md", path.read_text())}
+    named = {name for path in SOURCES for name in re.findall(r"\b(?:docs|data)/\w+\.md", path.read_text())}
     assert named and all((ROOT / name).is_file() for name in named), named
+
+
+def test_troubleshooting_quotes_messages_of_the_code():
+    messages = set()
+    for node in (node for path in SOURCES for node in ast.walk(ast.parse(path.read_text()))):
+        if isinstance(node, ast.JoinedStr):
+            parts = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
+            messages.add("".join(".+" if part is None else re.escape(part) for part in parts))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            messages.add(re.escape(node.value))
+    messages = [message for message in messages if len(message.replace(".+", "")) > 20]
+    quoted = re.findall(r"^error: (.+)$", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert quoted
+    for message in quoted:
+        assert any(re.fullmatch(pattern, message) for pattern in messages), message
