@@ -26,18 +26,21 @@ def sample_levels(value, grids: list[tuple[int, int]], locations, weights):
     Returns:
         `(B, Q, heads * d)`.
     """
-    # One head after another: the samples of all heads together would be the largest tensor of a model. For the gradient
-    # they are taken again, which takes little time: kept, they would be most of the memory of a step. (A loop, because
-    # TFLite has no `ops.map`.)
+    _, _, heads, channels = value.shape
+    queries = locations.shape[1]
+    # One picture and head after another: the samples of all together would be the largest tensor of a model. For the
+    # gradient they are taken again, which takes little time: kept, they would be most of the memory of a step.
+    parts = [ops.moveaxis(x, 2, 1) for x in (value, locations, weights)]
+    parts = [ops.reshape(x, (-1, *x.shape[2:])) for x in parts]
     sample = keras.remat(functools.partial(_sample_head, grids))
-    heads = range(value.shape[2])
-    return ops.concatenate([sample(*(x[:, :, head] for x in (value, locations, weights))) for head in heads], axis=-1)
+    sampled = ops.map(lambda one: sample(*one), parts)  # (B * heads, Q, d)
+    sampled = ops.reshape(sampled, (-1, heads, queries, channels))
+    return ops.reshape(ops.moveaxis(sampled, 1, 2), (-1, queries, heads * channels))
 
 
 def _sample_head(grids, value, locations, weights):
-    """`sample_levels` of one head: arguments without the axis of heads, result `(B, Q, d)`."""
-    _, cells, channels = value.shape
-    _, queries, levels, points = weights.shape
+    """`sample_levels` of one head of one picture: arguments without the first axis and that of heads; `(Q, d)`."""
+    queries, levels, points = weights.shape
     rows, columns = np.array(grids, "int32").T[..., None]  # (levels, 1)
     starts = np.cumsum(rows * columns)[:, None].astype("int32") - rows * columns
     x = locations[..., 0] * columns.astype("float32") - 0.5
@@ -50,13 +53,10 @@ def _sample_head(grids, value, locations, weights):
             indices.append(starts + _bounded(row, rows) * columns + _bounded(column, columns))
             shares.append(ops.where(is_inside, weights * row_weight * column_weight, 0.0))
     indices, shares = (
-        ops.reshape(ops.stack(parts, axis=-1), (-1, queries, levels * points * 4)) for parts in (indices, shares)
+        ops.reshape(ops.stack(parts, axis=-1), (queries, levels * points * 4)) for parts in (indices, shares)
     )
-    # Rows of the table are ordered by picture and cell.
-    table = ops.reshape(value, (-1, channels))
-    first = ops.reshape(ops.arange(ops.shape(value)[0], dtype="int32") * cells, (-1, 1, 1))
-    around = ops.take(table, first + indices, axis=0)  # (B, Q, levels * points * 4, d)
-    return ops.squeeze(ops.matmul(shares[:, :, None], around), axis=2)
+    around = ops.take(value, indices, axis=0)  # (Q, levels * points * 4, d)
+    return ops.squeeze(ops.matmul(shares[:, None], around), axis=1)
 
 
 def _bounded(index, size):
