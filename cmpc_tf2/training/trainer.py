@@ -124,8 +124,9 @@ class Trainer(keras.Model):
         penalty = functools.partial(self.recipe.penalty, self.trainable_variables)
         gradients, loss, mask_logits = self._gradients_of_pass(passes, penalty)
         for _ in range(1, self.recipe.passes):
-            # Without this, the next pass may begin while the activations of this one are kept.
-            with tf.control_dependencies(gradients):
+            # Without this, the next pass may begin while the activations of this one are kept. (One dependency stands
+            # for all gradients: every operation of the pass gets an edge for each.)
+            with tf.control_dependencies([tf.group(*gradients)]):
                 more, more_loss, _ = self._gradients_of_pass(passes)
             gradients = [first + second for first, second in zip(gradients, more, strict=True)]
             loss += more_loss
