@@ -150,7 +150,7 @@ def test_files_of_another_size_are_reported(paths):
 def test_stretched_splits_go_with_models_that_stretch(paths, tmp_path):
     """The message gives the command that builds the right files."""
     stretching = Preprocessing(448, "stretch")
-    words = "not of a train split of 448 x 448.*-d DATASET -t SPLIT --image-size 448 --resizing stretch`"
+    words = "not of a train split of 448 x 448.*-d DATASET -t SPLIT --image-size 448 --resizing stretch --overwrite`"
     with pytest.raises(InputError, match=words):
         read_train_sample(paths[0], stretching)
     require_resizing(tmp_path, PREPROCESSING)
