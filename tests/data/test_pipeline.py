@@ -159,7 +159,7 @@ def test_stretched_splits_go_with_models_that_stretch(paths, tmp_path):
     manifest = {"samples": COUNT, "settings": {"train_size": SIDE, "resizing": "stretch"}, "sources": []}
     write_json(tmp_path / "manifest.json", manifest)
     require_resizing(tmp_path, stretching)
-    with pytest.raises(InputError, match=r"is 'stretch', but the model needs 'fit'; .* --image-size 16`"):
+    with pytest.raises(InputError, match=r"is 'stretch', but the model needs 'fit'; .* --image-size 16 --overwrite`"):
         require_resizing(tmp_path, PREPROCESSING)
 
 
