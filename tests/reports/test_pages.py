@@ -1,15 +1,13 @@
 """The pages of evaluations and comparisons, as files and in headless Chromium."""
 
-import os
 import re
-import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from browsing import launched, needs_axe, run_axe
 from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.reports.comparison import compare_reports
 from cmpc_tf2.reports.comparison_page import PictureWriter, pictures_folder, write_comparison_page
@@ -17,10 +15,6 @@ from cmpc_tf2.reports.evaluation_page import write_evaluation_page
 from conftest import PATIENCE
 from made_reports import EXPRESSIONS, made_report, make_records
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-OPTIONS = "--no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-component-update"
-# The file axe.min.js of the npm package axe-core, which is not part of this repository.
-AXE = Path(os.environ.get("CMPC_TEST_AXE", "axe.min.js"))
 COUNT = 24
 
 
@@ -116,13 +110,8 @@ def test_a_picture_is_written_once_for_all_its_samples(folder):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api")
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed (Debian: apt-get install chromium): pages are not shown")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS.split(), timeout=1000 * PATIENCE)
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -176,16 +165,12 @@ def test_samples_are_sorted_and_filtered(show, reports):
     assert widths[0] == widths[1] > 100  # The mask lies on its picture.
 
 
+@needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["overlays", "comparison"])
 def test_axe_finds_no_barrier(name, scheme, show):
-    if not AXE.is_file():
-        pytest.skip("axe.min.js of axe-core is not here (CMPC_TEST_AXE)")
-    tab = show(name, scheme)
-    tab.add_script_tag(path=AXE)
-    found = tab.evaluate("axe.run()")
-    assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]] == []
-    assert len(found["passes"]) > 20
+    passes, violations = run_axe(show(name, scheme))
+    assert violations == [] and passes > 20
 
 
 def contrast(first: str, second: str) -> float:

@@ -107,6 +107,20 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
         np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
+def test_a_pass_begins_after_the_gradients_of_the_one_before(small_model_file, paths):
+    """One operation waits for all gradients; the operations of the next pass wait for this one alone."""
+    masked_copies = MaskedCopies(Vocabulary(WORDS))
+    inputs, target = next(iter(training_dataset(paths, 4, Preprocessing(32), augmentation=masked_copies)))
+    trainer = Trainer(load_model(small_model_file), config(batch_size=4, recipe="masked"))
+    graph = tf.function(trainer.gradients).get_concrete_function((inputs, target), 1.0).graph
+    count = len(trainer.trainable_variables)
+    operations = graph.get_operations()
+    barriers = [one for one in operations if one.type == "NoOp" and len(one.control_inputs) >= count]
+    followers = [sum(barrier in one.control_inputs for one in operations) for barrier in barriers]
+    assert max(followers, default=0) > len(operations) / 10
+    assert sum(len(one.control_inputs) for one in operations) < len(operations)
+
+
 @pytest.mark.parametrize("finetune", [False, True])
 def test_the_trainer_does_not_change_the_model_it_is_given(finetune, small_model):
     """The trainer freezes and regularizes weights without changing the model."""
