@@ -49,16 +49,8 @@ PIECES = [*SPECIAL_TOKENS, *vocabulary()[4:]]
 # About as many weights as the demo's CMPC.
 MASKRIS_SIZES = {
     "image_size": SIZES["image_size"],
-    "vocabulary_size": len(PIECES),
     "swin": {"width": 16, "depths": [1, 1, 2, 1], "heads": [1, 2, 4, 8], "window": 5},
-    "bert": {
-        "width": 64,
-        "layers": 2,
-        "heads": 4,
-        "intermediate": 128,
-        "vocabulary_size": len(PIECES),
-        "positions": 32,
-    },
+    "bert": {"width": 64, "layers": 2, "heads": 4, "intermediate": 128, "positions": 32},
     "feature_dim": 64,
     "output_dim": 64,
     "decoder_layers": 2,

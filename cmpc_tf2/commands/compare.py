@@ -22,7 +22,7 @@ def add_parser(commands, medium: Medium):
         metavar="FILE",
         help="two or more models (.keras), or reports of evaluate (.json); the others are compared with the first",
     )
-    compare.add_argument("-d", "--dataset", help=f"with models: {dataset_names(medium.datasets)}")
+    compare.add_argument("-d", "--dataset", help=f"with models: {dataset_names(medium.datasets)}, or your own")
     compare.add_argument("-t", "--split", help="with models: val, testA, testB, ...")
     compare.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
     compare.add_argument("--report", type=Path, metavar="FILE.json", help="write scores, differences, groups, records")

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 
 from cmpc_tf2.reports.expression_words import CLASSES, OTHER, class_of, split_words
 
-# Upper bounds in words. The groups that papers report are sums of these: 1-2, 3, 4-5, from 6 on for RefCOCO and
-# RefCOCO+; 1-5, 6-7, 8-10, from 11 on for RefCOCOg (Ye et al., CVPR 2019).
+# Upper bounds in words. Most expressions of RefCOCO are short, most of RefCOCOg long, so these serve both.
 LENGTHS = {2: "1 to 2", 3: "3", 5: "4 to 5", 7: "6 to 7", 10: "8 to 10"}
 LONGEST = "11 or more"
 # Upper bounds of the object's share of the picture. COCO's large objects have 96 x 96 pixels or more, which are 3 % of

@@ -125,7 +125,7 @@ class Trainer(keras.Model):
         gradients, loss, mask_logits = self._gradients_of_pass(passes, penalty)
         for _ in range(1, self.recipe.passes):
             # Without this, the next pass may begin while the activations of this one are kept. (One dependency stands
-            # for all gradients: every operation of the pass gets an edge for each.)
+            # for all gradients: thousands of operations would get an edge for each of hundreds.)
             with tf.control_dependencies([tf.group(*gradients)]):
                 more, more_loss, _ = self._gradients_of_pass(passes)
             gradients = [first + second for first, second in zip(gradients, more, strict=True)]
