@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from page_driver import app_of, opened, picture
 
 import cmpc_tf2
 from browsing import PATIENCE, launched
@@ -10,6 +9,7 @@ from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from cmpc_tf2.serving.uploads import PICTURE_UPLOAD, Example
 from http_client import served
+from page_driver import app_of, opened, picture
 from pictures import file_of
 
 

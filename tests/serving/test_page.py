@@ -6,7 +6,6 @@ import json
 import httpx
 import numpy as np
 import pytest
-from page_driver import app_of, canvas, choose, mark, opened, picture, saved, saved_mask
 from PIL import Image
 from pycocotools import mask as coco
 
@@ -14,6 +13,7 @@ import cmpc_tf2
 from cmpc_tf2.serving.uploads import PICTURE_UPLOAD
 from cmpc_tf2.tasks.masks.drawing import COLORS
 from http_client import form, served
+from page_driver import app_of, canvas, choose, mark, opened, picture, saved, saved_mask
 from pictures import file_of
 
 

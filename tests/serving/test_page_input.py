@@ -7,7 +7,6 @@ import re
 import httpx
 import numpy as np
 import pytest
-from page_driver import SIZE, app_of, canvas, choose, mark, opened, picture, saved_mask
 from PIL import Image
 
 from browsing import needs_axe, run_axe
@@ -18,6 +17,7 @@ from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from cmpc_video_tf2.predictor import VideoPredictor
 from cmpc_video_tf2.uploads import VIDEO_UPLOAD
 from http_client import served
+from page_driver import SIZE, app_of, canvas, choose, mark, opened, picture, saved_mask
 from pictures import file_of
 from small import SMALL, WORDS
 from videos import write_video
