@@ -73,10 +73,10 @@ def read_vocabulary(path: Path | None, model) -> list[str] | None:
     return None if path is None else model.tokenizer_type.read_words(path, model.config.vocabulary_size)
 
 
-def add_expressions(command: argparse.ArgumentParser):
+def add_expressions(command: argparse.ArgumentParser, required: bool = True):
     """Adds the expressions of a `predict` command."""
     command.add_argument(
-        "--expression", action="append", required=True, metavar="TEXT", help="what to mark; may be given repeatedly"
+        "--expression", action="append", required=required, metavar="TEXT", help="what to mark; may be given repeatedly"
     )
     add_vocabulary(command)
 

@@ -1,12 +1,18 @@
-"""Segments one picture by one or more expressions."""
+"""Segments one picture, or many, by one or more expressions."""
 
 import argparse
+import contextlib
+import hashlib
 import logging
 from pathlib import Path
 
-from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model, read_vocabulary
+from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model, number, read_vocabulary
 from cmpc_tf2.data.image_files import read_image, require_image_name, write_image
-from cmpc_tf2.files import require_writable
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.fields import RANGES
+from cmpc_tf2.files import read_bytes, require_folder, require_writable
+from cmpc_tf2.inference.requests import Request, read_requests
+from cmpc_tf2.inference.results import ResultsFolder
 from cmpc_tf2.tasks.masks.drawing import draw_masks
 from cmpc_tf2.text.tokenizers import Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
@@ -16,20 +22,51 @@ logger = logging.getLogger(__name__)
 
 def add_parser(commands):
     """Adds the `predict` command."""
-    predict = commands.add_parser("predict", help="segment one picture")
+    predict = commands.add_parser("predict", help="segment a picture, or many")
     predict.set_defaults(run=run)
     add_model(predict)
-    predict.add_argument("--image", type=Path, required=True, metavar="FILE", help="JPEG, PNG, ..., any size")
-    add_expressions(predict)
-    predict.add_argument("--output", type=Path, required=True, metavar="FILE.png", help="picture with masks drawn in")
+    source = predict.add_mutually_exclusive_group(required=True)
+    source.add_argument("--image", type=Path, metavar="FILE", help="JPEG, PNG, ..., any size")
+    source.add_argument(
+        "--images",
+        nargs="+",
+        metavar="PATH",
+        help="many pictures: files, folders, glob patterns, or .jsonl lists of rows with image and expression",
+    )
+    add_expressions(predict, required=False)
+    predict.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="picture with masks drawn in, a .png or .jpg file; with --images a folder, where a run continues",
+    )
     predict.add_argument(
         "--mask", type=Path, metavar="FILE.png", help="mask as 0 and 255; FILE_1.png, ... for several expressions"
+    )
+    predict.add_argument(
+        "--image-root", type=Path, metavar="DIR", help="where the paths in a list start (default: the list's folder)"
+    )
+    predict.add_argument(
+        "-bs", "--batch-size", type=number(RANGES["batch_size"]), default=4, help="pictures encoded together"
     )
     add_inference_options(predict)
 
 
 def run(arguments: argparse.Namespace):
     """The `predict` command: everything cheap is checked before the model is loaded."""
+    if arguments.images is not None:
+        if arguments.mask:
+            raise UsageError("--mask: with --images, the masks are written below --output; leave the option out")
+        predict_many(arguments)
+    elif not arguments.expression:
+        raise UsageError("--expression: needed with --image")
+    else:
+        predict_one(arguments)
+
+
+def predict_one(arguments: argparse.Namespace):
+    """Segments one picture."""
     masks = mask_paths(arguments.mask, len(arguments.expression)) if arguments.mask else []
     inputs = [arguments.image, arguments.model]
     require_image_name(arguments.output)
@@ -56,6 +93,38 @@ def run(arguments: argparse.Namespace):
     for expression, mask in zip(arguments.expression, predicted, strict=True):
         print(f"{expression}: {mask.mean():.2%} of the picture")
     print(arguments.output)
+
+
+def predict_many(arguments: argparse.Namespace):
+    """Segments many pictures into a folder, and continues there if it is run again."""
+    output = arguments.output
+    require_folder(output)
+    requests = read_requests(arguments.images, arguments.expression or [], arguments.image_root, output)
+    files = {"model": arguments.model, "vocabulary": arguments.vocabulary}
+    digests = {name: path and hashlib.sha256(read_bytes(path)).hexdigest() for name, path in files.items()}
+    settings = {**digests, "image_size": arguments.image_size, "precision": arguments.precision}
+    results = ResultsFolder(output, settings)
+    failed = _segment(arguments, requests, results) if results.remaining(requests) else 0
+    print(f"{len(requests) - failed} of {len(requests)} masks")
+    print(results.path)
+    if failed:
+        raise InputError(
+            f"{failed} of {len(requests)} masks could not be made: see the messages above. "
+            "Correct the files, and run the command again for those alone"
+        )
+
+
+def _segment(arguments: argparse.Namespace, requests: list[Request], results: ResultsFolder) -> int:
+    from cmpc_tf2.inference.many_pictures import segment_pictures
+    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.model_files import load_for_inference
+
+    model = load_for_inference(arguments.model, arguments.precision, arguments.image_size)
+    tokenizer = model.make_tokenizer(read_vocabulary(arguments.vocabulary, model))
+    for expression in {request.expression: None for request in results.remaining(requests)}:
+        with contextlib.suppress(NoWordsError):  # Reported with the pictures.
+            warn_of_lost_words(expression, tokenizer, arguments.model)
+    return segment_pictures(ModelRunner(model), tokenizer, requests, results, arguments.batch_size)
 
 
 def require_words(expressions: list[str]):

@@ -34,6 +34,24 @@ def field(entry: dict, key: str, kind: type):
     return checked(entry[key], kind, key)
 
 
+def text_field(entry: dict, key: str) -> str:
+    """Checks that a field is text that can be written as UTF-8; errors are those of `checked`."""
+    text = field(entry, key, str)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"expected Unicode text for {key}, found {describe(text)}") from error
+    return text
+
+
+def path_field(entry: dict, key: str) -> str:
+    """Checks that a field can be the path of a file; errors are those of `checked`."""
+    text = text_field(entry, key)
+    if not text or "\0" in text:
+        raise InputError(f"expected a path for {key}, found {describe(text)}")
+    return text
+
+
 def describe(value) -> str:
     """A value from JSON or a pickle in a few words, on one line."""
     if value is None:

@@ -15,9 +15,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cmpc_tf2.data.annotation_fields import checked, describe, field
+from cmpc_tf2.data.annotation_fields import checked, describe, field, path_field, text_field
 from cmpc_tf2.data.annotations import Reference, by_id
 from cmpc_tf2.data.image_files import read_mask
+from cmpc_tf2.data.json_lines import RawRow, read_json_lines
 from cmpc_tf2.data.segmentations import rasterize
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import parse_json, read_json, read_text
@@ -26,9 +27,6 @@ _MASK_KEYS = ("mask", "polygons", "segmentation")
 _KEYS = ("image", "expression", *_MASK_KEYS)
 # Bytes of a CSV cell: Python's default is too small for some masks.
 _LONGEST_CELL = 2**31 - 1
-
-# The name of a row in messages, and its values by key, or the reason why there are none.
-_RawRow = tuple[str, dict | InputError]
 
 
 class _Row(NamedTuple):
@@ -55,7 +53,7 @@ def read_own_references(path: Path, image_root: Path) -> list[Reference]:
     Raises:
         InputError: The file is missing, is of another form, or has no row that can be used.
     """
-    readers = {".jsonl": _read_json_lines, ".csv": _read_csv, ".json": _read_coco}
+    readers = {".jsonl": read_json_lines, ".csv": _read_csv, ".json": _read_coco}
     if path.suffix.lower() not in readers:
         raise InputError(f"{path}: expected annotations in a file whose name ends in {', '.join(readers)}")
     rows = [_parse_row(name, content) for name, content in readers[path.suffix.lower()](path)]
@@ -94,8 +92,7 @@ def _parse_row(name: str, content: dict | InputError) -> _Row:
     try:
         if isinstance(content, InputError):
             raise content
-        expression = field(content, "expression", str)
-        _require_unicode(expression, "expression")
+        expression = text_field(content, "expression")
         fields = {key: value for key, value in content.items() if key not in _KEYS}
         return _Row(name, _image_of(content), _mask_of(content), expression, fields)
     except InputError as error:
@@ -105,8 +102,7 @@ def _parse_row(name: str, content: dict | InputError) -> _Row:
 
 
 def _image_of(row: dict) -> str:
-    image = field(row, "image", str)
-    _require_path(image, "image")
+    image = path_field(row, "image")
     path = PurePath(image)
     if path.is_absolute() or path.drive or ".." in path.parts:
         raise InputError(f"expected a path below the image root for image, found {describe(image)}")
@@ -120,37 +116,13 @@ def _mask_of(row: dict) -> tuple:
     (key,) = given
     mask = row[key]
     if key == "mask" and isinstance(mask, str):
-        _require_path(mask, key)
+        path_field(row, key)
     elif key == "mask" and not isinstance(mask, dict):
         raise InputError(f"expected the path of a PNG file or run lengths for mask, found {describe(mask)}")
     return key, mask
 
 
-def _require_path(text: str, key: str):
-    _require_unicode(text, key)
-    if not text or "\0" in text:
-        raise InputError(f"expected a path for {key}, found {describe(text)}")
-
-
-def _require_unicode(text: str, key: str):
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"expected Unicode text for {key}, found {describe(text)}") from error
-
-
-def _read_json_lines(path: Path) -> Iterator[_RawRow]:
-    """One object per line."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        try:
-            yield f"row {number}", checked(parse_json(line), dict, "the row")
-        except InputError as error:
-            yield f"row {number}", error
-
-
-def _read_csv(path: Path) -> Iterator[_RawRow]:
+def _read_csv(path: Path) -> Iterator[RawRow]:
     """Rows below a header with the names of the columns; the header is row 1."""
     csv.field_size_limit(_LONGEST_CELL)
     reader, header, number = csv.reader(io.StringIO(read_text(path), newline=""), strict=True), None, 0
@@ -195,7 +167,7 @@ def _parse_cells(header: list[str], cells: list[str]) -> dict:
     return row
 
 
-def _read_coco(path: Path) -> Iterator[_RawRow]:
+def _read_coco(path: Path) -> Iterator[RawRow]:
     """The annotations of a COCO file that have a caption: their own, or that of an image with no other annotation.
 
     The rest of an annotation are the data set's own fields.

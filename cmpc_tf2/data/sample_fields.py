@@ -8,11 +8,12 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from cmpc_tf2.data.annotation_fields import describe
+from cmpc_tf2.data.json_lines import read_json_lines
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import read_text, write_text
+from cmpc_tf2.files import write_text
 
 FIELDS_FILE = "fields.jsonl"
+_ADVICE = "build the split again with --overwrite"
 
 
 def write_fields(folder: Path, fields: Iterable[dict]):
@@ -38,20 +39,10 @@ def read_fields(folder: Path, samples: int) -> list[dict]:
     path = folder / FIELDS_FILE
     if not path.is_file():
         return [{} for _ in range(samples)]
-    lines = read_text(path).splitlines()
-    if len(lines) != samples:
-        raise InputError(f"{path}: expected {samples} lines, one for each sample, found {len(lines)}; {_ADVICE}")
-    return [_read_line(path, number, line) for number, line in enumerate(lines, start=1)]
-
-
-_ADVICE = "build the split again with --overwrite"
-
-
-def _read_line(path: Path, number: int, line: str) -> dict:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        raise InputError(f"{path}, line {number}: not readable JSON; {_ADVICE}") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}, line {number}: expected an object, found {describe(value)}; {_ADVICE}")
-    return value
+    rows = list(read_json_lines(path))
+    if len(rows) != samples:
+        raise InputError(f"{path}: expected {samples} lines, one for each sample, found {len(rows)}; {_ADVICE}")
+    for name, content in rows:
+        if isinstance(content, InputError):
+            raise InputError(f"{path}, {name}: {content}; {_ADVICE}")
+    return [content for _, content in rows]

@@ -1,4 +1,4 @@
-"""COCO segmentations as masks: polygons, and run-length encodings, compressed or not."""
+"""COCO segmentations as masks: polygons, and run-length encodings, compressed or not; and masks as run lengths."""
 
 import itertools
 
@@ -9,6 +9,18 @@ from cmpc_tf2.errors import InputError
 
 # pycocotools takes some hundred bytes for each pixel that an outline passes.
 _LONGEST_OUTLINE = 1_000_000
+
+
+def encode_run_lengths(mask: np.ndarray) -> dict:
+    """Encodes a mask, bool `(h, w)`, in COCO's compressed run-length encoding.
+
+    Returns:
+        `size`, height and width, and `counts`, text.
+    """
+    from pycocotools import mask as coco_mask
+
+    encoded = coco_mask.encode(np.asfortranarray(mask, np.uint8))
+    return {"size": [int(side) for side in mask.shape], "counts": encoded["counts"].decode("ascii")}
 
 
 def rasterize(segmentation: list | dict, height: int, width: int) -> np.ndarray:

@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from cmpc_tf2.data.image_files import encode_image
+from cmpc_tf2.data.segmentations import encode_run_lengths
 from cmpc_tf2.tasks.masks.explanation import Explanation
 from cmpc_tf2.tasks.masks.prediction import Prediction
 
@@ -83,13 +84,7 @@ def make_segment(
         refined_by: The picture, uint8 RGB `(h, w, 3)`, if the mask is that of DenseCRF in place of the threshold.
     """
     prediction = explanation.prediction
-    mask = np.empty(prediction.size, bool) if refined_by is None else prediction.refined_mask(refined_by)
-    total = 0.0
-    for rows, probabilities in prediction.bands():
-        if refined_by is None:
-            mask[rows] = probabilities >= threshold
-        total += probabilities[mask[rows]].sum(dtype=np.float64)
-    area = int(mask.sum())
+    mask, score = prediction.scored_mask(threshold, refined_by)
     words = []
     for reading in explanation.words:
         types = {word_type.value: share for word_type, share in reading.probabilities.items()}
@@ -97,12 +92,16 @@ def make_segment(
     attention = [
         AttentionMap(word=word, map=_png(_grey(weights / weights.max()))) for word, weights in explanation.attention
     ]
-    encode = {"rle": _run_lengths, "png": _png, "probabilities": lambda _: _png(_levels(prediction))}[mask_format]
+    encode = {
+        "rle": lambda mask: RunLengths(**encode_run_lengths(mask)),
+        "png": _png,
+        "probabilities": lambda _: _png(_levels(prediction)),
+    }[mask_format]
     return Segment(
         expression=expression,
         mask=encode(mask),
-        area=area,
-        score=total / max(area, 1),
+        area=int(mask.sum()),
+        score=score,
         unknown_words=explanation.unknown_words,
         words=words,
         stages=_stage_maps(explanation),
@@ -130,13 +129,6 @@ def _levels(prediction: Prediction) -> np.ndarray:
 def _grey(values: np.ndarray) -> np.ndarray:
     """Values from 0 to 1 as grey levels from 0 to 255."""
     return (values * 255).round().astype(np.uint8)
-
-
-def _run_lengths(mask: np.ndarray) -> RunLengths:
-    from pycocotools import mask as coco
-
-    encoded = coco.encode(np.asfortranarray(mask, np.uint8))
-    return RunLengths(size=tuple(encoded["size"]), counts=encoded["counts"].decode("ascii"))
 
 
 def _png(pixels: np.ndarray) -> str:

@@ -43,6 +43,24 @@ class Prediction:
         """bool `(h, w)`: probability of at least the threshold. The probabilities are not kept."""
         return _threshold(self.bands(), self.size, threshold)
 
+    def scored_mask(self, threshold: float = 0.5, refined_by: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        """A mask with its score, the mean probability of its pixels, 0 to 1 (0 if it has none).
+
+        Args:
+            threshold: Probability from which a pixel counts.
+            refined_by: The picture, uint8 RGB `(h, w, 3)`, if the mask is that of DenseCRF in place of the threshold.
+
+        Returns:
+            The mask, bool `(h, w)`, and the score.
+        """
+        mask = np.empty(self.size, bool) if refined_by is None else self.refined_mask(refined_by)
+        total = 0.0
+        for rows, probabilities in self.bands():
+            if refined_by is None:
+                mask[rows] = probabilities >= threshold
+            total += probabilities[mask[rows]].sum(dtype=np.float64)
+        return mask, float(total / max(np.count_nonzero(mask), 1))
+
     def refined_mask(self, image: np.ndarray) -> np.ndarray:
         """The mask after DenseCRF, bool `(h, w)`.
 
