@@ -77,8 +77,8 @@ class ResultsFolder:
             self._write(file, mask)
             files = {"overlay_file": overlay, "mask_file": file}
             lines.append(json.dumps({**request.fields, **_record(request, mask, score), **files}))
-        with self.path.open("a", encoding="utf-8") as results_file:
-            results_file.write("".join(f"{line}\n" for line in lines))
+        with self.path.open("ab") as results_file:
+            results_file.write("".join(f"{line}\n" for line in lines).encode())
         self._done |= {(request.image, request.expression) for request, *_ in results}
 
     def _write(self, file: str, image: np.ndarray):
