@@ -1,41 +1,24 @@
-"""Turns annotations into `.npz` batches, one referring expression each."""
+"""Turns annotations into `.npz` batches, one referring expression each.
+
+The same as `python -m cmpc_tf2 build_batches`.
+"""
 
 import argparse
 import sys
-from pathlib import Path
 
-from cmpc_tf2.cli import run_command
-from cmpc_tf2.commands import build_batches as build
-from cmpc_tf2.medium import PICTURES
-from cmpc_tf2.preprocessing.resizing import RESIZINGS
+from cmpc_tf2.cli import dispatch
+from cmpc_tf2.commands.build_batches import add_options
+from cmpc_tf2.commands.options import CommandParser
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = build.build_parser(PICTURES, __doc__)
-    parser.add_argument("--refer-root", type=Path, help="REFER's annotations (default: DATA_ROOT/refer)")
-    parser.add_argument(
-        "--annotations",
-        type=Path,
-        metavar="FILE",
-        help="your own: .jsonl, .csv or COCO .json (docs/own_data.md); -d then names your data set",
-    )
-    parser.add_argument(
-        "--resizing",
-        choices=RESIZINGS,
-        default="fit",
-        help="of train pictures: fit for CMPC and its ancestors, stretch for MaskRIS (default: fit)",
-    )
+    parser = CommandParser(description=__doc__.splitlines()[0])
+    add_options(parser)
     return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command(_run, build_parser().parse_args(argv))
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    from cmpc_tf2.data.image_builder import ImageBuild
-
-    return build.run(arguments, ImageBuild)
+    return dispatch(build_parser(), argv)
 
 
 if __name__ == "__main__":

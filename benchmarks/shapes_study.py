@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from measuring import add_json_option, write_json
 
-from cmpc_tf2.commands.demo import SIZES, SPLITS, TRAINING, build_data, call
+from cmpc_tf2.commands.demo import SIZES, SPLITS, TRAINING, build_data, call, environment
 from cmpc_tf2.data.batches import list_batches, read_batch, write_batch
 from cmpc_tf2.data.shapes import vocabulary
 from cmpc_tf2.models.cmpc.config import ABLATIONS
@@ -207,9 +207,9 @@ def hide_parts(source: Path, target: Path):
 
 def command(*words):
     """Runs a command of the project on one thread; its output is shown only if it fails."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+    one_thread = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
     full = [sys.executable, "-m", "cmpc_tf2", *map(str, words)]
-    result = subprocess.run(full, env=environment, capture_output=True, text=True)
+    result = subprocess.run(full, env={**environment(), **one_thread}, capture_output=True, text=True)
     if result.returncode:
         raise SystemExit(f"{' '.join(full)}\n{result.stderr}")
 

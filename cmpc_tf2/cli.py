@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable
 
 import cmpc_tf2
-from cmpc_tf2.commands import compare, convert, demo, evaluate, export, predict, serve, train
+from cmpc_tf2.commands import build_batches, compare, convert, demo, evaluate, export, predict, serve, train
+from cmpc_tf2.commands.options import CommandParser
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.medium import PICTURES
 
@@ -27,9 +28,11 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     with contextlib.suppress(ValueError):  # Not in the main thread.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # Unwinds, so that temporary files are removed.
     os.environ["KERAS_BACKEND"] = "tensorflow"  # The commands need it, whatever Keras is set to otherwise.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow reports what it cannot do as exceptions; on a machine without a GPU it also logs an error.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
     logging.root.handlers[0].addFilter(_is_for_the_user)
+    logging.disable(logging.INFO if arguments.quiet else logging.NOTSET)
     try:
         return command(arguments) or 0
     except InputError as error:
@@ -43,6 +46,8 @@ def run_command(command: Callable[[argparse.Namespace], int | None], arguments: 
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    finally:
+        logging.disable(logging.NOTSET)
     return 1
 
 
@@ -55,11 +60,12 @@ def start_parser(prog: str, description: str) -> tuple[argparse.ArgumentParser, 
     """A parser without commands, and where they are added."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--version", action="version", version=f"%(prog)s {cmpc_tf2.__version__}")
-    return parser, parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    return parser, parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser, commands = start_parser("cmpc", "Referring image segmentation: a picture and a sentence in, a mask out.")
+    build_batches.add_parser(commands)
     evaluate.add_parser(commands, PICTURES)
     compare.add_parser(commands, PICTURES)
     train.add_parser(commands, PICTURES)
@@ -78,5 +84,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def dispatch(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
     """Runs the command that the arguments name."""
+    if "_ARGCOMPLETE" in os.environ:  # A shell asks for completions (docs/commands.md).
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
     arguments = parser.parse_args(argv)
     return run_command(arguments.run, arguments)

@@ -222,8 +222,13 @@ def _as_unwritable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}; give another name") from error
 
 
+def is_quiet() -> bool:
+    """Whether information for the user is switched off for the whole process, as by `--quiet` of the commands."""
+    return logging.root.manager.disable >= logging.INFO
+
+
 def progress(items: Iterable, total: int, description: str, done: int = 0) -> Iterator:
-    """Yields `items`, with a progress bar on a terminal and ten plain lines otherwise.
+    """Yields `items`, with a progress bar on a terminal and ten plain lines otherwise, or with neither if `is_quiet`.
 
     Args:
         items: What remains to be done.
@@ -231,6 +236,9 @@ def progress(items: Iterable, total: int, description: str, done: int = 0) -> It
         description: What is being done.
         done: Items that were done before.
     """
+    if is_quiet():
+        yield from items
+        return
     if sys.stderr.isatty():
         from tqdm import tqdm
 

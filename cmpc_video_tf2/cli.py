@@ -4,12 +4,14 @@ import argparse
 
 from cmpc_tf2.cli import dispatch, start_parser
 from cmpc_tf2.commands import compare, evaluate, export, train
+from cmpc_video_tf2 import build_batches
 from cmpc_video_tf2.commands import demo, predict, serve
 from cmpc_video_tf2.medium import CLIPS
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser, commands = start_parser("cmpc-video", "Referring video segmentation with CMPC-V.")
+    build_batches.add_parser(commands)
     evaluate.add_parser(commands, CLIPS)
     compare.add_parser(commands, CLIPS)
     train.add_parser(commands, CLIPS)

@@ -1,3 +1,4 @@
+import argparse
 import logging
 import sys
 from pathlib import Path
@@ -17,6 +18,8 @@ from cmpc_tf2.files import (
     require_writable,
     write_text,
 )
+
+LOUD = argparse.Namespace(quiet=False)
 
 
 def test_replacing_is_atomic(tmp_path):
@@ -148,8 +151,8 @@ def test_exit_status(capsys):
 
         return command
 
-    assert run_command(lambda _: None, None) == 0
-    assert run_command(lambda _: 3, None) == 3
+    assert run_command(lambda _: None, LOUD) == 0
+    assert run_command(lambda _: 3, LOUD) == 3
     for error, status, words in (
         (InputError("x.npz: bad"), 1, "error: x.npz: bad"),
         (UsageError("-bs: bad"), 2, "error: -bs: bad"),
@@ -158,7 +161,7 @@ def test_exit_status(capsys):
         (MemoryError("Unable to allocate 9 GiB"), 1, "error: out of memory: Unable to allocate 9 GiB"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ):
-        assert run_command(fail(error), None) == status
+        assert run_command(fail(error), LOUD) == status
         assert capsys.readouterr().err == words + "\n"
 
 
@@ -168,5 +171,5 @@ def test_notes_of_libraries_are_not_shown(capsys):
             logging.getLogger(name).warning("warning of %s", name)
         logging.getLogger("absl").error("error of absl")
 
-    assert run_command(command, None) == 0
+    assert run_command(command, LOUD) == 0
     assert capsys.readouterr().err == "warning of cmpc_tf2.files\nerror of absl\n"

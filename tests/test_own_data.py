@@ -85,7 +85,7 @@ def test_the_document(folder, capsys):
 
     assert main(["evaluate", "--model", "runs/mine/best.keras", "-d", "mine", "-t", "testA"]) == 2
     assert "unknown dataset 'mine'; known: unc (refcoco)" in (error := capsys.readouterr().err)
-    advice = "`python build_batches.py --annotations FILE --image-root FOLDER -d mine -t testA` makes"
+    advice = "`python -m cmpc_tf2 build_batches --annotations FILE --image-root FOLDER -d mine -t testA` makes"
     assert f"; mine/testA_batch holds no batches of your own, which {advice}" in error
 
 

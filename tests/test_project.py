@@ -12,8 +12,8 @@ from conftest import ROOT
 
 HEAVY = {"tensorflow", "keras"}
 COMMANDS = {
-    "cmpc_tf2": ("train", "evaluate", "compare", "predict", "export", "convert", "serve", "demo"),
-    "cmpc_video_tf2": ("train", "evaluate", "compare", "predict", "export", "serve", "demo"),
+    "cmpc_tf2": ("build_batches", "train", "evaluate", "compare", "predict", "export", "convert", "serve", "demo"),
+    "cmpc_video_tf2": ("build_batches", "train", "evaluate", "compare", "predict", "export", "serve", "demo"),
 }
 # Importing these must not import TensorFlow: commands answer `--help` with them, and batches are built without it.
 LIGHT = (
@@ -154,6 +154,7 @@ HELPFUL = [
     ["tools/fetch_assets.py"],
     ["tools/screenshots.py"],
     ["-m", "cmpc_tf2"],
+    ["-m", "cmpc_tf2", "build_batches"],
     ["-m", "cmpc_tf2", "evaluate"],
     ["-m", "cmpc_tf2", "compare"],
     ["-m", "cmpc_tf2", "predict"],
@@ -164,6 +165,7 @@ HELPFUL = [
     ["-m", "cmpc_tf2", "serve"],
     ["-m", "cmpc_video_tf2.build_batches"],
     ["-m", "cmpc_video_tf2"],
+    ["-m", "cmpc_video_tf2", "build_batches"],
     ["-m", "cmpc_video_tf2", "evaluate"],
     ["-m", "cmpc_video_tf2", "predict"],
     ["-m", "cmpc_video_tf2", "train"],

@@ -8,10 +8,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cmpc_tf2.cli import run_command
+from cmpc_tf2.commands.options import CommandParser
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--glove", type=Path, metavar="FILE", help="glove.6B.300d.txt, or gzipped")
     parser.add_argument("--vocabulary", type=Path, required=True, metavar="FILE", help="one word per line")
     parser.add_argument("--output", type=Path, metavar="FILE.npy", help="for example data/Gref_emb.npy")

@@ -11,10 +11,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cmpc_tf2.cli import dispatch
 from cmpc_tf2.commands.convert import add_options
+from cmpc_tf2.commands.options import CommandParser
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = CommandParser(description=__doc__.splitlines()[0])
     add_options(parser)
     return parser
 

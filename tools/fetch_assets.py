@@ -13,6 +13,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cmpc_tf2.cli import run_command
+from cmpc_tf2.commands.options import CommandParser
 from cmpc_tf2.errors import InputError
 
 GITHUB = "https://raw.githubusercontent.com"
@@ -117,7 +118,7 @@ def _sha256(path: Path) -> str:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = CommandParser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("data"), metavar="DIR", help="where to (default: data)")
     parser.add_argument("--base-url", metavar="URL", help="a mirror, with all files in one folder")
     return parser

@@ -1,6 +1,7 @@
-"""The command that builds batches, for pictures and for clips."""
+"""Builds batches from annotations; what pictures and clips have in common is used by `cmpc_video_tf2` too."""
 
 import argparse
+import dataclasses
 import re
 import sys
 from pathlib import Path
@@ -8,12 +9,45 @@ from pathlib import Path
 from cmpc_tf2.commands.options import number
 from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.fields import RANGES, WholeNumber
-from cmpc_tf2.medium import Medium
+from cmpc_tf2.medium import PICTURES, Medium
+from cmpc_tf2.preprocessing.resizing import RESIZINGS
+
+HELP = "build batches from annotations"
 
 
-def build_parser(medium: Medium, description: str) -> argparse.ArgumentParser:
-    """The options that both media have."""
-    parser = argparse.ArgumentParser(prog=medium.sample_type.builder, description=description)
+def add_parser(commands):
+    """Adds the `build_batches` command."""
+    add_options(commands.add_parser("build_batches", help=HELP))
+
+
+def add_options(parser: argparse.ArgumentParser):
+    """Adds the options of `build_batches`; the script `build_batches.py` is the same command."""
+    parser.set_defaults(run=run_pictures)
+    add_common_options(parser, PICTURES)
+    parser.add_argument("--refer-root", type=Path, help="REFER's annotations (default: DATA_ROOT/refer)")
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        metavar="FILE",
+        help="your own: .jsonl, .csv or COCO .json (docs/own_data.md); -d then names your data set",
+    )
+    parser.add_argument(
+        "--resizing",
+        choices=RESIZINGS,
+        default="fit",
+        help="of train pictures: fit for CMPC and its ancestors, stretch for MaskRIS (default: fit)",
+    )
+
+
+def run_pictures(arguments: argparse.Namespace) -> int:
+    """The `build_batches` command for pictures."""
+    from cmpc_tf2.data.image_builder import ImageBuild
+
+    return run(arguments, ImageBuild)
+
+
+def add_common_options(parser: argparse.ArgumentParser, medium: Medium):
+    """Adds the options that both media have."""
     parser.add_argument("-d", "--dataset", required=True, help=dataset_names(medium.datasets))
     parser.add_argument("-t", "--split", required=True, help="train, val, test, ...")
     parser.add_argument(
@@ -44,7 +78,6 @@ def build_parser(medium: Medium, description: str) -> argparse.ArgumentParser:
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--merge", action="store_true", help="put the shards of a split together")
     action.add_argument("--check", action="store_true", help="verify a built split against its manifest")
-    return parser
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -58,23 +91,22 @@ def run(arguments: argparse.Namespace, settings_type: type) -> int:
     """Builds, merges or checks a split.
 
     Args:
-        arguments: Parsed options of `build_parser`, and further fields of the settings.
+        arguments: Parsed options.
         settings_type: A class of `BuildSettings`.
     """
     from cmpc_tf2.data.builder import build_split, check_split
     from cmpc_tf2.data.merging import merge_shards
 
-    options = dict(vars(arguments))
-    skip_errors, merge, check = (options.pop(name) for name in ("skip_errors", "merge", "check"))
-    settings = settings_type(**options)
-    if check:
+    names = [field.name for field in dataclasses.fields(settings_type)]
+    settings = settings_type(**{name: getattr(arguments, name) for name in names})
+    if arguments.check:
         print(f"{check_split(settings)} batches, all as the manifest says")
         return 0
-    result = merge_shards(settings) if merge else build_split(settings)
+    result = merge_shards(settings) if arguments.merge else build_split(settings)
     skipped = len(result.skipped) - result.dropped
     dropped = f", {result.dropped} left out by the data set's protocol" if result.dropped else ""
     print(f"{result.written} batches written, {skipped} samples skipped{dropped}")
-    if skipped and not skip_errors:
+    if skipped and not arguments.skip_errors:
         print(f"error: {skipped} samples skipped; --skip-errors accepts that", file=sys.stderr)
         return 1
     return 0

@@ -4,7 +4,7 @@ import argparse
 import functools
 from pathlib import Path
 
-from cmpc_tf2.commands.options import find_batches
+from cmpc_tf2.commands.options import add_json, find_batches, print_result
 from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import require_folder, require_writable, write_json
@@ -32,6 +32,7 @@ def add_parser(commands, medium: Medium):
         metavar="FILE.html",
         help="write a page; of models also their masks side by side, to the folder FILE_files",
     )
+    add_json(compare)
 
 
 def run(arguments: argparse.Namespace):
@@ -52,7 +53,7 @@ def run(arguments: argparse.Namespace):
     else:
         folder, reports = None, [read_report(path) for path in arguments.files]
     comparison = compare_reports(reports)
-    print(format_comparison(comparison))
+    print_result(arguments, format_comparison(comparison), comparison)
     if arguments.report:
         write_json(arguments.report, comparison)
     if arguments.html:

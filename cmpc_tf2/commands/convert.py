@@ -2,6 +2,7 @@
 
 import argparse
 
+from cmpc_tf2.commands.options import add_json, print_result
 from cmpc_tf2.conversion.families import TF1, TORCH
 from cmpc_tf2.conversion.tf1_reader import find_files
 from cmpc_tf2.conversion.torch_checkpoint import is_torch_file
@@ -35,6 +36,7 @@ def add_options(command: argparse.ArgumentParser):
         help="of a training checkpoint: write the state of its optimizer too, to train on",
     )
     command.add_argument("--report", metavar="FILE.json", help="write what became of every variable")
+    add_json(command)
 
 
 def run(arguments: argparse.Namespace):
@@ -57,7 +59,7 @@ def _convert_back(arguments: argparse.Namespace):
         from cmpc_tf2.conversion.pytorch import convert_back
 
     count = convert_back(arguments.model, arguments.output)
-    print(f"{arguments.output}: {count} variables")
+    print_result(arguments, f"{arguments.output}: {count} variables", {"output": arguments.output, "variables": count})
 
 
 def _convert(arguments: argparse.Namespace):
@@ -79,7 +81,8 @@ def _convert(arguments: argparse.Namespace):
         write_json(arguments.report, report)
     step = "" if report["step"] is None else f", step {report['step']}"
     converted, ignored = len({entry[file_format] for entry in report["converted"]}), len(report["ignored"])
-    print(f"{arguments.output}: {report['model']}{step}, {converted} variables converted, {ignored} ignored")
+    text = f"{arguments.output}: {report['model']}{step}, {converted} variables converted, {ignored} ignored"
     if "image_size" in report["assumed"]:
         size = report["config"]["image_size"]
-        print(f"nothing in {arguments.checkpoint} tells the size of its pictures; {size} x {size} is taken")
+        text += f"\nnothing in {arguments.checkpoint} tells the size of its pictures; {size} x {size} is taken"
+    print_result(arguments, text, report)

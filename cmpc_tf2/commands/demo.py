@@ -17,7 +17,7 @@ from cmpc_tf2.commands.options import number
 from cmpc_tf2.data.batches import MANIFEST, split_folder
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.fields import RANGES
-from cmpc_tf2.files import require_folder, write_json
+from cmpc_tf2.files import is_quiet, require_folder, write_json
 from cmpc_tf2.tasks.masks.densecrf import load_densecrf
 
 logger = logging.getLogger(__name__)
@@ -51,8 +51,6 @@ def add_parser(commands):
 def run(arguments: argparse.Namespace):
     """The `demo` command."""
     folder = arguments.output
-    if not (ROOT / "build_batches.py").is_file():
-        raise InputError("the demo uses build_batches.py: run it from a checkout of the repository")
     load_densecrf()
     make_folder(folder)
     build_data(folder)
@@ -95,14 +93,14 @@ def make_folder(folder: Path):
 
 def build_data(folder: Path):
     """Draws `shapes` and builds its four splits; those that are there stay."""
-    build_splits([ROOT / "build_batches.py"], folder, "shapes", ("train", *SPLITS), SIZES["image_size"])
+    build_splits("cmpc_tf2", folder, "shapes", ("train", *SPLITS), SIZES["image_size"])
 
 
-def build_splits(builder: list, folder: Path, dataset: str, splits: tuple[str, ...], size: int):
+def build_splits(module: str, folder: Path, dataset: str, splits: tuple[str, ...], size: int):
     """Builds the splits of a drawn data set; those that are there stay.
 
     Args:
-        builder: The command.
+        module: The module of the `build_batches` command.
         folder: The demo's.
         dataset: Name of the data set.
         splits: Names of the splits.
@@ -111,7 +109,7 @@ def build_splits(builder: list, folder: Path, dataset: str, splits: tuple[str, .
     options = ["--data-root", folder / "data", "--output-root", folder, "--image-size", size]
     for split in splits:
         if not (split_folder(folder, dataset, split) / MANIFEST).exists():
-            call(*builder, "-d", dataset, "-t", split, *options, "--workers", os.cpu_count())
+            call("-m", module, "build_batches", "-d", dataset, "-t", split, *options, "--workers", os.cpu_count())
 
 
 def train_model(module: str, folder: Path, dataset: str, sizes: dict, steps: int, options: list) -> Path:
@@ -179,10 +177,18 @@ def draw_curve(run_folder: Path, path: Path):
 
 
 def call(*command):
-    """Runs a command as a user would, and shows it."""
+    """Runs a command as a user would, and shows it; quietly, if this process is quiet."""
     command = [str(part) for part in command]
-    shown = [os.path.relpath(part) if os.path.isabs(part) else part for part in command]
-    print("$ python", shlex.join(shown), flush=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    if subprocess.run([sys.executable, *command], env=environment).returncode:
+    if is_quiet():
+        command.append("--quiet")
+    else:
+        shown = [os.path.relpath(part) if os.path.isabs(part) else part for part in command]
+        print("$ python", shlex.join(shown), flush=True)
+    if subprocess.run([sys.executable, *command], env=environment()).returncode:
         raise InputError("the command above failed")
+
+
+def environment() -> dict[str, str]:
+    """The environment of a command: this process's, with this package on `PYTHONPATH` after the user's folders."""
+    folders = filter(None, (os.environ.get("PYTHONPATH"), str(ROOT)))
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}

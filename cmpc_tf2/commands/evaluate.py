@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from cmpc_tf2.commands.options import add_inference_options, add_model, find_batches, number
+from cmpc_tf2.commands.options import add_inference_options, add_json, add_model, find_batches, number, print_result
 from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.files import require_folder, require_writable, write_json
@@ -46,6 +46,7 @@ def add_parser(commands, medium: Medium):
         help="write a page: scores with intervals, groups, worst and best samples",
     )
     evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="draw every sample, and index.html")
+    add_json(evaluate)
 
 
 def run(arguments: argparse.Namespace):
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace):
     )
     names = {"dataset": dataset, "split": split, "model": str(arguments.model)}
     report = make_report({**names, "protocol": protocol.description}, result, fields, medium.task.scores)
-    print_scores(report, medium)
+    print_result(arguments, format_scores(report, medium), report)
     if arguments.report:
         write_json(arguments.report, report)
     if gallery:
@@ -100,10 +101,13 @@ def run(arguments: argparse.Namespace):
         write_evaluation_page(arguments.html, report, shown, arguments.overlays)
 
 
-def print_scores(report: dict, medium: Medium):
-    """Shows the scores of a report."""
-    print(f"{report['dataset']} {report['split']}: {report['samples']} samples, protocol: {report['protocol']}")
-    print(f"95 % bootstrap intervals over {report['bootstrap']['pictures']} pictures in brackets")
+def format_scores(report: dict, medium: Medium) -> str:
+    """The scores of a report as text."""
+    lines = [
+        f"{report['dataset']} {report['split']}: {report['samples']} samples, protocol: {report['protocol']}",
+        f"95 % bootstrap intervals over {report['bootstrap']['pictures']} pictures in brackets",
+    ]
     for variant, title in TITLES.items():
         if report[variant]:
-            print(medium.task.format_scores(f"Segmentation evaluation ({title})", report[variant]))
+            lines.append(medium.task.format_scores(f"Segmentation evaluation ({title})", report[variant]))
+    return "\n".join(lines)

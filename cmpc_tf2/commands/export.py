@@ -5,7 +5,7 @@ import importlib.util
 import logging
 from pathlib import Path
 
-from cmpc_tf2.commands.options import add_model
+from cmpc_tf2.commands.options import add_json, add_model, print_result
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.exporting.graph_files import EXPORT_FORMATS, FORMATS, GraphFormat
 from cmpc_tf2.files import require_new_folder, require_writable
@@ -26,6 +26,7 @@ def add_parser(commands, medium: Medium):
         default="saved_model",
         help="saved_model takes picture files and sentences; the others take tensors",
     )
+    add_json(export)
 
 
 def run(arguments: argparse.Namespace):
@@ -43,13 +44,16 @@ def run(arguments: argparse.Namespace):
 
     model = load_model(arguments.model, *arguments.medium.model_types.values())
     if graph_format:
-        difference, written = export_file(model, target, format_name, graph_format), ""
+        signatures, written = ["tensors"], ""
+        difference = export_file(model, target, format_name, graph_format)
     else:
         if model.vocabulary is None:
             logger.warning("%s holds no vocabulary: exporting the signature `tensors` alone", arguments.model)
         signatures, difference = export_saved_model(model, target, arguments.model)
         written = f"{', '.join(signatures)}; "
-    print(f"{target}: {written}largest difference to {arguments.model}: {difference:.1e}")
+    text = f"{target}: {written}largest difference to {arguments.model}: {difference:.1e}"
+    result = {"output": str(target), "format": format_name, "signatures": list(signatures)}
+    print_result(arguments, text, {**result, "largest_difference": float(difference)})
 
 
 def require_format(target: Path, format_name: str, graph_format: GraphFormat):

@@ -1,7 +1,8 @@
-"""Options that several commands have."""
+"""Options that several or all commands have."""
 
 import argparse
 import contextlib
+import json
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,16 @@ from pathlib import Path
 from cmpc_tf2.data.datasets import find_dataset, is_known
 from cmpc_tf2.fields import RANGES, PositiveNumber, WholeNumber
 from cmpc_tf2.medium import Medium
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser with the options of every command."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.add_argument(
+            "--quiet", action="store_true", default=False, help="no progress and no notes; warnings and errors remain"
+        )
 
 
 def number(allowed: WholeNumber | PositiveNumber) -> Callable[[str], int | float]:
@@ -27,6 +38,16 @@ def number(allowed: WholeNumber | PositiveNumber) -> Callable[[str], int | float
 def add_model(command: argparse.ArgumentParser):
     """Adds the model file."""
     command.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
+
+
+def add_json(command: argparse.ArgumentParser):
+    """Adds the option that `print_result` goes by."""
+    command.add_argument("--json", action="store_true", help="print the result as one JSON object")
+
+
+def print_result(arguments: argparse.Namespace, text: str, result: dict):
+    """Prints a command's result: the text, or with `--json` the object."""
+    print(json.dumps(result) if arguments.json else text)
 
 
 def add_vocabulary(command: argparse.ArgumentParser):

@@ -17,7 +17,7 @@ from cmpc_tf2.systems import System, systems_of
 from cmpc_tf2.training.config import CONFIG_NAME, TRAIN_CHOICES, TrainConfig
 
 # Attributes of the parsed arguments that are not fields of a run.
-_NOT_OF_THE_RUN = {"run", "medium", "output_dir", "resume"}
+_NOT_OF_THE_RUN = {"run", "medium", "output_dir", "resume", "quiet"}
 
 
 def add_parser(commands, medium: Medium):

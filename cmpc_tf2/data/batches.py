@@ -53,7 +53,7 @@ class Sample:
     # Contents in words, the command that makes the files (also from annotations of the user's own, where it can), their
     # keys, and the name of the model's input for the pixels.
     contents = "pictures"
-    builder = "python build_batches.py"
+    builder = "python -m cmpc_tf2 build_batches"
     own_data_builder = f"{builder} --annotations FILE --image-root FOLDER"
     keys = (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)
     input_name = "image"

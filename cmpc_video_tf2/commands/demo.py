@@ -65,7 +65,7 @@ def held_out_action(files: A2DFiles) -> tuple[str, str]:
 
 def build_data(folder: Path):
     """Draws `moving_shapes` and builds its splits; existing ones are kept."""
-    build_splits(["-m", "cmpc_video_tf2.build_batches"], folder, DATASET, ("train", "test"), SIDE)
+    build_splits("cmpc_video_tf2", folder, DATASET, ("train", "test"), SIDE)
 
 
 def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:

@@ -1,5 +1,7 @@
 """The command `convert`, and the script with the same options."""
 
+import json
+
 import pytest
 
 from cmpc_tf2 import cli
@@ -47,6 +49,15 @@ def test_the_command_is_the_script(small_model, small_values, write, tmp_path, c
         results.append([statuses, contents, capsys.readouterr()])
     assert results[0] == results[1]
     assert results[0][0] == [0, 0, 1]
+
+
+def test_results_as_json(small_model, small_values, write, tmp_path, capsys):
+    prefix = write({pair.tf1: small_values[pair.tf1] for pair in backbone_pairs(small_model.config.backbone)})
+    output, back, report = (str(tmp_path / name) for name in ("b.keras", "back", "report.json"))
+    assert main(["--checkpoint", prefix, "--output", output, "--report", report, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == (written := json.loads((tmp_path / "report.json").read_text()))
+    assert main(["--to-tf1", "--model", output, "--output", back, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"output": back, "variables": len(written["converted"])}
 
 
 def test_outputs_never_replace_inputs_or_each_other(small_values, write, tmp_path, capsys):

@@ -86,6 +86,13 @@ def test_batch_size_changes_no_number(small_model_file, split, tmp_path):
 
 
 @pytest.mark.usefixtures("eagerly")
+def test_the_report_on_standard_output(small_model_file, split, tmp_path, capsys):
+    report = evaluate(small_model_file, split, tmp_path, "--json", "--quiet")
+    assert (shown := capsys.readouterr()).err == ""
+    assert json.loads(shown.out) == report
+
+
+@pytest.mark.usefixtures("eagerly")
 def test_processes_change_no_number(small_model_file, split, tmp_path):
     pytest.importorskip("pydensecrf")
     reports = [evaluate(small_model_file, split, tmp_path, "-c", "--workers", workers) for workers in ("0", "2")]

@@ -146,7 +146,7 @@ def test_many_arrays_are_written_where_there_is_no_writev(tmp_path, monkeypatch)
 
 
 def test_list_batches_in_numeric_order_without_gaps(sample, tmp_path):
-    with pytest.raises(InputError, match=r"no batches of unc val; make them with `python build_batches.py -d unc"):
+    with pytest.raises(InputError, match=r"make them with `python -m cmpc_tf2 build_batches -d unc"):
         list_batches(tmp_path, "unc", "val")
     paths = [batch_path(tmp_path, "unc", "val", n) for n in range(11)]
     paths[0].parent.mkdir(parents=True)

@@ -1,6 +1,7 @@
 """Models as one file for ONNX Runtime and LiteRT."""
 
 import dataclasses
+import json
 
 import keras
 import numpy as np
@@ -23,8 +24,10 @@ def test_one_file_for_other_runtimes(kind, small_model, small_model_file, tmp_pa
     run = FORMATS[kind].run
     pytest.importorskip(FORMATS[kind].needs[0])
     path = tmp_path / f"small.{kind}"
-    assert main(["export", "--model", str(small_model_file), "--format", kind, "--output", str(path)]) == 0
-    assert "largest difference" in capsys.readouterr().out
+    assert main(["export", "--model", str(small_model_file), "--format", kind, "--output", str(path), "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert 0 <= result.pop("largest_difference") <= 1e-4
+    assert result == {"output": str(path), "format": kind, "signatures": ["tensors"]}
     assert list(tmp_path.iterdir()) == [path]
     rng = np.random.default_rng(7)
     for pictures, sentences in ((1, 1), (3, 3), (1, 5)):

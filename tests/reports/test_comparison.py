@@ -86,6 +86,8 @@ def test_the_command_on_reports(reports, tmp_path, capsys):
     text = capsys.readouterr().out
     assert text == format_comparison(comparison) + "\n"
     assert "masks as predict gives them, at the picture's own size" in text and "B - A" in text
+    assert main(["compare", *map(str, files), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == comparison
     page = (tmp_path / "out.html").read_text()
     assert page.count("<figure") == 300 and "<img" not in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "b.json", "c.json", "out.html", "out.json"]
