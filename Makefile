@@ -32,7 +32,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	grep -v '^pydensecrf2' requirements.txt > $(VENV)/requirements.txt
 	$(BIN)/python -m pip install --quiet -r $(VENV)/requirements.txt 'pytest>=8' pytest-xdist 'ruff>=0.9' jax \
-	  fastapi uvicorn python-multipart prometheus-client swagger-ui-bundle httpx playwright 'tf2onnx>=1.17' onnx onnxruntime ai-edge-litert
+	  fastapi uvicorn python-multipart prometheus-client swagger-ui-bundle httpx playwright 'argcomplete>=3' 'tf2onnx>=1.17' onnx onnxruntime ai-edge-litert
 	$(BIN)/python -m pip install --quiet 'cython>=3' setuptools wheel
 	CYTHON_FORCE_REGEN=1 $(BIN)/python -m pip install --quiet --no-build-isolation 'pydensecrf2>=1.1' \
 	  || echo "pydensecrf2 was not built (is there a C++ compiler?): -c will not work, everything else does"

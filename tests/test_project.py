@@ -243,6 +243,20 @@ def test_the_readme_shows_every_command():
     assert seen == {*parsers, *every} - COMMANDS.keys()
 
 
+def test_packages_agree():
+    """The extra `gpu` takes the TensorFlow of the requirements; `make setup` installs every other extra."""
+    tomllib = pytest.importorskip("tomllib")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    requirements = (ROOT / "requirements.txt").read_text().splitlines()
+    (tensorflow,) = (line for line in requirements if line.startswith("tensorflow>"))
+    assert extras.pop("gpu") == [tensorflow.replace("tensorflow", "tensorflow[and-cuda]")]
+    setup = (ROOT / "Makefile").read_text().split("setup: $(VENV)", 1)[1].split("test: setup", 1)[0]
+    installed = {word.strip("'") for word in setup.split()}
+    assert {package for packages in extras.values() for package in packages} <= installed
+    installation = (ROOT / "docs" / "installation.md").read_text()
+    assert all(f"[{name}]" in installation for name in ("gpu", *extras))
+
+
 def test_versions_agree():
     import cmpc_tf2
 

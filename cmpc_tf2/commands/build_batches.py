@@ -97,8 +97,8 @@ def run(arguments: argparse.Namespace, settings_type: type) -> int:
     from cmpc_tf2.data.builder import build_split, check_split
     from cmpc_tf2.data.merging import merge_shards
 
-    names = [field.name for field in dataclasses.fields(settings_type)]
-    settings = settings_type(**{name: getattr(arguments, name) for name in names})
+    names = {field.name for field in dataclasses.fields(settings_type)}
+    settings = settings_type(**{name: value for name, value in vars(arguments).items() if name in names})
     if arguments.check:
         print(f"{check_split(settings)} batches, all as the manifest says")
         return 0
