@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace):
         signatures, difference = export_saved_model(model, target, arguments.model)
         written = f"{', '.join(signatures)}; "
     text = f"{target}: {written}largest difference to {arguments.model}: {difference:.1e}"
-    result = {"output": str(target), "format": format_name, "signatures": list(signatures)}
+    result = {"output": str(target), "format": format_name, "signatures": signatures}
     print_result(arguments, text, {**result, "largest_difference": float(difference)})
 
 
