@@ -6,13 +6,21 @@ import hashlib
 import logging
 from pathlib import Path
 
-from cmpc_tf2.commands.options import add_expressions, add_inference_options, add_model, number, read_vocabulary
+from cmpc_tf2.commands.options import (
+    add_expressions,
+    add_inference_options,
+    add_json,
+    add_model,
+    number,
+    print_result,
+    read_vocabulary,
+)
 from cmpc_tf2.data.image_files import read_image, require_image_name, write_image
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.fields import RANGES
 from cmpc_tf2.files import read_bytes, require_folder, require_writable
 from cmpc_tf2.inference.requests import Request, read_requests
-from cmpc_tf2.inference.results import ResultsFolder
+from cmpc_tf2.inference.results import ResultsFolder, describe_mask
 from cmpc_tf2.tasks.masks.drawing import draw_masks
 from cmpc_tf2.text.tokenizers import Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
@@ -51,6 +59,7 @@ def add_parser(commands):
         "-bs", "--batch-size", type=number(RANGES["batch_size"]), default=4, help="pictures encoded together"
     )
     add_inference_options(predict)
+    add_json(predict)
 
 
 def run(arguments: argparse.Namespace):
@@ -85,14 +94,17 @@ def predict_one(arguments: argparse.Namespace):
     predictor.set_image(image)
     for expression in arguments.expression:
         warn_of_lost_words(expression, predictor.tokenizer, arguments.model)
-    predicted = [predictor.predict(expression).mask for expression in arguments.expression]
+    scored = [predictor.predict(expression).scored_mask() for expression in arguments.expression]
+    predicted = [mask for mask, _ in scored]
 
     write_image(arguments.output, draw_masks(image, predicted, arguments.expression))
     for path, mask in zip(masks, predicted, strict=bool(masks)):
         write_image(path, mask)
-    for expression, mask in zip(arguments.expression, predicted, strict=True):
-        print(f"{expression}: {mask.mean():.2%} of the picture")
-    print(arguments.output)
+    named = list(zip(arguments.expression, scored, strict=True))
+    lines = [f"{expression}: {mask.mean():.2%} of the picture" for expression, (mask, _) in named]
+    results = [describe_mask(expression, mask, score) for expression, (mask, score) in named]
+    result = {"output": str(arguments.output), "masks": [str(path) for path in masks], "results": results}
+    print_result(arguments, "\n".join([*lines, str(arguments.output)]), result)
 
 
 def predict_many(arguments: argparse.Namespace):
@@ -105,8 +117,9 @@ def predict_many(arguments: argparse.Namespace):
     settings = {**digests, "image_size": arguments.image_size, "precision": arguments.precision}
     results = ResultsFolder(output, settings)
     failed = _segment(arguments, requests, results) if results.remaining(requests) else 0
-    print(f"{len(requests) - failed} of {len(requests)} masks")
-    print(results.path)
+    counts = {"masks": len(requests) - failed, "failed": failed}
+    text = f"{counts['masks']} of {len(requests)} masks\n{results.path}"
+    print_result(arguments, text, {"results": str(results.path), **counts})
     if failed:
         raise InputError(
             f"{failed} of {len(requests)} masks could not be made: see the messages above. "

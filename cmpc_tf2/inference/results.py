@@ -76,7 +76,8 @@ class ResultsFolder:
             file = self._free_name("masks", name if len(results) == 1 else f"{name}_{number}")
             self._write(file, mask)
             files = {"overlay_file": overlay, "mask_file": file}
-            lines.append(json.dumps({**request.fields, **_record(request, mask, score), **files}))
+            found = {"image": request.image, **describe_mask(request.expression, mask, score)}
+            lines.append(json.dumps({**request.fields, **found, **files}))
         with self.path.open("ab") as results_file:
             results_file.write("".join(f"{line}\n" for line in lines).encode())
         self._done |= {(request.image, request.expression) for request, *_ in results}
@@ -95,15 +96,15 @@ class ResultsFolder:
         return file
 
 
-def _record(request: Request, mask: np.ndarray, score: float) -> dict:
+def describe_mask(expression: str, mask: np.ndarray, score: float) -> dict:
+    """A mask, bool `(h, w)`, with the keys of COCO's results; `ResultsFolder` describes them."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     box = [0, 0, 0, 0]
     if len(rows):
         left, top = int(columns[0]), int(rows[0])
         box = [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
     return {
-        "image": request.image,
-        "expression": request.expression,
+        "expression": expression,
         "size": list(mask.shape),
         "segmentation": encode_run_lengths(mask),
         "bbox": box,

@@ -1,11 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 import cmpc_tf2
 from cmpc_tf2.cli import main
 from cmpc_tf2.commands.predict import warn_of_lost_words
-from cmpc_tf2.data.image_files import read_image
+from cmpc_tf2.data.image_files import read_image, read_mask
 from cmpc_tf2.text.tokenizers import WordTokenizer
 from pictures import DAMAGED_METADATA, HEIGHT, WIDTH
 from small import WORDS
@@ -45,6 +48,17 @@ def test_command_writes_overlay_and_masks(arguments, predictor, picture, tmp_pat
     out = capsys.readouterr().out.splitlines()
     assert out[0].startswith("red circle: ") and out[0].endswith("% of the picture")
     assert out[2] == str(tmp_path / "out.png")
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_json(arguments, tmp_path, capsys):
+    mask = tmp_path / "mask.png"
+    assert main([*arguments, "--expression", "the man", "--mask", str(mask), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["output"] == str(tmp_path / "out.png") and found["masks"] == [str(mask)]
+    (result,) = found["results"]
+    assert result["expression"] == "the man" and result["size"] == [45, 70]
+    np.testing.assert_array_equal(coco_mask.decode(result["segmentation"]), read_mask(mask))
 
 
 def test_command_turns_the_picture_upright(arguments, picture, tmp_path):

@@ -117,7 +117,9 @@ def test_a_second_run_makes_what_is_missing(photos, predict, tmp_path, capsys):
         if path.name in ("a_1.png", "a.png"):
             assert path.stat().st_mtime_ns == earlier[path]
     before = results.read_bytes()
-    assert predict("--images", "photos", *EXPRESSIONS) == 0
+    capsys.readouterr()
+    assert predict("--images", "photos", *EXPRESSIONS, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"results": str(results), "masks": 6, "failed": 0}
     assert results.read_bytes() == before
     shutil.rmtree(photos / "more")
     assert predict("--images", "photos", *EXPRESSIONS) == 0
