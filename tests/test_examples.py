@@ -3,9 +3,9 @@
 An example that does not run is listed in `NOT_RUN` with the reason.
 """
 
+import argparse
 import dataclasses
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -16,6 +16,7 @@ import tensorflow as tf
 from PIL import Image
 
 from a2d_layout import make_a2d
+from cmpc_tf2 import cli
 from cmpc_tf2.backbones.swin import SwinTransformer
 from cmpc_tf2.conversion.names.backbone import backbone_pairs
 from cmpc_tf2.conversion.names.bert import bert_pairs
@@ -29,6 +30,7 @@ from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.models.maskris.model import MaskRIS
 from cmpc_tf2.text.bert_encoder import BertEncoder
+from cmpc_video_tf2 import cli as video_cli
 from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from conftest import ROOT
@@ -157,9 +159,9 @@ def test_every_command_has_an_example():
     """And every script of `tools`."""
     programs = {" ".join(command.split()[1:2]) for command in OURS}
     assert {f"tools/{path.name}" for path in (ROOT / "tools").glob("*.py")} <= programs
-    for module in ("cmpc_tf2", "cmpc_video_tf2"):
-        text = (ROOT / module / "cli.py").read_text()
-        for name in re.findall(r"(\w+)\.add_parser\(commands", text):
+    for module, parser in (("cmpc_tf2", cli.build_parser()), ("cmpc_video_tf2", video_cli.build_parser())):
+        (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+        for name in commands.choices:
             assert any(command.startswith(f"python -m {module} {name} ") for command in OURS), f"{module} {name}"
 
 
