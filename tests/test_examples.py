@@ -183,7 +183,11 @@ def files(tmp_path_factory, small_model, is_quick):
     if not is_quick:
         write_files_to_start_from(folder)
     rng = np.random.default_rng(0)
-    Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / "photo.jpg")
+    (folder / "photos" / "kitchen").mkdir(parents=True)
+    for name in ("photo.jpg", "photos/1.jpg", "photos/kitchen/1.jpg", "photos/kitchen/2.jpg"):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / name)
+    (rows,) = [block.text for block in BLOCKS["docs/prediction.md"] if block.language == "json"]
+    (folder / "list.jsonl").write_text(rows)
     write_video(folder / "clip.mp4", 20)
     vectors = rng.normal(size=(len(WORDS), SMALL.embedding_dim)).astype("float32").round(3)
     np.save(data / "Gref_emb.npy", vectors)
