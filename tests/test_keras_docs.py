@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 
 import keras
 import numpy as np
@@ -12,6 +11,7 @@ from PIL import Image
 import cmpc_tf2
 from cmpc_tf2.models.cmpc.model import CMPC
 from conftest import ROOT
+from examples import blocks_of
 from small import SMALL, WORDS
 
 
@@ -32,8 +32,8 @@ def test_the_page_runs(in_folder, eagerly):
             pixels = np.random.default_rng(number).integers(0, 2, values).astype(np.uint8)
             Image.fromarray(pixels * 255).save(in_folder / folder / f"{number}.{'png' if folder == 'masks' else 'jpg'}")
     found = {}
-    for code in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "keras.md").read_text(), re.DOTALL):
-        exec(code, found)
+    for block in blocks_of("docs/keras.md"):
+        exec(block.text, found)
     assert found["mask_logits"].shape == (1, 32, 32, 1)
     assert found["scores"].keys() == {"loss", "overall_iou", "mean_iou"}
     assert found["mask_model"].predict(found["inputs"], verbose=0).shape == (1, 32, 32, 1)

@@ -1,28 +1,22 @@
 """The commands and the code of docs/own_data.md, on small pictures and a small model."""
 
+import dataclasses
 import json
-import re
 import shlex
 
 import numpy as np
 import pytest
 from PIL import Image
 
-import build_batches
 import build_embeddings
 from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
 from cmpc_tf2.cli import main
 from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.model_files import load_model, save_model
-from conftest import ROOT
+from examples import Shell, blocks_of, run_block
 from small import SMALL
 
-DOCUMENT = ROOT / "docs" / "own_data.md"
-COMMANDS = {
-    "build_batches.py": build_batches.main,
-    "tools/build_embeddings.py": build_embeddings.main,
-    "cmpc_tf2": main,
-}
+PAGE = "docs/own_data.md"
 
 
 @pytest.fixture
@@ -38,43 +32,32 @@ def folder(small_model_file, tmp_path, monkeypatch):
     for number in (1, 2):
         pixels = np.random.default_rng(number).integers(0, 256, size=(40, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(f"photos/kitchen/{number}.jpg")
-    (rows,) = re.findall(r"```json\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (rows,) = [block.text for block in blocks_of(PAGE) if block.language == "json"]
     for split in ("train", "val"):
         (tmp_path / f"{split}.jsonl").write_text(rows)
     vectors = np.random.default_rng(0).normal(size=(2, SMALL.embedding_dim)).round(3)
     lines = [f"{word} {' '.join(map(str, vector))}\n" for word, vector in zip(("cup", "dog"), vectors, strict=True)]
     (tmp_path / "glove.6B.300d.txt").write_text("".join(lines))
-    (tmp_path / "sizes.json").write_text(json.dumps(SMALL.to_dict()))
+    sizes = dataclasses.replace(SMALL, without=("relation_graph", "exchange"))  # They take most of the time.
+    (tmp_path / "sizes").mkdir()
+    (tmp_path / "sizes" / "cmpc.json").write_text(json.dumps(sizes.to_dict()))
     save_model(DeepLabResNet(SMALL.backbone, name="backbone"), "backbone.keras")
     (tmp_path / "cmpc_unc.keras").write_bytes(small_model_file.read_bytes())
     return tmp_path
 
 
-def run_command(line: str):
-    """Runs a command of the document for two steps and at the size of the small model."""
-    _, *words = shlex.split(line)
-    words = words[1:] if words[0] == "-m" else words
-    if "train" in words and words[0] == "build_batches.py":
-        words += ["--image-size", str(SMALL.image_size)]
-    if words[1] == "train":
-        at = words.index("--epochs")
-        words[at : at + 2] = ["--steps", "2", "-bs", "2", *([] if "--model" in words else ["--sizes", "sizes.json"])]
-    assert COMMANDS[words[0]](words[1:]) == 0, line
-
-
 @pytest.mark.usefixtures("eagerly")
 def test_the_document(folder, capsys):
-    text = DOCUMENT.read_text().replace("\\\n", " ")
-    commands = [line for line in text.splitlines() if line.startswith("python ")]
+    commands, shell = [command for block in blocks_of(PAGE) for command in block.commands], Shell()
     assert len(commands) == 8
-    run_command(commands[0])
+    shell.run(commands[0])
     words = (folder / "data" / "vocabulary_mine.txt").read_text().split()
     assert words == ["<pad>", "<go>", "<eos>", "<unk>", "the", "cup", "dog", "next", "plate", "red", "to"]
     assert build_embeddings.main(shlex.split(commands[1])[2:]) == 1
     assert "vocabulary_mine.txt: already exists; models depend on it" in capsys.readouterr().err
     (folder / "data" / "vocabulary_mine.txt").unlink()
     for command in commands[1:]:
-        run_command(command)
+        shell.run(command)
     assert np.load("data/mine_emb.npy").shape == (len(words), SMALL.embedding_dim)
     assert load_model("runs/mine/best.keras").vocabulary == words
     report = json.loads((folder / "mine_val.json").read_text())
@@ -91,7 +74,7 @@ def test_the_document(folder, capsys):
 
 @pytest.mark.usefixtures("eagerly")
 def test_the_code_of_the_document(folder):
-    (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+    (block,) = [block for block in blocks_of(PAGE) if block.language == "python"]
     found = {}
-    exec(code, found)
+    run_block(block, found)
     assert found["logits"].shape == found["mask"].shape == (2, 32, 32, 1)

@@ -55,7 +55,9 @@ def add_vocabulary(command: argparse.ArgumentParser):
     command.add_argument("--vocabulary", type=Path, metavar="FILE", help="needed if the model file holds none")
 
 
-def find_batches(root: Path, name: str, split: str, medium: Medium) -> tuple[str, list[Path]]:
+def find_batches(
+    root: Path, name: str, split: str, medium: Medium, options: Callable[[], list[str]] = list
+) -> tuple[str, list[Path]]:
     """The files of a split, with their tables of contents checked.
 
     Args:
@@ -63,6 +65,7 @@ def find_batches(root: Path, name: str, split: str, medium: Medium) -> tuple[str
         name: A name or alias of a known data set, or the name of one of the user's own that was built there.
         split: The split.
         medium: Medium of the samples.
+        options: Gives the further options of the command that builds the split; called only for an error message.
 
     Returns:
         The name of the data set in the paths of its batches, and the files in order.
@@ -74,13 +77,13 @@ def find_batches(root: Path, name: str, split: str, medium: Medium) -> tuple[str
     from cmpc_tf2.data.batches import MANIFEST, check_batches, list_batches, split_folder
 
     sample_type, folder = medium.sample_type, split_folder(root, name, split)
-    if is_known(name, medium.datasets) or not (folder / MANIFEST).is_file():
-        builder = sample_type.own_data_builder
-        advice = (
-            f"; {folder} holds no batches of your own, which `{builder} -d {name} -t {split}` makes" if builder else ""
-        )
+    is_own, advice = not is_known(name, medium.datasets), ""
+    if not is_own or not (folder / MANIFEST).is_file():
+        if is_own and sample_type.own_data_builder:
+            command = " ".join([sample_type.own_data_builder, "-d", name, "-t", split, *options()])
+            advice = f"; {folder} holds no batches of your own, which `{command}` makes"
         name = find_dataset(name, split, medium.datasets, advice).name
-    paths = list_batches(root, name, split, sample_type)
+    paths = list_batches(root, name, split, sample_type, options)
     check_batches(paths, sample_type)
     return name, paths
 

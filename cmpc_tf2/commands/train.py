@@ -131,8 +131,9 @@ def run(arguments: argparse.Namespace):
             tokenizer_type = TOKENIZERS[_system_of(arguments).model_type.tokenizer_name]
             vocabulary = tokenizer_type.read_words(arguments.vocabulary)
         config = make_config(arguments, None if vocabulary is None else len(vocabulary))
-    paths = _paths_of(medium, config, config.split)
-    validation_paths = _paths_of(medium, config, config.validation_split) if config.validation_split else []
+    place = (config.batch_root, config.dataset)
+    paths = find_batches(*place, config.split, medium, lambda: builder_options(config, medium, arguments.resume))[1]
+    validation_paths = find_batches(*place, config.validation_split, medium)[1] if config.validation_split else []
 
     from cmpc_tf2.training.run import train
 
@@ -143,8 +144,21 @@ def run(arguments: argparse.Namespace):
         print(f"{folder / 'last.keras'}: {read_config(config_path, medium).steps} steps, {loss}")
 
 
-def _paths_of(medium: Medium, config: TrainConfig, split: str) -> list[Path]:
-    return find_batches(config.batch_root, config.dataset, split, medium)[1]
+def builder_options(config: TrainConfig, medium: Medium, resume: bool) -> list[str]:
+    """The options by which the builder makes the train split of a run.
+
+    Raises:
+        InputError: The run starts from a model file that cannot be used.
+    """
+    from cmpc_tf2.data.batches import build_options
+    from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+
+    if config.start_model and not resume:  # Only the file says which model it is.
+        from cmpc_tf2.model_files import load_model
+
+        return build_options(load_model(config.start_model, *medium.model_types.values()).preprocessing)
+    options = config.system.model_type.preprocessing_options
+    return build_options(Preprocessing(config.model.image_size, **options))
 
 
 def read_config(path: Path, medium: Medium = PICTURES) -> TrainConfig:

@@ -10,7 +10,7 @@ import itertools
 import os
 import re
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -156,7 +156,19 @@ def read_manifest(folder: Path) -> dict | None:
     return manifest
 
 
-def list_batches(root: str | os.PathLike, dataset: str, split: str, sample_type: type[Sample] = Sample) -> list[Path]:
+def build_options(preprocessing: Preprocessing) -> list[str]:
+    """The options by which the builder makes a train split for a model with this preprocessing."""
+    resizing = [] if preprocessing.resizing == "fit" else ["--resizing", preprocessing.resizing]
+    return ["--image-size", str(preprocessing.size), *resizing]
+
+
+def list_batches(
+    root: str | os.PathLike,
+    dataset: str,
+    split: str,
+    sample_type: type[Sample] = Sample,
+    options: Callable[[], list[str]] = list,
+) -> list[Path]:
     """The files of a split in order.
 
     Args:
@@ -164,6 +176,7 @@ def list_batches(root: str | os.PathLike, dataset: str, split: str, sample_type:
         dataset: Name of the dataset.
         split: Name of the split.
         sample_type: Class of the samples.
+        options: Gives the further options of the command that builds the split; called only for an error message.
 
     Raises:
         InputError: There are none, a number is missing, or there are not as many as the manifest says.
@@ -172,9 +185,8 @@ def list_batches(root: str | os.PathLike, dataset: str, split: str, sample_type:
     pattern = re.compile(rf"{re.escape(dataset)}_{re.escape(split)}_(0|[1-9]\d*)\.npz")
     numbers = sorted(int(m[1]) for p in folder.glob("*.npz") if (m := pattern.fullmatch(p.name)))
     if not numbers:
-        raise InputError(
-            f"{folder}: no batches of {dataset} {split}; make them with `{sample_type.builder} -d {dataset} -t {split}`"
-        )
+        command = " ".join([sample_type.builder, "-d", dataset, "-t", split, *options()])
+        raise InputError(f"{folder}: no batches of {dataset} {split}; make them with `{command}`")
     if numbers[-1] != len(numbers) - 1:
         missing = next(expected for expected, number in enumerate(numbers) if number != expected)
         raise InputError(f"{folder}: batches 0 to {numbers[-1]} expected, the first missing: {missing}; build it again")

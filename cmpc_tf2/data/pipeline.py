@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.batches import MANIFEST, SAMPLES_PER_REFERENCE, Sample, read_batch, read_manifest
+from cmpc_tf2.data.batches import MANIFEST, SAMPLES_PER_REFERENCE, Sample, build_options, read_batch, read_manifest
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.tokenizers import Tokenizer
@@ -213,10 +213,8 @@ def read_samples_per_reference(
 
 
 def _how_to_build(preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
-    options = ["--image-size", str(preprocessing.size)]
-    if preprocessing.resizing != "fit":
-        options += ["--resizing", preprocessing.resizing]
-    return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {' '.join(options)} --overwrite`"
+    options = " ".join(build_options(preprocessing))
+    return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {options} --overwrite`"
 
 
 def samples_of_step(group_sizes: list[int], batch_size: int, seed: int, step: int) -> list[int]:

@@ -12,6 +12,7 @@ import pytest
 from cmpc_tf2.cli import main
 from cmpc_tf2.commands import train
 from cmpc_tf2.fields import FieldError
+from cmpc_tf2.files import write_json
 from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.model_files import save_model
 from cmpc_tf2.models.cmpc.model import CMPC
@@ -58,6 +59,30 @@ def test_wrong_arguments(change, status, words, train_options, tmp_path, capsys)
 def test_epochs_of_too_many_steps():
     with pytest.raises(FieldError, match=r"^epochs: 1e\+06 would be 6000000000 steps; expected at most 2147483647"):
         steps_of(1e6, 6000, 1)
+
+
+def test_missing_batches_are_reported_with_the_options_that_the_model_needs(squares, small_maskris, tmp_path, capsys):
+    save_model(small_maskris, tmp_path / "maskris.keras")
+    sizes = ["--sizes", str(squares / "sizes.json"), "--vocabulary", str(squares / "words.txt")]
+    stretched, own = "--image-size 448 --resizing stretch", "--annotations FILE --image-root FOLDER"
+    for dataset, options, command in (
+        ("unc", sizes, "-d unc -t train --image-size 32"),
+        ("unc", ["--model-name", "maskris"], f"-d unc -t train {stretched}"),
+        ("unc", ["--model", str(tmp_path / "maskris.keras")], "-d unc -t train --image-size 64 --resizing stretch"),
+        ("mine", ["--model-name", "maskris"], f"{own} -d mine -t train {stretched}"),
+    ):
+        place = ["-d", dataset, "-t", "train", "--batch-root", str(tmp_path), "--output-dir", str(tmp_path / "run")]
+        assert main(["train", *place, *options]) > 0
+        assert f"`python build_batches.py {command}`" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_missing_batches_of_a_run_that_is_resumed(tmp_path, capsys):
+    """The model file that the run started from is not needed any more."""
+    config = TrainConfig("unc", "train", batch_root=str(tmp_path), model_name="maskris", start_model="gone.keras")
+    write_json(tmp_path / "config.json", config.to_dict())
+    assert main(["train", "--output-dir", str(tmp_path), "--resume"]) == 1
+    assert "-t train --image-size 448 --resizing stretch`" in capsys.readouterr().err
 
 
 @pytest.fixture

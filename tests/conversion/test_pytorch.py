@@ -28,6 +28,7 @@ from cmpc_tf2.text.config import BertConfig
 from cmpc_tf2.training.checkpoints import OptimizerState
 from maskris_original import GOLDEN, TINY, read_golden, weight_by_rule
 from small_maskris import SMALL
+from torch_states import adamw_state
 
 # Axes of Keras in PyTorch's order, and an array that fits nothing.
 AXES = {"linear": (1, 0), "conv": (2, 3, 1, 0)}
@@ -184,22 +185,8 @@ def test_groups_of_the_optimizer():
 @pytest.fixture
 def training_state(small_state, rng):
     """A checkpoint of training, after 8 steps."""
-    groups = optimizer_groups(list(small_state))
-    params = [name for group in groups for name in group]
-    state = {
-        index: {
-            "step": 8,
-            "exp_avg": rng.normal(size=small_state[name].shape).astype("float32"),
-            "exp_avg_sq": rng.random(small_state[name].shape).astype("float32"),
-        }
-        for index, name in enumerate(params)
-    }
-    ends = np.cumsum([len(group) for group in groups]).tolist()
-    indices = [list(range(start, end)) for start, end in zip([0, *ends], ends, strict=False)]
-    return {
-        "model": small_state,
-        "optimizer": {"state": state, "param_groups": [{"lr": 0.1, "params": group} for group in indices]},
-    }, params
+    optimizer, params = adamw_state(small_state, 8, rng)
+    return {"model": small_state, "optimizer": optimizer}, params
 
 
 def test_the_state_of_adamw(training_state, write_torch, tmp_path, capsys):

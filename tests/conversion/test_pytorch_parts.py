@@ -17,19 +17,9 @@ from cmpc_tf2.text.bert_encoder import BertEncoder
 from cmpc_tf2.training.start_files import load_backbone, load_bert
 from small_maskris import BERT, SMALL, SWIN
 from torch_files import safetensors_file
+from torch_states import random_state
 
 SWIN_BLOCKS = ["layers.0.blocks.0", "layers.1.blocks.0", "layers.1.blocks.1", "layers.2.blocks.0", "layers.3.blocks.0"]
-
-
-def random_state(pairs, shapes: dict[str, tuple], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    axes = {"linear": (1, 0), "conv": (3, 2, 0, 1)}
-    values = {pair.torch: rng.normal(size=shapes[pair.keras]).astype("float32") for pair in pairs}
-    return {
-        pair.torch: np.ascontiguousarray(values[pair.torch].transpose(axes.get(pair.transform)))
-        if pair.transform in axes
-        else values[pair.torch]
-        for pair in pairs
-    }
 
 
 @pytest.fixture
