@@ -73,7 +73,7 @@ def test_missing_batches_are_reported_with_the_options_that_the_model_needs(squa
     ):
         place = ["-d", dataset, "-t", "train", "--batch-root", str(tmp_path), "--output-dir", str(tmp_path / "run")]
         assert main(["train", *place, *options]) > 0
-        assert f"`python build_batches.py {command}`" in capsys.readouterr().err
+        assert f"`python -m cmpc_tf2 build_batches {command}`" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
