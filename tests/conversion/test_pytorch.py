@@ -85,6 +85,15 @@ def test_every_tensor_of_the_original_is_written():
     assert sorted([*unused, *(pair.torch for pair in maskris_pairs(config))]) == sorted(entries)
     for name, value in unused.items():
         assert (list(value.shape), str(value.dtype)) == (entries[name]["shape"], entries[name]["dtype"])
+    # The original computes with what it reads: the class weights, background first, and the row of the bias table for
+    # each pair of cells.
+    np.testing.assert_array_equal(unused.pop("criterion.seg_criterion.weight"), np.float32([0.9, 1.1]))
+    y, x = np.divmod(np.arange(49), 7)
+    expected = (y[:, None] - y + 6) * 13 + x[:, None] - x + 6
+    del unused[MASK_TOKEN]
+    assert len(unused) == 24
+    for name, value in unused.items():
+        np.testing.assert_array_equal(value, expected, err_msg=name)
 
 
 def test_training_checkpoint_of_the_original(tiny_state, write_torch, tmp_path, capsys):
@@ -120,7 +129,8 @@ def test_training_checkpoint_of_the_original(tiny_state, write_torch, tmp_path, 
 def test_round_trip_keeps_every_byte(small_state, write_torch, tmp_path):
     path, back = write_torch({f"module.{name}": value for name, value in small_state.items()}), tmp_path / "back.pth"
     report = convert(path, str(tmp_path / "m.keras"))
-    assert report["config"] == {**SMALL.to_dict(), "image_size": 448} and report["assumed"][0] == "image_size"
+    assert report["config"] == {**SMALL.to_dict(), "image_size": 448}
+    assert report["assumed"] == ["image_size", "max_words", "bert.heads", "decoder_heads", "groups"]
     assert convert_back(str(tmp_path / "m.keras"), str(back)) == len(small_state) + 1
     found = read_torch_file(back)
     assert found["sizes"]["image_size"] == 448

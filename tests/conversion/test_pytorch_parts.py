@@ -29,7 +29,8 @@ def swin_state(rng):
     state = random_state(swin_file_pairs(SWIN), shapes, rng)
     state |= {f"{block}.attn.relative_position_index": np.zeros((9, 9), np.int64) for block in SWIN_BLOCKS}
     state |= {"layers.1.blocks.1.attn_mask": np.zeros((4, 9, 9), np.float32)}
-    return {**state, "norm.weight": np.ones(64, np.float32), "head.bias": np.zeros(5, np.float32)}
+    others = {"norm.weight": (64,), "norm.bias": (64,), "head.weight": (5, 64), "head.bias": (5,)}
+    return {**state, **{name: np.zeros(shape, np.float32) for name, shape in others.items()}}
 
 
 @pytest.fixture
@@ -46,7 +47,8 @@ def test_a_swin_transformer(swin_state, write_torch, tmp_path):
     path, output = write_torch({"model": swin_state}, "swin.pth"), str(tmp_path / "swin.keras")
     report = convert(path, output)
     assert report["model"] == "swin" and report["config"] == SWIN.to_dict()
-    assert len(report["ignored"]) == 8 and all(entry["why"] for entry in report["ignored"])
+    assert len(report["ignored"]) == 10 and all(entry["why"] for entry in report["ignored"])
+    assert report["assumed"] == []
     model = MaskRIS(SMALL)
     load_backbone(model, output)
     attention = model.get_backbone().get_layer("layers.1.blocks.1").attn
@@ -107,7 +109,7 @@ def test_a_bert(bert_state, write_torch, tmp_path):
     for path, ignored in zip(paths, (4, 2), strict=True):
         output = str(tmp_path / "bert.keras")
         report = convert(path, output)
-        assert report["model"] == "bert" and report["config"] == BERT.to_dict()
+        assert report["model"] == "bert" and report["config"] == BERT.to_dict() and report["assumed"] == ["heads"]
         assert len(report["ignored"]) == ignored
         model = MaskRIS(SMALL)
         load_bert(model, output)

@@ -9,9 +9,10 @@ from cmpc_tf2.data.batches import Sample, batch_path, read_batch, write_batch
 from cmpc_tf2.errors import UsageError
 from cmpc_tf2.inference.evaluation import evaluate
 from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.models.maskris.model import MaskRIS
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.masks.protocol import protocol_of
-from cmpc_tf2.text.tokenizers import WordTokenizer
+from cmpc_tf2.text.tokenizers import TOKENIZERS, WordTokenizer
 from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_tf2.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
 from small import SMALL, WORDS
@@ -84,9 +85,9 @@ def test_the_interpolated_rim_counts_unless_exact_masks_are_requested(tmp_path):
 class StretchedLogits(FixedLogits):
     """As MaskRIS: its pictures are stretched, its sentences cut in pieces."""
 
-    preprocessing = Preprocessing(SMALL.image_size, "stretch")
-    tokenizer_type = WordPieceTokenizer
-    protocol_name = "resized"
+    preprocessing = Preprocessing(SMALL.image_size, **MaskRIS.preprocessing_options)
+    tokenizer_type = TOKENIZERS[MaskRIS.tokenizer_name]
+    protocol_name = MaskRIS.protocol_name
 
     def make_tokenizer(self):
         return WordPieceTokenizer([*SPECIAL_TOKENS, "man"], 20)

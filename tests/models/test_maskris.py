@@ -15,6 +15,7 @@ from cmpc_tf2.models.maskris.model import MaskRIS, expression_decoder, image_enc
 from cmpc_tf2.models.maskris.positions import sine_positions
 from cmpc_tf2.models.maskris.prompts import pool
 from cmpc_tf2.precision import computing_in
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.config import BertConfig
 from maskris_original import TINY, assign_by_rule, read_golden, read_manifest
 
@@ -44,9 +45,8 @@ def oblong():
 
 def inputs_of(golden, *samples: int) -> dict:
     """The inputs of a batch of samples."""
-    normalize = MaskRIS.preprocessing_options
-    images = np.stack([golden[f"{sample}/image"] for sample in samples]).astype("float32")
-    images = (images - np.float32(normalize["mean"])) / np.float32(normalize["deviation"])
+    images = np.stack([golden[f"{sample}/image"] for sample in samples])
+    images = Preprocessing(TINY.image_size, **MaskRIS.preprocessing_options).normalize(images)
     token_ids, token_mask = (
         np.stack([golden[f"{sample}/{name}"] for sample in samples]) for name in ("ids", "attention")
     )
@@ -253,10 +253,12 @@ def test_initial_values():
         elif is_default and name in ("kernel", "bias"):
             bound = 1 / np.sqrt(np.prod(weights[f"{layer}/kernel"].shape[:-1]))
             assert np.abs(value).max() <= bound and 0.4 * bound < value.std() < 0.75 * bound, path
+            assert name == "bias" or np.abs(value).max() > 0.97 * bound, path
         elif name in ("bias", "beta"):
             assert (value == 0).all(), path
         elif parts[-1] == "conv":
             assert value.std() == pytest.approx(np.sqrt(2 / value[..., 0, :].size), rel=0.15), path
+            assert np.abs(value).max() > 2.5 * value.std(), path  # Neither uniform nor cut at two deviations.
         else:
             is_prompt = path.split("/")[-2] in ("lang_prompts", "vis_prompts", "level_encoding")
             assert value.std() == pytest.approx(1.0 if is_prompt else 0.02, rel=0.25), path

@@ -6,6 +6,7 @@ from skimage.transform import resize
 from skimage.util import img_as_float
 
 from cmpc_tf2.fields import FieldError
+from cmpc_tf2.models.maskris.model import MaskRIS
 from cmpc_tf2.preprocessing import interpolation
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.preprocessing.resizing import RESIZINGS
@@ -142,13 +143,10 @@ def test_fit_image_keeps_a_picture_of_its_size(rng):
 
 def test_stretching_equals_the_original(parity):
     golden = np.load(GOLDEN / "maskris" / "maskris_extras.npz")
-    mean, deviation = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     for number in range(3):
         image, mask, resized = (golden[f"resize/{number}/{name}"] for name in ("image", "mask", "image_resized"))
         size = len(resized)
-        preprocessing = Preprocessing(
-            size, "stretch", "rgb", [255 * value for value in mean], [255 * value for value in deviation]
-        )
+        preprocessing = Preprocessing(size, **MaskRIS.preprocessing_options)
         found = preprocessing.fit(image)
         np.testing.assert_array_equal(found, resized)
         np.testing.assert_array_equal(preprocessing.fit_mask(mask > 0), golden[f"resize/{number}/mask_resized"] > 0)

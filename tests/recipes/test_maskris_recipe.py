@@ -124,6 +124,13 @@ def test_steps_are_those_of_pytorch(scale, rng):
         np.testing.assert_allclose(variable, value, rtol=0, atol=1e-6, err_msg=variable.path)
 
 
+def test_settings_of_the_optimizer_are_the_published_ones_and_saved():
+    optimizer = GroupedAdamW()
+    assert (float(optimizer.learning_rate), optimizer.decay) == (pytest.approx(1e-4), 1e-2)
+    assert (optimizer.beta_1, optimizer.beta_2, optimizer.epsilon) == (0.9, 0.999, 1e-8)
+    assert GroupedAdamW.from_config(GroupedAdamW(decay=0.25).get_config()).decay == 0.25
+
+
 def test_epsilon_counts_behind_the_bias_correction():
     """Gradients of its size: Keras' AdamW would take a step a third as long."""
     (variable,) = weights_of({"kernel": np.zeros(1)})

@@ -326,7 +326,7 @@ def test_the_command_trains_and_resumes(recipe, data, tmp_path):
             np.testing.assert_array_equal(found, expected, err_msg=found.path)
 
 
-@pytest.mark.parametrize("options", [[], ["--epochs", "1"]])
+@pytest.mark.parametrize("options", [["--steps", "1"], ["--epochs", "1"]])
 def test_a_split_without_recorded_objects_is_refused(options, data, tmp_path, capsys):
     folder = split_folder(tmp_path, "unc", "train")
     shutil.copytree(split_folder(data, "unc", "train"), folder)
