@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.batches import MANIFEST, SAMPLES_PER_REFERENCE, Sample, build_options, read_batch, read_manifest
+from cmpc_tf2.data.batches import (
+    MANIFEST,
+    SAMPLES_PER_REFERENCE,
+    Sample,
+    build_options,
+    read_batch,
+    read_manifest,
+    require_same_words,
+)
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.tokenizers import Tokenizer
@@ -169,6 +177,24 @@ class BatchReader:
             if self._on_error is not None:
                 self._on_error(error)
             raise ValueError(str(error)) from None  # numpy_function passes this type and its text on.
+
+
+def check_train_files(paths: list[Path], model, sample_type: type[Sample] = Sample):
+    """Checks by its manifest and its first files that a train split fits a model.
+
+    Args:
+        paths: The split's files in order.
+        model: The model, a `ReferringModel`.
+        sample_type: Class of the samples.
+
+    Raises:
+        InputError: It does not.
+    """
+    require_resizing(paths[0].parent, model.preprocessing, sample_type)
+    vocabulary_size = model.config.vocabulary_size if model.tokenizer_type.reads_stored_ids else None
+    read_train_sample(paths[0], model.preprocessing, vocabulary_size, sample_type)
+    if vocabulary_size and model.vocabulary is not None:
+        require_same_words(paths, model.make_tokenizer(), sample_type)
 
 
 def require_resizing(folder: Path, preprocessing: Preprocessing, sample_type: type[Sample] = Sample):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -61,9 +62,10 @@ def dataset_from(
 
     def read_sample(index: int) -> Sample:
         image, mask = images[index], masks[index]
+        name = f"masks[{index}]" if isinstance(mask, np.ndarray) else str(mask)
         image = image if isinstance(image, np.ndarray) else read_image(image)
         mask = mask if isinstance(mask, np.ndarray) else read_mask(mask)
-        _require_same_size(index, image, mask)
+        _require_same_size(name, image, mask)
         # The expression is encoded when the batch is made.
         return Sample(np.zeros(0, np.int64), preprocessing.fit(image), preprocessing.fit_mask(mask), expressions[index])
 
@@ -75,24 +77,26 @@ def dataset_from(
 
 
 def _check(index: int, image: Picture, mask: Picture, expression: str, tokenizer: Tokenizer):
-    """Checks all of a triple that can be checked without reading files."""
+    """Checks all of a triple that can be checked without reading files, and that these exist."""
     for name, item in (("images", image), ("masks", mask)):
         if not isinstance(item, (np.ndarray, str, os.PathLike)):
             raise InputError(
                 f"{name}[{index}]: expected the name of a file or an array, received {type(item).__name__}"
             )
+        if not isinstance(item, np.ndarray) and not Path(item).is_file():
+            raise InputError(f"{name}[{index}]: no such file: {item}")
     if isinstance(image, np.ndarray):
         is_rgb = image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size > 0
         require_array(is_rgb, f"images[{index}]", "uint8 (h, w, 3)", image)
     if isinstance(mask, np.ndarray):
         require_array(mask.dtype == bool and mask.ndim == 2, f"masks[{index}]", "bool (h, w)", mask)
         if isinstance(image, np.ndarray):
-            _require_same_size(index, image, mask)
+            _require_same_size(f"masks[{index}]", image, mask)
     if not isinstance(expression, str):
         raise InputError(f"expressions[{index}]: expected text, received {type(expression).__name__}")
     with named(f"expressions[{index}]"):
         tokenizer.encode(expression)
 
 
-def _require_same_size(index: int, image: np.ndarray, mask: np.ndarray):
-    require_array(mask.shape == image.shape[:2], f"masks[{index}]", f"bool {image.shape[:2]} as its image", mask)
+def _require_same_size(name: str, image: np.ndarray, mask: np.ndarray):
+    require_array(mask.shape == image.shape[:2], name, f"bool {image.shape[:2]} as its image", mask)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmpc_tf2.data.batches import Sample, group_by_pixels, read_batch
+from cmpc_tf2.data.batches import Sample, group_by_pixels, read_batch, require_same_words
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.medium import PICTURES, Medium
@@ -82,6 +82,8 @@ def evaluate(
     shown = shown or ("dcrf" if dcrf else protocol.shown)
     score = functools.partial(_score, protocol=protocol, shown=shown, preprocessing=model.preprocessing, dcrf=dcrf)
     tokenizer = None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer()
+    if tokenizer is None and model.vocabulary is not None:
+        require_same_words(paths, model.make_tokenizer(), medium.sample_type)
     decoded_samples = _decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:

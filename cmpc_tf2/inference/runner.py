@@ -24,6 +24,7 @@ class ModelRunner:
         config: Sizes of the model.
         preprocessing: Preprocessing of the model.
         tokenizer_type: Class of its tokenizer.
+        vocabulary: Its words by token id; None if the model file holds none.
         protocol_name: Protocol by which its original is scored.
 
     Raises:
@@ -40,6 +41,7 @@ class ModelRunner:
         self.preprocessing = model.preprocessing
         self.tokenizer_type = model.tokenizer_type
         self.protocol_name = model.protocol_name
+        self.vocabulary = model.vocabulary
         self.make_tokenizer = model.make_tokenizer
         encoder, decoder = model.inference_encoder(), model.expression_decoder
         features = tensor_specs(encoder.output)

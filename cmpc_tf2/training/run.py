@@ -15,9 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from cmpc_tf2.data.pipeline import (
+    check_train_files,
     read_samples_per_reference,
-    read_train_sample,
-    require_resizing,
     samples_of_step,
     training_dataset,
 )
@@ -216,17 +215,14 @@ def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Mediu
 
 
 def _check_train_split(recipe: Recipe, model: ReferringModel, paths: list[Path], medium: Medium) -> list[int]:
-    """Checks by its manifest and its first file that a train split fits a model and a recipe.
+    """Checks by its manifest and its first files that a train split fits a model and a recipe.
 
     Returns:
         The `group_sizes` of `training_dataset`: an epoch of the recipe takes one file of each group.
     """
-    folder = paths[0].parent
-    require_resizing(folder, model.preprocessing, medium.sample_type)
-    vocabulary_size = model.config.vocabulary_size if model.tokenizer_type.reads_stored_ids else None
-    read_train_sample(paths[0], model.preprocessing, vocabulary_size, medium.sample_type)
+    check_train_files(paths, model, medium.sample_type)
     if recipe.one_expression_per_reference:
-        return read_samples_per_reference(folder, model.preprocessing, medium.sample_type)
+        return read_samples_per_reference(paths[0].parent, model.preprocessing, medium.sample_type)
     return [1] * len(paths)
 
 

@@ -269,5 +269,5 @@ def test_bad_batches_are_reported_before_and_during_the_run(small_model_file, sp
     image = np.zeros((4, 4, 3), np.uint8)
     write_batch(path, Sample(np.full(20, SMALL.vocabulary_size), image, image[..., 0] > 0, "x"))
     assert main(arguments) == 1
-    assert f"{path}: token ids do not fit the model" in capsys.readouterr().err
+    assert f"{path}: its token ids for 'x' are not those of the model's vocabulary" in capsys.readouterr().err
     assert not (tmp_path / "r.json").exists()

@@ -195,3 +195,8 @@ def test_batches_of_another_vocabulary_are_refused_before_a_run_starts(train_opt
     error = capsys.readouterr().err.splitlines()[-1]
     assert "unc_train_0.npz: token ids do not fit the model, which has 5 words" in error
     assert not (tmp_path / "run").exists()
+    (tmp_path / "words.txt").write_text("\n".join([*WORDS[:4], *reversed(WORDS[4:])]) + "\n")
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *start]) == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "unc_train_0.npz: its token ids for " in error and "are not those of the model's vocabulary" in error
+    assert not (tmp_path / "run").exists()

@@ -107,6 +107,8 @@ def one(**changes) -> dict:
         (one(masks=[None]), r"masks\[0\]: expected the name of a file or an array, received NoneType"),
         (one(masks=[np.ones((4, 5), int)]), r"masks\[0\]: expected bool \(h, w\), found int64 \(4, 5\)"),
         (one(masks=[np.ones((5, 4), bool)]), r"masks\[0\]: expected bool \(4, 5\) as its image, found bool \(5, 4\)"),
+        (one(images=["none.png"]), r"images\[0\]: no such file: none\.png"),
+        (one(masks=["none.png"]), r"masks\[0\]: no such file: none\.png"),
         (one(expressions=[b"man"]), r"expressions\[0\]: expected text, received bytes"),
         (one(expressions=["."]), r"expressions\[0\]: expression '\.': has no words"),
         (one(batch_size=0), "batch size: expected at least 1, received 0"),
@@ -127,14 +129,15 @@ def test_models_of_clips_or_without_a_vocabulary_are_refused(small_model):
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"images": ["none.png"]}, "none.png: no such image"),
-        ({"masks": ["none.png"]}, "none.png: no such mask"),
+        ({"images": ["broken.png"]}, r"broken\.png: not a readable image"),
         ({"images": ["small.png"]}, r"masks\[0\]: expected bool \(2, 3\) as its image, found bool \(4, 5\)"),
+        ({"masks": ["small.png"]}, r"small\.png: expected bool \(4, 5\) as its image, found bool \(2, 3\)"),
     ],
 )
 def test_unusable_files_are_named_while_iterating(changes, words, small_model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (3, 2)).save("small.png")
+    (tmp_path / "broken.png").write_bytes(b"none")
     dataset = cmpc_tf2.dataset_from(**one(**changes), model=small_model)
     with pytest.raises(tf.errors.InvalidArgumentError, match=words):
         next(iter(dataset))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cmpc_tf2.data.batches import Sample, batch_path, read_batch, write_batch
-from cmpc_tf2.errors import UsageError
+from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.inference.evaluation import evaluate
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.models.maskris.model import MaskRIS
@@ -41,6 +41,7 @@ class FixedLogits:
     config = SMALL
     preprocessing = Preprocessing(SMALL.image_size)
     tokenizer_type = WordTokenizer
+    vocabulary = None
     protocol_name = "rim"
 
     def __init__(self, logits):
@@ -152,3 +153,24 @@ def test_empty_truth_and_empty_prediction(tmp_path):
     result = evaluate(FixedLogits(np.full((32, 32), -1.0, np.float32)), paths)
     assert result["per_sample"][0]["union"] == 0
     assert result["plain"]["mean_iou"] == 1
+
+
+class OtherWords(FixedLogits):
+    """Knows the same words in another order."""
+
+    vocabulary = (*WORDS[:4], *reversed(WORDS[4:]))
+
+    def make_tokenizer(self):
+        return WordTokenizer(list(self.vocabulary), 20)
+
+
+def test_token_ids_of_another_vocabulary_are_refused(tmp_path):
+    sample = make_sample(mask=np.ones((8, 8), bool))
+    paths, logits = write_split(tmp_path, sample), np.zeros((32, 32), np.float32)
+    with pytest.raises(
+        InputError, match=r"val_0\.npz: its token ids for 'man' are not those of the model's vocabulary"
+    ):
+        evaluate(OtherWords(logits), paths)
+    write_batch(paths[0], Sample(np.full(20, SMALL.vocabulary_size), sample.image, sample.mask, "man"))
+    with pytest.raises(InputError, match=r"val_0\.npz: token ids do not fit the model"):
+        evaluate(FixedLogits(logits), paths)
