@@ -81,9 +81,7 @@ def evaluate(
     protocol = protocol or task.protocol(model.protocol_name)
     shown = shown or ("dcrf" if dcrf else protocol.shown)
     score = functools.partial(_score, protocol=protocol, shown=shown, preprocessing=model.preprocessing, dcrf=dcrf)
-    tokenizer = None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer()
-    if tokenizer is None and model.vocabulary is not None:
-        require_same_words(paths, model.make_tokenizer(), medium.sample_type)
+    tokenizer = _make_tokenizer(model, paths, medium.sample_type)
     decoded_samples = _decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:
@@ -103,6 +101,15 @@ def evaluate(
         **task.summarize(records),
         "per_sample": records,
     }
+
+
+def _make_tokenizer(model: "ModelRunner", paths: list[Path], sample_type: type[Sample]) -> Tokenizer | None:
+    """The tokenizer of a model that reads sentences; None if it reads the stored token ids, which are checked."""
+    if not model.tokenizer_type.reads_stored_ids:
+        return model.make_tokenizer()
+    if model.vocabulary is not None:
+        require_same_words(paths, model.make_tokenizer(), sample_type)
+    return None
 
 
 def _truncated(records: list[dict], tokenizer: Tokenizer | None) -> list[int]:
