@@ -82,11 +82,11 @@ def _tf1_value(name: str, noise: np.ndarray) -> np.ndarray:
         return 1 + 0.1 * noise
     if last in ("moving_variance", "variance", "factor"):
         return 1 + 0.2 * np.abs(noise)
-    if last in ("beta", "moving_mean", "mean", "biases", "bias", "W_ci", "W_cf", "W_co"):
+    if last in ("beta", "moving_mean", "mean", "biases", "bias", "b", "W_ci", "W_cf", "W_co"):
         return 0.1 * noise
     if last == "Variable":
         return 0.4 * noise
-    gain = 2 if last == "weights" else 1
+    gain = 2 if last in ("weights", "w") else 1
     return noise * np.sqrt(gain / np.prod(noise.shape[:-1]))
 
 

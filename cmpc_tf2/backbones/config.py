@@ -4,7 +4,7 @@ import dataclasses
 import reprlib
 from typing import ClassVar
 
-from cmpc_tf2.fields import RANGES, FieldError, check_fields
+from cmpc_tf2.fields import RANGES, FieldError, WholeNumber, check_fields
 
 
 def _check_stages(config, name: str):
@@ -49,6 +49,45 @@ class DeepLabResNetConfig:
     def to_dict(self) -> dict:
         """The sizes as JSON-ready data; `from_dict` restores them."""
         return {"width": self.width, "depths": list(self.depths)}
+
+
+@dataclasses.dataclass(frozen=True)
+class I3DConfig:
+    """Sizes of the I3D backbone; the default is the original.
+
+    Attributes:
+        width: Filters of the first convolution, a multiple of 8; all others are in proportion.
+    """
+
+    width: int = 64
+
+    # The maps before each spatial halving, with strides of 8, 16 and 32 in space and of 2, 4 and 8 in time.
+    levels: ClassVar[tuple[str, ...]] = ("c3", "c4", "c5")
+
+    def __post_init__(self):
+        allowed = WholeNumber(8, 1000, multiple_of=8)
+        if self.width not in allowed:
+            raise FieldError("width", f"expected {allowed}, received {reprlib.repr(self.width)}")
+
+    def scaled(self, filters: int) -> int:
+        """Filters of a convolution that has `filters` at full width."""
+        return filters * self.width // 64
+
+    def channels(self, level: str) -> int:
+        """Channels of a level."""
+        return self.scaled({"c3": 480, "c4": 832, "c5": 1024}[level])
+
+    def grid(self, level: str, size: int) -> int:
+        """Cells along a side of a level, for frames of `size` pixels; incomplete cells count."""
+        return -(-size // 2 ** int(level[1]))
+
+    def steps(self, level: str, frames: int) -> int:
+        """Time steps of a level for a clip of `frames` frames."""
+        return -(-frames // 2 ** (int(level[1]) - 2))
+
+    def to_dict(self) -> dict:
+        """The sizes as JSON-ready data; `from_dict` restores them."""
+        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(frozen=True)
