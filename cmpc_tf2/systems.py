@@ -144,6 +144,14 @@ SYSTEMS = {
             conversion=(f"{_NAMES}.backbone", f"{_NAMES}.deeplab"),
         ),
         System(
+            name="i3d",
+            medium=None,
+            registered_name="cmpc>InceptionI3D",
+            model="cmpc_tf2.backbones.i3d:InceptionI3D",
+            config="cmpc_tf2.backbones.config:I3DConfig",
+            conversion=(f"{_NAMES}.i3d",),
+        ),
+        System(
             name="swin",
             medium=None,
             registered_name="cmpc>SwinTransformer",

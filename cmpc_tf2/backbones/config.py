@@ -46,6 +46,10 @@ class DeepLabResNetConfig:
         """Channels of a level."""
         return self.stage_filters(int(level[1]))
 
+    def grid(self, level: str, size: int) -> int:
+        """Cells along a side of a level, for pictures of `size` pixels."""
+        return size // self.stride
+
     def to_dict(self) -> dict:
         """The sizes as JSON-ready data; `from_dict` restores them."""
         return {"width": self.width, "depths": list(self.depths)}
@@ -63,6 +67,8 @@ class I3DConfig:
 
     # The maps before each spatial halving, with strides of 8, 16 and 32 in space and of 2, 4 and 8 in time.
     levels: ClassVar[tuple[str, ...]] = ("c3", "c4", "c5")
+    # Of the finest level, in space.
+    stride: ClassVar[int] = 8
 
     def __post_init__(self):
         allowed = WholeNumber(8, 1000, multiple_of=8)
@@ -80,10 +86,6 @@ class I3DConfig:
     def grid(self, level: str, size: int) -> int:
         """Cells along a side of a level, for frames of `size` pixels; incomplete cells count."""
         return -(-size // 2 ** int(level[1]))
-
-    def steps(self, level: str, frames: int) -> int:
-        """Time steps of a level for a clip of `frames` frames."""
-        return -(-frames // 2 ** (int(level[1]) - 2))
 
     def to_dict(self) -> dict:
         """The sizes as JSON-ready data; `from_dict` restores them."""

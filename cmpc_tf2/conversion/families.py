@@ -79,17 +79,23 @@ def load_families(file_format: str | None = None) -> dict[str, Family]:
     return families
 
 
+# Checkpoints with variables whose names begin so.
+_REFUSED = {
+    "ResNet/": "stands on a plain ResNet-101 (`-w resnet`), which is not supported; expected the form on DeepLab "
+    "(`-w deeplab`)",
+    "Flow/inception_i3d/": "an I3D of optical flow, which is not supported; expected that of RGB, `rgb_imagenet`",
+}
+
+
 def find_family(checkpoint: TF1Checkpoint) -> Family:
     """Tells by the names of its variables which family a TensorFlow 1 checkpoint belongs to.
 
     Raises:
         InputError: It belongs to none of them.
     """
-    if any(name.startswith("ResNet/") for name in checkpoint.shapes):
-        raise InputError(
-            f"{checkpoint.prefix}: stands on a plain ResNet-101 (`-w resnet`), which is not supported; "
-            "expected the form on DeepLab (`-w deeplab`)"
-        )
+    for start, reason in _REFUSED.items():
+        if any(name.startswith(start) for name in checkpoint.shapes):
+            raise InputError(f"{checkpoint.prefix}: {reason}")
     return recognize(checkpoint.prefix, checkpoint.shapes, TF1)
 
 

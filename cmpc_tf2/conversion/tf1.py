@@ -42,6 +42,7 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     require_model_path(output)
     checkpoint = TF1Checkpoint(prefix)
     family = find_family(checkpoint)
+    checkpoint.rename(family.renames)
     model = new_model(family, family.infer_config(checkpoint.shapes), vocabulary_file)
     pairs = family.pairs(model.config)
     variables = {variable.path: variable for variable in model.variables}
@@ -65,7 +66,11 @@ def _require_match(checkpoint: TF1Checkpoint, pairs: list[Pair], variables: dict
     """As `core.require_match`, for the variables of a checkpoint and of a model by name and path."""
     expected = {pair.tf1: tf1_shape(pair, variables[pair.keras].shape) for pair in pairs}
     expected |= {pair.factor: (1,) for pair in pairs if pair.factor}
-    found = checkpoint.shapes
+    found = dict(checkpoint.shapes)
+    for pair in (pair for pair in pairs if pair.may_have_leading_ones and pair.tf1 in found):
+        shape, rank = found[pair.tf1], len(expected[pair.tf1])
+        if set(shape[:-rank]) == {1}:
+            found[pair.tf1] = shape[-rank:]
     not_float = sorted(name for name in expected.keys() & found.keys() if checkpoint.dtypes[name] is not np.float32)
     problems = [f"wrong type: {name} is not float32" for name in not_float]
     return require_match(checkpoint.prefix, found, expected, ignorable, problems)

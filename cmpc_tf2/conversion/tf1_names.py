@@ -23,12 +23,14 @@ class Pair:
         block: If the weight holds several variables side by side (the heads of MUTAN), the index of this one's block
             of columns, and their number.
         factor: Name of another variable that this one is divided by (Caffe's running sums of batch norm).
+        may_have_leading_ones: Whether the variable may have further axes of length 1 in front (Sonnet's batch norm).
     """
 
     tf1: str
     keras: str
     block: tuple[int, int] | None = None
     factor: str | None = None
+    may_have_leading_ones: bool = False
 
 
 def layer(tf1: str, keras: str, block: tuple[int, int] | None = None) -> list[Pair]:

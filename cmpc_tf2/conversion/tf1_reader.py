@@ -36,7 +36,21 @@ class TF1Checkpoint:
             self.dtypes = {name: t.as_numpy_dtype for name, t in self._reader.get_variable_to_dtype_map().items()}
         except self._errors as error:
             raise InputError(f"{files[0]}: not a readable TensorFlow checkpoint: {first_line(error)}") from error
+        self._stored_names: dict[str, str] = {}
         self._check_size([file for file in files if file.suffix != ".index"])
+
+    def rename(self, renames: tuple[tuple[str, str], ...]):
+        """Gives the variables other names.
+
+        Args:
+            renames: Patterns for the whole name and replacements, all applied in turn.
+        """
+        for name in list(self.shapes):
+            renamed = name
+            for pattern, replacement in renames:
+                renamed = re.sub(rf"^(?:{pattern})$", replacement, renamed)
+            self._stored_names[renamed] = name
+            self.shapes[renamed], self.dtypes[renamed] = self.shapes.pop(name), self.dtypes.pop(name)
 
     def _check_size(self, files: list[Path]):
         """Compares the data files' size with what is listed, so that a cut-off copy is found before any work."""
@@ -53,7 +67,7 @@ class TF1Checkpoint:
     def read(self, name: str):
         """The value of a variable as a NumPy array."""
         try:
-            return self._reader.get_tensor(name)
+            return self._reader.get_tensor(self._stored_names.get(name, name))
         except self._errors as error:
             raise InputError(f"{self.prefix}: cannot read variable {name}: {first_line(error)}") from error
 

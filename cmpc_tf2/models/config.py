@@ -45,15 +45,25 @@ class DeepLabModelConfig(ReferringConfig):
     fusion_dim: int = 500
     backbone: DeepLabResNetConfig = dataclasses.field(default_factory=DeepLabResNetConfig)
 
+    @property
+    def backbone_config_type(self) -> type:
+        """The class of the sizes of the backbone."""
+        return DeepLabResNetConfig
+
     def __post_init__(self):
-        if not isinstance(self.backbone, DeepLabResNetConfig):
-            object.__setattr__(self, "backbone", from_dict(DeepLabResNetConfig, self.backbone, "backbone"))
+        kind = self.backbone_config_type
+        if not isinstance(self.backbone, kind):
+            object.__setattr__(self, "backbone", from_dict(kind, self.backbone, "backbone"))
         super().__post_init__()
 
     @property
     def grid_size(self) -> int:
         """Cells along one side of the feature maps."""
         return self.image_size // self.backbone.stride
+
+    def level_grid(self, level: str) -> int:
+        """Cells along one side of a level of the backbone."""
+        return self.backbone.grid(level, self.image_size)
 
     def to_dict(self) -> dict:
         return {**super().to_dict(), "backbone": self.backbone.to_dict()}

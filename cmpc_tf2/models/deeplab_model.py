@@ -12,7 +12,8 @@ from cmpc_tf2.models.referring_model import ReferringModel
 
 def level_input(level: str, config: DeepLabModelConfig):
     """The input of a projection for one level of the backbone: `(B, h, w, C)`."""
-    return keras.Input((config.grid_size, config.grid_size, config.backbone.channels(level)), name=level)
+    size = config.level_grid(level)
+    return keras.Input((size, size, config.backbone.channels(level)), name=level)
 
 
 class DeepLabModel(ReferringModel):
@@ -30,8 +31,12 @@ class DeepLabModel(ReferringModel):
 
     @classmethod
     def build_image_encoder(cls, config) -> keras.Model:
-        backbone = DeepLabResNet(config.backbone, name="backbone")
-        return cls.connect_encoder(config, backbone, cls.build_visual_projection(config))
+        return cls.connect_encoder(config, cls.build_backbone(config), cls.build_visual_projection(config))
+
+    @staticmethod
+    def build_backbone(config) -> Backbone:
+        """The backbone, with the name `backbone`."""
+        return DeepLabResNet(config.backbone, name="backbone")
 
     @staticmethod
     def connect_encoder(config, backbone: Backbone, projection: keras.Model) -> keras.Model:

@@ -49,8 +49,12 @@ _PER_EXCHANGE = (
 
 def cmpc_pairs(config: CMPCConfig) -> list[Pair]:
     """The 735 variables of CMPC-I (fewer with a smaller backbone)."""
-    pairs = backbone.backbone_pairs(config.backbone)
-    pairs += [Pair(f"{SCOPE}/Variable", "text_encoder/embedding"), *lstm("RNN", "text_encoder/lstm")]
+    return backbone.backbone_pairs(config.backbone) + pairs_behind_backbone(config)
+
+
+def pairs_behind_backbone(config: CMPCConfig) -> list[Pair]:
+    """The variables of CMPC-I without those of its backbone."""
+    pairs = [Pair(f"{SCOPE}/Variable", "text_encoder/embedding"), *lstm("RNN", "text_encoder/lstm")]
     pairs += layer("words_parse_1", "word_parser/hidden") + layer("words_parse_2", "word_parser/types")
     for level in LEVELS:
         for tf1, keras in _PER_LEVEL:
@@ -69,13 +73,13 @@ def cmpc_pairs(config: CMPCConfig) -> list[Pair]:
     return pairs + conv_lstm() + layer("score", "score")
 
 
-def infer_config(shapes: dict[str, tuple], config_type: type[CMPCConfig] = CMPCConfig) -> CMPCConfig:
-    """Reads the sizes off the shapes.
+def infer_config(shapes: dict[str, tuple]) -> CMPCConfig:
+    """Reads the sizes off the shapes, a dict by variable name."""
+    return CMPCConfig(backbone=backbone.infer_config(shapes), **sizes_behind_backbone(shapes))
 
-    Args:
-        shapes: Shape per variable name.
-        config_type: The class of the sizes.
-    """
+
+def sizes_behind_backbone(shapes: dict[str, tuple]) -> dict[str, int]:
+    """The sizes other than those of the backbone."""
     default = CMPCConfig()
 
     def size(names: list[str], axis: int, default: int) -> int:
@@ -83,15 +87,14 @@ def infer_config(shapes: dict[str, tuple], config_type: type[CMPCConfig] = CMPCC
 
     feature_dim = size([f"{level}_lateral/biases" for level in LEVELS], 0, default.feature_dim)
     lstm_inputs = size(["RNN/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"], 0, 0)
-    return config_type(
-        image_size=common_size(shapes, PEEPHOLES, 0, default.grid_size) * default.backbone.stride,
-        vocabulary_size=size(["Variable"], 0, default.vocabulary_size),
-        embedding_dim=size(["Variable"], 1, max(1, lstm_inputs - feature_dim)),
-        feature_dim=feature_dim,
-        fusion_dim=size([f"fusion_{level}/biases" for level in LEVELS], 0, default.fusion_dim),
-        word_parser_dim=size(["words_parse_1/biases"], 0, default.word_parser_dim),
-        backbone=backbone.infer_config(shapes),
-    )
+    return {
+        "image_size": common_size(shapes, PEEPHOLES, 0, default.grid_size) * default.backbone.stride,
+        "vocabulary_size": size(["Variable"], 0, default.vocabulary_size),
+        "embedding_dim": size(["Variable"], 1, max(1, lstm_inputs - feature_dim)),
+        "feature_dim": feature_dim,
+        "fusion_dim": size([f"fusion_{level}/biases" for level in LEVELS], 0, default.fusion_dim),
+        "word_parser_dim": size(["words_parse_1/biases"], 0, default.word_parser_dim),
+    }
 
 
 FAMILY = Family(

@@ -7,6 +7,7 @@ from keras import ops
 from cmpc_tf2.layers.cell_dense import CellDense
 from cmpc_tf2.layers.normalization import L2Normalize, inverse_norm
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
+from cmpc_tf2.layers.upsampling import LegacyBilinearResize
 from cmpc_tf2.models.cmpc.config import MUTAN_HEADS, CMPCConfig
 from cmpc_tf2.models.cmpc.mutan import MutanVisual
 from cmpc_tf2.models.deeplab_model import level_input
@@ -28,12 +29,20 @@ def build_visual_projection(config: CMPCConfig, with_laterals: bool = False, fol
     """
     taps, outputs = {}, {}
     for level in config.backbone.levels:
-        taps[level] = level_input(level, config)
-        lateral = CellDense(config.feature_dim, name=f"lateral_{level}")(taps[level])
-        normalized = L2Normalize(name=f"lateral_{level}_norm")(lateral)
+        is_coarse = config.level_grid(level) != config.grid_size
         is_folded = folded and _is_narrow(level, config)
-        x = ScaledTap(name=f"scaled_{level}")(taps[level], lateral) if is_folded else normalized
-        outputs[f"visual_{level}"] = MutanVisual(config.feature_dim, MUTAN_HEADS, name=f"mutan_visual_{level}")(x)
+        name, sizes = f"mutan_visual_{level}", (config.feature_dim, MUTAN_HEADS)
+        taps[level] = level_input(level, config)
+        coarse = CellDense(config.feature_dim, name=f"lateral_{level}")(taps[level])
+        lateral = LegacyBilinearResize(config.grid_size, name=f"resized_{level}")(coarse) if is_coarse else coarse
+        normalized = L2Normalize(name=f"lateral_{level}_norm")(lateral)
+        if folded and is_coarse:
+            source = WithOne(name=f"tap_{level}_with_one")(taps[level]) if is_folded else coarse
+            visual = ResizedMutanVisual(*sizes, name=name)(source, lateral)
+        else:
+            x = ScaledTap(name=f"scaled_{level}")(taps[level], lateral) if is_folded else normalized
+            visual = MutanVisual(*sizes, name=name)(x)
+        outputs[f"visual_{level}"] = visual
         if with_laterals:
             outputs[f"lateral_{level}"] = normalized
     return keras.Model(taps, outputs, name="visual_projection")
@@ -46,6 +55,8 @@ def fold_laterals(projection: keras.Model, config: CMPCConfig) -> keras.Model:
     the wide one of MUTAN behind it. What stands between, the division by the lateral's norm, is one factor per cell:
 
         l2n(x L + b) W = (x / |x L + b|) (L W) + (1 / |x L + b|) (b W)
+
+    Where a tap has fewer cells than the grid, it is resized behind the product, as `ResizedMutanVisual` describes.
 
     Args:
         projection: From `build_visual_projection`; it is left as it is.
@@ -88,3 +99,43 @@ class ScaledTap(keras.layers.Layer):
     def call(self, tap, lateral):
         factor = ops.cast(inverse_norm(lateral), tap.dtype)
         return ops.concatenate([tap * factor, factor], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class WithOne(keras.layers.Layer):
+    """`[x, 1]`: a map with a channel of ones; see `fold_laterals`.
+
+    Input: `(B, h, w, C)`. Output: `(B, h, w, C + 1)`.
+    """
+
+    def call(self, x):
+        return ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class ResizedMutanVisual(MutanVisual):
+    """`MutanVisual` of a map that is resized and normalised, with its product on the small map.
+
+    Resizing U is linear and works on each channel alone, so it commutes with the product over the channels:
+
+        tanh([l2n(U y), grid] [W; G] + b) = tanh(U(y W) / |U y| + grid G + b)
+
+    Call arguments:
+        source: `(B, h, w, C)`: y, or what gives it by a product that is in W.
+        lateral: `(B, H, W, D)`: U y.
+
+    Returns:
+        `(B, H, W, heads, units)`.
+    """
+
+    def build(self, source_shape, lateral_shape):
+        super().build((*lateral_shape[:3], source_shape[-1]))
+        self.resize = LegacyBilinearResize(tuple(lateral_shape[1:3]), dtype=self.dtype_policy, name="resize")
+
+    def call(self, source, lateral):
+        kernel, bias = self.projection.kernel, self.projection.bias
+        kernel, bias = ops.cast(kernel, source.dtype), ops.cast(bias, source.dtype)
+        product = self.resize(ops.matmul(source, kernel[:-GRID_CHANNELS]))
+        grid = ops.matmul(ops.cast(self._grid, source.dtype), kernel[-GRID_CHANNELS:]) + bias
+        x = ops.tanh(product * ops.cast(inverse_norm(lateral), source.dtype) + grid)
+        return ops.reshape(x, (-1, *x.shape[1:3], self.heads, self.units))
