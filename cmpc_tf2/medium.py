@@ -21,6 +21,7 @@ class Medium:
         train_config: The class that describes a training run.
         task: The output of models of this medium, and how it is scored.
         sample: The class of the samples in a split's files, as `module:name`.
+        size_options: Fields of a model's sizes that are options of `train`, and their choices, the default first.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Medium:
     train_config: type[TrainConfig]
     task: MaskTask
     sample: str
+    size_options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     @property
     def sample_type(self) -> type:

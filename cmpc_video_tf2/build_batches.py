@@ -22,7 +22,9 @@ def add_options(parser: argparse.ArgumentParser):
     parser.set_defaults(run=run)
     build.add_common_options(parser, CLIPS)
     parser.add_argument(
-        "--all-frames", action="store_true", help="store the original's 16 frames, not only the 5 that the model reads"
+        "--all-frames",
+        action="store_true",
+        help="store all 16 frames, as the original does and I3D needs, not only the 5 that R2D reads",
     )
 
 

@@ -30,10 +30,10 @@ class ClipBackbone:
     centres: dict[str, tuple[int, ...]]
 
 
-_R2D_FRAMES = (0, 4, 8, 12, 15)
+R2D_FRAMES = (0, 4, 8, 12, 15)
 CLIP_BACKBONES = {
     # DeepLab-ResNet, frame by frame.
-    "r2d": ClipBackbone(DeepLabResNetConfig, _R2D_FRAMES, dict.fromkeys(DeepLabResNetConfig.levels, _R2D_FRAMES)),
+    "r2d": ClipBackbone(DeepLabResNetConfig, R2D_FRAMES, dict.fromkeys(DeepLabResNetConfig.levels, R2D_FRAMES)),
     "i3d": ClipBackbone(
         I3DConfig,
         tuple(range(CLIP_FRAMES)),
@@ -81,6 +81,10 @@ class CMPCVideoConfig(CMPCConfig):
     @property
     def backbone_config_type(self) -> type:
         return self.clip_backbone.config_type
+
+    @property
+    def frames(self) -> tuple[int, ...]:
+        return self.clip_backbone.frames
 
     def steps(self, level: str) -> int:
         """Time steps of a level."""

@@ -2,7 +2,7 @@
 
 from cmpc_tf2.medium import Medium
 from cmpc_tf2.tasks.masks.task import MaskTask
-from cmpc_video_tf2.config import VideoTrainConfig
+from cmpc_video_tf2.config import CLIP_BACKBONES, VideoTrainConfig
 from cmpc_video_tf2.data.datasets import VIDEO_DATASETS
 
 # The mean over these is the average precision of A2D-Sentences.
@@ -15,4 +15,5 @@ CLIPS = Medium(
     train_config=VideoTrainConfig,
     task=MaskTask(_THRESHOLDS, average_precision=True),
     sample="cmpc_video_tf2.data.samples:VideoSample",
+    size_options={"backbone_type": tuple(CLIP_BACKBONES)},
 )

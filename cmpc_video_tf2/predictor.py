@@ -4,7 +4,7 @@ import numpy as np
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.predictor import ExpressionPredictor
-from cmpc_video_tf2.config import CLIP_FRAMES, FRAMES_READ
+from cmpc_video_tf2.config import CLIP_FRAMES
 from cmpc_video_tf2.data.samples import fit_clip
 
 
@@ -30,5 +30,4 @@ class VideoPredictor(ExpressionPredictor):
         dtype, shape = next(iter(shapes)) if len(shapes) == 1 else (None, ())
         if len(frames) != CLIP_FRAMES or dtype != "uint8" or len(shape) != 3 or shape[2] != 3 or 0 in shape:
             raise InputError(f"clip: expected 16 frames of uint8 (h, w, 3), found {len(frames)} of {sorted(shapes)}")
-        read = np.stack([frames[index] for index in FRAMES_READ])
-        self._encode(fit_clip(read, self._runner.preprocessing), shape[:2])
+        self._encode(fit_clip(dict(enumerate(frames)), self._runner.preprocessing), shape[:2])

@@ -96,7 +96,7 @@ def build_data(folder: Path):
     build_splits("cmpc_tf2", folder, "shapes", ("train", *SPLITS), SIZES["image_size"])
 
 
-def build_splits(module: str, folder: Path, dataset: str, splits: tuple[str, ...], size: int):
+def build_splits(module: str, folder: Path, dataset: str, splits: tuple[str, ...], size: int, *options: str):
     """Builds the splits of a drawn data set; those that are there stay.
 
     Args:
@@ -105,11 +105,12 @@ def build_splits(module: str, folder: Path, dataset: str, splits: tuple[str, ...
         dataset: Name of the data set.
         splits: Names of the splits.
         size: Side of the train split's pictures in pixels.
+        options: Further options of `build_batches`.
     """
-    options = ["--data-root", folder / "data", "--output-root", folder, "--image-size", size]
+    places = ["--data-root", folder / "data", "--output-root", folder, "--workers", os.cpu_count()]
     for split in splits:
         if not (split_folder(folder, dataset, split) / MANIFEST).exists():
-            call("-m", module, "build_batches", "-d", dataset, "-t", split, *options, "--workers", os.cpu_count())
+            call("-m", module, "build_batches", "-d", dataset, "-t", split, "--image-size", size, *places, *options)
 
 
 def train_model(module: str, folder: Path, dataset: str, sizes: dict, steps: int, options: list) -> Path:

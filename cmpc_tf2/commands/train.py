@@ -38,6 +38,8 @@ def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
     train.add_argument("-t", "--split", help="train, trainval")
     train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
     train.add_argument("--model-name", choices=systems_of(medium.name), help="of a new model (default: the first)")
+    for name, choices in medium.size_options.items():
+        train.add_argument(_option(name), choices=choices, help=f"of a new model (default: {choices[0]})")
     train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
     train.add_argument("--backbone", type=Path, metavar="FILE.keras", help="start from this converted backbone")
     train.add_argument("--bert", type=Path, metavar="FILE.keras", help="start from this converted BERT")
@@ -124,7 +126,7 @@ def run(arguments: argparse.Namespace):
     else:
         if config_path.exists():
             raise InputError(f"{folder}: holds a run already; --resume resumes it")
-        require_consistent(given)
+        require_consistent(given, medium)
         if "vocabulary" in given:
             from cmpc_tf2.text.tokenizers import TOKENIZERS
 
@@ -174,7 +176,7 @@ def read_config(path: Path, medium: Medium = PICTURES) -> TrainConfig:
         return from_dict(medium.train_config, content)
 
 
-def require_consistent(given: list[str]):
+def require_consistent(given: list[str], medium: Medium):
     """Checks that the options that start a run go together.
 
     Raises:
@@ -183,7 +185,8 @@ def require_consistent(given: list[str]):
     given = set(given)
     if not {"dataset", "split"} <= given:
         raise UsageError("-d and -t are needed to start a run")
-    if "start_model" in given and {"backbone", "bert", "embeddings", "vocabulary", "sizes"} & given:
+    of_model = {"backbone", "bert", "embeddings", "vocabulary", "sizes", *medium.size_options}
+    if "start_model" in given and of_model & given:
         raise UsageError("--model brings backbone, BERT, word vectors, vocabulary and sizes; give it alone")
     if "start_optimizer" in given and "start_model" not in given:
         raise UsageError("--optimizer goes with the --model that was converted beside it")
@@ -204,7 +207,10 @@ def make_config(arguments: argparse.Namespace, vocabulary_size: int | None) -> T
     """
     medium = arguments.medium
     options = {name: str(value) if isinstance(value, Path) else value for name, value in vars(arguments).items()}
-    model = read_sizes(_system_of(arguments).config_type, options.get("sizes"), vocabulary_size)
+    chosen = {name: options[name] for name in medium.size_options if name in options}
+    if vocabulary_size:
+        chosen["vocabulary_size"] = vocabulary_size
+    model = read_sizes(_system_of(arguments).config_type, options.get("sizes"), chosen)
     fields = {field.name for field in dataclasses.fields(medium.train_config)}
     options = {name: value for name, value in options.items() if name in fields}
     with _naming_options():
@@ -227,17 +233,17 @@ def _system_of(arguments: argparse.Namespace) -> System:
 
 
 def _option(name: str) -> str:
-    """The option that sets a field."""
+    """The option that sets a field of a run or of a model."""
     return {"start_model": "--model", "start_optimizer": "--optimizer"}.get(name, f"--{name.replace('_', '-')}")
 
 
-def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_size: int | None) -> ReferringConfig:
+def read_sizes(config_type: type[ReferringConfig], path: str | None, chosen: dict) -> ReferringConfig:
     """The sizes of a new model.
 
     Args:
         config_type: Its configuration's class.
         path: A JSON file that says which are not the usual ones; None if all are.
-        vocabulary_size: Words that it knows; None for as many as usual.
+        chosen: Sizes by name that options set; the number of words is that of the vocabulary.
 
     Raises:
         InputError: The file cannot be read, or has other names or values than sizes have.
@@ -246,8 +252,8 @@ def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_
     from cmpc_tf2.text.vocabulary import MAX_WORDS
 
     sizes = read_json(path) if path else {}
-    if vocabulary_size and isinstance(sizes, dict):
-        sizes = {**sizes, "vocabulary_size": vocabulary_size}
+    if isinstance(sizes, dict):
+        sizes = {**sizes, **chosen}
     with named(path or "sizes of the model"):
         try:
             model = from_dict(config_type, sizes)
@@ -255,7 +261,7 @@ def read_sizes(config_type: type[ReferringConfig], path: str | None, vocabulary_
             if not error.field.endswith("vocabulary_size"):
                 raise
             raise UsageError(
-                f"--vocabulary: {vocabulary_size} words do not fit the {path or 'usual sizes'}: {error}; "
+                f"--vocabulary: {chosen['vocabulary_size']} words do not fit the {path or 'usual sizes'}: {error}; "
                 "give the vocabulary of the model, or other sizes (--sizes)"
             ) from None
         if model.max_words != MAX_WORDS:

@@ -69,12 +69,19 @@ class Sample:
     @property
     def digest(self) -> str:
         """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture, and for every model."""
-        return hashlib.sha256(np.ascontiguousarray(self.pixels)).hexdigest()[:16]
+        return digest_of(self.pixels)
 
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:
         """Shape of `fitted`."""
         return size, size, 3
+
+    def require_fit(self, preprocessing: Preprocessing):
+        """Checks that the file holds what a model needs.
+
+        Raises:
+            InputError: It does not.
+        """
 
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
         """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
@@ -106,6 +113,11 @@ class Sample:
         if isinstance(expression, bytes):
             expression = expression.decode("utf-8", errors="replace")
         return cls(token_ids.astype(np.int64), image, mask, expression)
+
+
+def digest_of(pixels: np.ndarray) -> str:
+    """Digest of pixels, 16 hexadecimal digits."""
+    return hashlib.sha256(np.ascontiguousarray(pixels)).hexdigest()[:16]
 
 
 def require_array(condition: bool, key: str, expected: str, array: np.ndarray):

@@ -283,6 +283,8 @@ def read_train_sample(
         InputError: It cannot be read, or does not fit the model.
     """
     sample, size = read_batch(path, sample_type), preprocessing.size
+    with named(path):
+        sample.require_fit(preprocessing)
     if sample.image.shape[:2] != (size, size) or sample.token_ids.shape != (MAX_WORDS,):
         found = f"{sample.image.shape}, {sample.token_ids.shape}"
         raise InputError(

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cmpc_tf2.data.batches import Sample, group_by_pixels, read_batch, require_same_words
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import progress
 from cmpc_tf2.medium import PICTURES, Medium
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.processes import map_in_order
 from cmpc_tf2.tasks.masks.metrics import counts_of, iou
 from cmpc_tf2.text.tokenizer import Tokenizer
@@ -149,7 +150,10 @@ def _decode_samples(
     model: "ModelRunner", tokenizer: Tokenizer | None, paths: list[Path], batch_size: int, sample_type: type[Sample]
 ) -> Iterator[DecodedSample]:
     """Decodes all samples; neighbouring ones of equal pixels share the encoding."""
-    read = ((path, read_batch(path, sample_type)) for path in progress(paths, len(paths), "evaluate"))
+    read = (
+        (path, _read_fitting(path, sample_type, model.preprocessing))
+        for path in progress(paths, len(paths), "evaluate")
+    )
     with_text = ((index, sample, _text_of(model, tokenizer, path, sample)) for index, (path, sample) in enumerate(read))
     for samples in group_by_pixels(with_text):
         features = None
@@ -164,6 +168,13 @@ def _decode_samples(
             logits = model.decode(features, {name: np.stack([text[name] for text in texts]) for name in texts[0]})
             for (index, sample, _), sample_logits in zip(readable, logits, strict=True):
                 yield DecodedSample(index, sample, sample_logits)
+
+
+def _read_fitting(path: Path, sample_type: type[Sample], preprocessing: Preprocessing) -> Sample:
+    sample = read_batch(path, sample_type)
+    with named(path):
+        sample.require_fit(preprocessing)
+    return sample
 
 
 def _text_of(

@@ -1,6 +1,7 @@
 """Sizes that several families share, as plain data."""
 
 import dataclasses
+from typing import ClassVar
 
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.fields import RANGES, check_fields, from_dict
@@ -19,6 +20,9 @@ class ReferringConfig:
     image_size: int = 320
     vocabulary_size: int = 12112
     max_words: int = 20
+
+    # Indices of the frames of a clip that the model reads; None for models of pictures.
+    frames: ClassVar[tuple[int, ...] | None] = None
 
     def __post_init__(self):
         check_fields(self, RANGES)

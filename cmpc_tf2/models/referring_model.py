@@ -77,7 +77,8 @@ class ReferringModel(KerasFileModel):
         super().__init__(inputs={pixels.name: pixels, **text}, outputs=outputs, **kwargs)
         self.config = config
         self.vocabulary = None if vocabulary is None else list(vocabulary)
-        self.preprocessing = Preprocessing(config.image_size, **(preprocessing or self.preprocessing_options))
+        options = preprocessing or self.preprocessing_options
+        self.preprocessing = Preprocessing(config.image_size, frames=config.frames, **options)
         self.tokenizer_type = TOKENIZERS[tokenizer]
         self.image_encoder = encoder
         self.expression_decoder = decoder

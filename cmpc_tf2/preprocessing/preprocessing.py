@@ -23,6 +23,7 @@ class Preprocessing:
         channels: Their order: `bgr` or `rgb`.
         mean: Subtracted from pixels of 0 to 255, per channel in that order.
         deviation: Divides the difference, per channel.
+        frames: Indices of the frames of a clip that the model reads; None for models of pictures.
 
     Raises:
         FieldError: `resizing` or `channels` is something else.
@@ -33,6 +34,7 @@ class Preprocessing:
     channels: str = "bgr"
     mean: tuple[float, float, float] = CAFFE_MEAN
     deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    frames: tuple[int, ...] | None = None
 
     def __post_init__(self):
         for name, allowed in CHOICES.items():
@@ -42,9 +44,9 @@ class Preprocessing:
             object.__setattr__(self, name, tuple(map(float, getattr(self, name))))
 
     def to_dict(self) -> dict:
-        """The preprocessing as JSON-ready data for model files; without the size, which is one of the model's sizes."""
+        """The preprocessing as JSON-ready data for model files; size and frames follow from the model's sizes."""
         fields = dataclasses.asdict(self)
-        del fields["size"]
+        del fields["size"], fields["frames"]
         return {**fields, "mean": list(self.mean), "deviation": list(self.deviation)}
 
     def describe(self) -> str:

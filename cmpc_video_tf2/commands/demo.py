@@ -10,6 +10,7 @@ from cmpc_tf2.commands.options import number
 from cmpc_tf2.data.batches import list_batches, read_batch
 from cmpc_tf2.fields import RANGES
 from cmpc_tf2.tasks.masks.metrics import iou
+from cmpc_video_tf2.config import CLIP_BACKBONES
 from cmpc_video_tf2.data.annotations import read_queries, read_split
 from cmpc_video_tf2.data.datasets import A2DFiles
 from cmpc_video_tf2.data.moving_shapes import ACTIONS, SIDE
@@ -17,6 +18,8 @@ from cmpc_video_tf2.data.samples import VideoSample
 
 # Sizes of the small model: those of the demo of pictures.
 SIZES = {**demo.SIZES, "image_size": SIDE}
+# I3D with about as many weights in its kernels.
+I3D_WIDTH = 16
 TRAINING = ("-bs", "4", "-lr", "0.002", "--finetune-backbone")
 STEPS = 2500
 DATASET = "moving_shapes"
@@ -27,6 +30,7 @@ def add_parser(commands):
     parser = commands.add_parser("demo", help="train and score a small model on drawn clips, offline")
     parser.set_defaults(run=run)
     parser.add_argument("--seed", type=number(RANGES["seed"]), default=0, help="of the training run")
+    parser.add_argument("--backbone-type", choices=CLIP_BACKBONES, default="r2d", help="(default: r2d)")
     parser.add_argument("--output", type=Path, default=Path("video_demo_output"), metavar="DIR")
 
 
@@ -35,7 +39,8 @@ def run(arguments: argparse.Namespace):
     folder = arguments.output
     make_folder(folder)
     build_data(folder)
-    model = train_model("cmpc_video_tf2", folder, DATASET, SIZES, STEPS, [*TRAINING, "--seed", arguments.seed])
+    sizes = sizes_of(arguments.backbone_type)
+    model = train_model("cmpc_video_tf2", folder, DATASET, sizes, STEPS, [*TRAINING, "--seed", arguments.seed])
 
     report = folder / "test.json"
     data = ["-d", DATASET, "-t", "test", "--batch-root", folder]
@@ -53,6 +58,12 @@ def run(arguments: argparse.Namespace):
     print(f"\nPictures: {folder}/overlays, {folder}/training_curve.png; video: {folder}/prediction/overlay.mp4")
 
 
+def sizes_of(backbone_type: str) -> dict:
+    """Sizes of the small model on a backbone."""
+    backbone = {"r2d": SIZES["backbone"], "i3d": {"width": I3D_WIDTH}}[backbone_type]
+    return {**SIZES, "backbone_type": backbone_type, "backbone": backbone}
+
+
 def held_out_action(files: A2DFiles) -> tuple[str, str]:
     """A video of the test split, and a sentence about an action in it."""
     splits = read_split(files.splits)
@@ -65,7 +76,7 @@ def held_out_action(files: A2DFiles) -> tuple[str, str]:
 
 def build_data(folder: Path):
     """Draws `moving_shapes` and builds its splits; existing ones are kept."""
-    build_splits("cmpc_video_tf2", folder, DATASET, ("train", "test"), SIDE)
+    build_splits("cmpc_video_tf2", folder, DATASET, ("train", "test"), SIDE, "--all-frames")
 
 
 def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:

@@ -14,7 +14,7 @@ from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.vocabulary import Vocabulary
-from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, FRAMES_READ
+from cmpc_video_tf2.config import ANNOTATED, CLIP_FRAMES, R2D_FRAMES
 from cmpc_video_tf2.data.annotations import (
     NotInFrameError,
     VideoQuery,
@@ -66,7 +66,7 @@ class VideoBuild(BuildSettings):
     Source: `build_a2d_batches` in `CMPC_video/build_A2D_batches.py` of CMPC-Refseg.
 
     Attributes:
-        all_frames: Store all 16 frames of a clip, as the original does, and not only the five that the model reads.
+        all_frames: Store all 16 frames of a clip, as the original does and I3D needs, not only the five that R2D reads.
     """
 
     all_frames: bool = False
@@ -207,8 +207,13 @@ def _make_samples(
         return
     if square:
         mask = square.fit_mask(mask)
-    image = frames[FRAMES_READ[ANNOTATED] if all_frames else ANNOTATED]
+    image = frames[_stored(all_frames).index(ANNOTATED)]
     yield expression, VideoSample(token_ids, image, mask, expression, frames, reference.frame_id)
+
+
+def _stored(all_frames: bool) -> tuple[int, ...]:
+    """Indices of the frames that a file holds."""
+    return tuple(range(CLIP_FRAMES)) if all_frames else R2D_FRAMES
 
 
 @functools.lru_cache(maxsize=8)
@@ -220,7 +225,7 @@ def _read_clip(
     numbers = clip_numbers(frame_id, video.last)
     if frame_id > video.last:
         raise InputError(f"{video.path}: has {video.last} frames, but frame {frame_id} is annotated")
-    frames = video.read([numbers[index] for index in (range(CLIP_FRAMES) if all_frames else FRAMES_READ)])
+    frames = video.read([numbers[index] for index in _stored(all_frames)])
     sizes = {frame.shape[:2] for frame in frames}
     if len(sizes) > 1:
         raise InputError(f"{video.path}: its frames have different sizes: {sorted(sizes)}")

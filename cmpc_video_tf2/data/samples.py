@@ -1,16 +1,18 @@
 """The `.npz` files of clips: those of pictures, with frames.
 
-With all 16 frames of a clip the format is the original's. By default the builder writes only the five frames that the
-model reads; the original's reader cannot use such files.
+With all 16 frames of a clip the format is the original's. By default the builder writes only the five frames that
+CMPC-V on R2D reads; the original's reader cannot use such files.
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
-from cmpc_tf2.data.batches import Sample, require_array
+from cmpc_tf2.data.batches import Sample, digest_of, require_array
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
-from cmpc_video_tf2.config import CLIP_FRAMES, FRAMES_READ
+from cmpc_video_tf2.config import CLIP_FRAMES, R2D_FRAMES
 
 _FRAMES = "frames"
 _FRAME_ID = "frame_id"
@@ -23,7 +25,7 @@ class VideoSample(Sample):
     Attributes:
         image: The annotated frame.
         mask: Mask of the annotated frame.
-        frames: uint8 RGB `(16, h, w, 3)`, or of these the five that the model reads, `(5, h, w, 3)`.
+        frames: uint8 RGB `(16, h, w, 3)`, or of these the five that R2D reads, `(5, h, w, 3)`.
         frame_id: Number of the annotated frame in its video, from 1.
     """
 
@@ -37,17 +39,35 @@ class VideoSample(Sample):
     input_name = "clip"
 
     @property
+    def stored(self) -> tuple[int, ...]:
+        """The indices of `frames` in the clip."""
+        return R2D_FRAMES if len(self.frames) == len(R2D_FRAMES) else tuple(range(CLIP_FRAMES))
+
+    @property
     def pixels(self) -> np.ndarray:
-        """The five frames that are read: uint8 `(5, h, w, 3)`."""
-        return self.frames if len(self.frames) == len(FRAMES_READ) else self.frames[list(FRAMES_READ)]
+        """All stored frames: uint8 `(16 or 5, h, w, 3)`."""
+        return self.frames
+
+    @property
+    def digest(self) -> str:
+        """As `Sample.digest`, of the five frames that every file holds."""
+        five = [self.stored.index(index) for index in R2D_FRAMES]
+        return digest_of(self.frames[five])
 
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:
         return CLIP_FRAMES, size, size, 3
 
+    def require_fit(self, preprocessing: Preprocessing):
+        if not set(preprocessing.frames) <= set(self.stored):
+            raise InputError(
+                f"holds {len(self.stored)} frames of the clip, but the model reads {len(preprocessing.frames)}; "
+                f"build the split again with `{self.builder} -d DATASET -t SPLIT --all-frames --overwrite`"
+            )
+
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
         """The fitted clip, before its values are normalised: uint8 RGB `(16, S, S, 3)`; 0 in frames not read."""
-        return fit_clip(self.pixels, preprocessing)
+        return fit_clip(dict(zip(self.stored, self.frames, strict=True)), preprocessing)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         return {**super().to_arrays(), _FRAMES: self.frames, _FRAME_ID: np.array(self.frame_id)}
@@ -56,24 +76,24 @@ class VideoSample(Sample):
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "VideoSample":
         picture, frames, frame_id = Sample.from_arrays(arrays), arrays[_FRAMES], arrays[_FRAME_ID]
         height, width = picture.image.shape[:2]
-        expected = [(count, height, width, 3) for count in (CLIP_FRAMES, len(FRAMES_READ))]
+        expected = [(count, height, width, 3) for count in (CLIP_FRAMES, len(R2D_FRAMES))]
         description = f"uint8 (16 or 5, {height}, {width}, 3)"
         require_array(frames.dtype == np.uint8 and frames.shape in expected, _FRAMES, description, frames)
         require_array(frame_id.shape == () and frame_id.dtype.kind in "iu", _FRAME_ID, "a whole number", frame_id)
         return cls(**vars(picture), frames=frames, frame_id=int(frame_id))
 
 
-def fit_clip(frames: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+def fit_clip(frames: Mapping[int, np.ndarray], preprocessing: Preprocessing) -> np.ndarray:
     """A clip as the model sees it, each frame fitted as a picture is.
 
     Args:
-        frames: The five frames that are read, uint8 `(5, h, w, 3)`.
+        frames: Frames by their index in the clip, uint8 `(h, w, 3)`; at least those that the model reads.
         preprocessing: Preprocessing of the model.
 
     Returns:
         uint8 `(16, S, S, 3)`; 0 in the frames that the model does not read.
     """
     clip = np.zeros((CLIP_FRAMES, preprocessing.size, preprocessing.size, 3), np.uint8)
-    for index, frame in zip(FRAMES_READ, frames, strict=True):
-        clip[index] = preprocessing.fit(frame)
+    for index in preprocessing.frames:
+        clip[index] = preprocessing.fit(frames[index])
     return clip

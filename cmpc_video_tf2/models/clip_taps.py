@@ -27,9 +27,8 @@ def clip_taps(config: CMPCVideoConfig, backbone: Backbone, clip) -> dict[str, ke
     Returns:
         By level `(B * steps, h, w, C)`.
     """
-    frames = config.clip_backbone.frames
     if config.backbone_type == "r2d":
-        read = ops.stack([clip[:, index] for index in frames], axis=1)
+        read = ops.stack([clip[:, index] for index in config.frames], axis=1)
         return backbone(ops.reshape(read, (-1, *clip.shape[2:])))
     # I3D takes RGB from -1 to 1.
     rgb = (clip + ops.convert_to_tensor(CAFFE_MEAN, clip.dtype))[..., ::-1] / 127.5 - 1

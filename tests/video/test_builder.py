@@ -14,7 +14,7 @@ from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.preprocessing.resizing import RESIZINGS
 from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_video_tf2.build_batches import main
-from cmpc_video_tf2.config import FRAMES_READ
+from cmpc_video_tf2.config import R2D_FRAMES
 from cmpc_video_tf2.data.clips import clip_numbers
 from cmpc_video_tf2.data.datasets import A2DFiles, JHMDBFiles
 from cmpc_video_tf2.data.samples import VideoSample
@@ -32,7 +32,7 @@ def test_a_test_split_keeps_the_size_and_the_five_frames_that_are_read(tmp_path)
     first, second = samples_of(tmp_path, "test")
     assert (first.frame_id, second.frame_id) == (1, 10) and first.expression == "the cat"
     assert second.frames.shape == (5, HEIGHT, WIDTH, 3) and second.mask.shape == (HEIGHT, WIDTH)
-    numbers = [clip_numbers(10, 20)[index] for index in FRAMES_READ]
+    numbers = [clip_numbers(10, 20)[index] for index in R2D_FRAMES]
     assert numbers == [2, 6, 10, 14, 17]
     assert second.frames[:, 0, 0, 0].tolist() == [10 * number for number in numbers]
     assert second.image[0, 0, 0] == 100 and first.image[0, 0, 0] == 10
@@ -89,10 +89,17 @@ def test_all_frames_are_stored_as_the_original_does_and_read_alike(tmp_path):
         "sent_batch": ("U", (1,)), "frames": ("u", (16, HEIGHT, WIDTH, 3)), "frame_id": ("i", ()),
     }  # fmt: skip
     long = read_batch(path, VideoSample)
-    np.testing.assert_array_equal(long.pixels, short.pixels)
-    np.testing.assert_array_equal(long.fitted(Preprocessing(16)), short.fitted(Preprocessing(16)))
+    five, sixteen = Preprocessing(16, frames=R2D_FRAMES), Preprocessing(16, frames=tuple(range(16)))
+    assert long.digest == short.digest
+    np.testing.assert_array_equal(long.fitted(five), short.fitted(five))
     np.testing.assert_array_equal(long.image, short.image)
-    assert not long.fitted(Preprocessing(16))[1].any() and long.fitted(Preprocessing(16))[4].any()
+    assert not long.fitted(five)[1].any() and long.fitted(five)[4].any()
+    fitted = long.fitted(sixteen)
+    assert [round(int(frame.max()), -1) for frame in fitted] == [10 * number for number in range(2, 18)]
+    long.require_fit(sixteen)
+    short.require_fit(five)
+    with pytest.raises(InputError, match=r"holds 5 frames of the clip, but the model reads 16.* --all-frames"):
+        short.require_fit(sixteen)
 
 
 def test_clips_of_short_videos_repeat_their_ends(tmp_path):
