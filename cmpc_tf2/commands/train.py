@@ -152,15 +152,16 @@ def builder_options(config: TrainConfig, medium: Medium, resume: bool) -> list[s
     Raises:
         InputError: The run starts from a model file that cannot be used.
     """
-    from cmpc_tf2.data.batches import build_options
     from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 
     if config.start_model and not resume:  # Only the file says which model it is.
         from cmpc_tf2.model_files import load_model
 
-        return build_options(load_model(config.start_model, *medium.model_types.values()).preprocessing)
-    options = config.system.model_type.preprocessing_options
-    return build_options(Preprocessing(config.model.image_size, **options))
+        preprocessing = load_model(config.start_model, *medium.model_types.values()).preprocessing
+    else:
+        options = config.system.model_type.preprocessing_options
+        preprocessing = Preprocessing(config.model.image_size, frames=config.model.frames, **options)
+    return medium.sample_type.build_options(preprocessing)
 
 
 def read_config(path: Path, medium: Medium = PICTURES) -> TrainConfig:

@@ -76,6 +76,12 @@ class Sample:
         """Shape of `fitted`."""
         return size, size, 3
 
+    @staticmethod
+    def build_options(preprocessing: Preprocessing) -> list[str]:
+        """The options by which the builder makes a train split for a model with this preprocessing."""
+        resizing = [] if preprocessing.resizing == "fit" else ["--resizing", preprocessing.resizing]
+        return ["--image-size", str(preprocessing.size), *resizing]
+
     def require_fit(self, preprocessing: Preprocessing):
         """Checks that the file holds what a model needs.
 
@@ -169,12 +175,6 @@ def read_manifest(folder: Path) -> dict | None:
             if sum(counts) != manifest["samples"]:
                 raise InputError(f"{SAMPLES_PER_REFERENCE}: expected {manifest['samples']} in all, found {sum(counts)}")
     return manifest
-
-
-def build_options(preprocessing: Preprocessing) -> list[str]:
-    """The options by which the builder makes a train split for a model with this preprocessing."""
-    resizing = [] if preprocessing.resizing == "fit" else ["--resizing", preprocessing.resizing]
-    return ["--image-size", str(preprocessing.size), *resizing]
 
 
 def list_batches(

@@ -11,7 +11,6 @@ from cmpc_tf2.data.batches import (
     MANIFEST,
     SAMPLES_PER_REFERENCE,
     Sample,
-    build_options,
     read_batch,
     read_manifest,
     require_same_words,
@@ -239,7 +238,7 @@ def read_samples_per_reference(
 
 
 def _how_to_build(preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
-    options = " ".join(build_options(preprocessing))
+    options = " ".join(sample_type.build_options(preprocessing))
     return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {options} --overwrite`"
 
 

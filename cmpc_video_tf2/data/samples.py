@@ -58,6 +58,11 @@ class VideoSample(Sample):
     def input_shape(size: int) -> tuple[int, ...]:
         return CLIP_FRAMES, size, size, 3
 
+    @staticmethod
+    def build_options(preprocessing: Preprocessing) -> list[str]:
+        needs_all = not set(preprocessing.frames) <= set(R2D_FRAMES)
+        return [*Sample.build_options(preprocessing), *["--all-frames"] * needs_all]
+
     def require_fit(self, preprocessing: Preprocessing):
         if not set(preprocessing.frames) <= set(self.stored):
             raise InputError(

@@ -93,6 +93,12 @@ def test_files_of_five_frames_are_refused(data, train, model_file, capsys):
     assert advice in capsys.readouterr().err
 
 
+def test_a_missing_split_is_named_with_the_command(data, train, tmp_path, capsys):
+    assert train("missing", root=tmp_path) == 1
+    error = capsys.readouterr().err
+    assert "no batches of a2d_sent_new train; make them with `" in error and " --image-size 32 --all-frames`" in error
+
+
 def test_a_backbone_of_the_other_kind_is_refused(data, train, tmp_path, capsys):
     DeepLabResNet(DeepLabResNetConfig(width=2, depths=(1, 1, 1, 1)), name="backbone").save(tmp_path / "deeplab.keras")
     assert train("other", "--backbone", str(tmp_path / "deeplab.keras")) == 1
