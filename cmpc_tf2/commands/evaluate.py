@@ -110,4 +110,6 @@ def format_scores(report: dict, medium: Medium) -> str:
     for variant, title in TITLES.items():
         if report[variant]:
             lines.append(medium.task.format_scores(f"Segmentation evaluation ({title})", report[variant]))
+    if "coco_map" in report:
+        lines.append(f"COCO mAP (one scored mask per sentence, at the picture's own size) = {report['coco_map']:f}\n")
     return "\n".join(lines)

@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
+from cmpc_tf2.data.segmentations import encode_run_lengths
 from cmpc_tf2.medium import PICTURES
-from cmpc_tf2.tasks.masks.metrics import intersection_and_union
+from cmpc_tf2.tasks.masks.metrics import coco_map, intersection_and_union, iou
 from cmpc_video_tf2.medium import CLIPS
 from original import GOLDEN
 
@@ -57,3 +60,31 @@ def test_average_precision_is_the_mean_of_the_precisions():
     summary = CLIPS.task.scores.summarize([(2, 6), (4, 4), (5, 10)])
     assert summary["precision"]["0.5"] == pytest.approx(2 / 3)
     assert summary["average_precision"] == pytest.approx((2 + 9) / 30)
+
+
+def test_coco_map_is_that_of_pycocotools(rng, capsys):
+    """On masks of rectangles, some equal to their object, some empty, some with equal scores."""
+    images, objects, found, ious, scores = [], [], [], [], []
+    for number in range(1, 61):
+        target, mask = np.zeros((2, 20, 30), bool)
+        top, left = rng.integers(0, 10, size=2)
+        target[top : top + 9, left : left + 12] = True
+        moved_top, moved_left = (top, left) + rng.integers(0, 4, size=2) * (number % 5 > 0)
+        mask[moved_top : moved_top + 9, moved_left : moved_left + 12] = number % 7 > 0
+        score = round(float(rng.random()), 1)
+        ious.append(iou(*intersection_and_union(mask, target)))
+        scores.append(score)
+        images.append({"id": number, "height": 20, "width": 30})
+        common = {"image_id": number, "category_id": 1}
+        box = {"bbox": [0, 0, 30, 20], "area": int(target.sum()), "iscrowd": 0}
+        objects.append({**common, "id": number, "segmentation": encode_run_lengths(target), **box})
+        found.append({**common, "score": score, "segmentation": encode_run_lengths(mask)})
+    truth = COCO()
+    truth.dataset = {"images": images, "annotations": objects, "categories": [{"id": 1, "name": "object"}]}
+    truth.createIndex()
+    evaluation = COCOeval(truth, truth.loadRes(found), "segm")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    assert 0.1 < evaluation.stats[0] < 0.9
+    assert coco_map(ious, scores) == pytest.approx(evaluation.stats[0], abs=1e-12)

@@ -31,6 +31,31 @@ def counts_of(records: list[dict], variant: str) -> list[tuple[int, int]]:
     return [(record[f"{prefix}intersection"], record[f"{prefix}union"]) for record in records]
 
 
+def coco_map(ious: Sequence[float], scores: Sequence[float]) -> float:
+    """COCO's mean average precision of one scored mask per sample, each against the one object of its sample.
+
+    All masks are ranked by score. The precision is interpolated at 101 recalls, and averaged over them and over the IoU
+    thresholds 0.5, 0.55, ..., 0.95.
+
+    Source: `COCOeval.accumulate` of pycocotools, categories ignored; `evaluate` in MTTR scores A2D-Sentences by it.
+
+    Args:
+        ious: IoU of each mask, 0 to 1.
+        scores: Its score.
+    """
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    ious = np.asarray(ious, np.float64)[order]
+    ranks, recalls = np.arange(1, len(ious) + 1), np.linspace(0, 1, 101)
+    precisions = []
+    for threshold in np.linspace(0.5, 0.95, 10):
+        found = np.cumsum(ious >= threshold)
+        # The best precision at this recall or a higher one; 0 beyond the highest.
+        best = np.maximum.accumulate((found / ranks)[::-1])[::-1]
+        places = np.searchsorted(found / len(ious), recalls, side="left")
+        precisions.append(np.append(best, 0.0)[places].mean())
+    return float(np.mean(precisions))
+
+
 @dataclasses.dataclass(frozen=True)
 class ScoreSet:
     """The scores of a set of samples. Each is a function of sums over the samples, so resamples need only other sums.

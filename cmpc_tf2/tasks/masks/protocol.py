@@ -31,7 +31,7 @@ class Protocol(abc.ABC):
 
     def score_mask(
         self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing, dcrf: bool
-    ) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """Compares the masks of one expression with its ground truth.
 
         Args:
@@ -43,16 +43,17 @@ class Protocol(abc.ABC):
         Returns:
             The masks by variant: `plain`, that of the original; `own_size`, bool `(h, w)`, as `predict` gives it at the
             picture's own size; with `dcrf` also `dcrf`, bool `(h, w)`. And the record: `intersection` and `union` in
-            pixels of each, with the variant's prefix.
+            pixels of each, with the variant's prefix; and `score`, the mean probability in the mask of `own_size`.
 
         Raises:
             InputError: pydensecrf is not installed.
         """
         prediction = Prediction(expit(logits), sample.mask.shape, preprocessing)
-        masks = {"plain": self._plain_mask(sample, logits, preprocessing), "own_size": prediction.mask}
+        own_size, score = prediction.scored_mask()
+        masks = {"plain": self._plain_mask(sample, logits, preprocessing), "own_size": own_size}
         if dcrf:
             masks["dcrf"] = self._refined_mask(sample, prediction)
-        record = {}
+        record = {"score": score}
         for variant, mask in masks.items():
             target = self._plain_target(sample, preprocessing) if variant == "plain" else sample.mask
             intersection, union = intersection_and_union(mask, target)

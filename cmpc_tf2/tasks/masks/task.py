@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmpc_tf2.tasks.masks.metrics import VARIANTS, ScoreSet, counts_of
+from cmpc_tf2.tasks.masks.metrics import VARIANTS, ScoreSet, coco_map, counts_of, iou
 
 if TYPE_CHECKING:
     from cmpc_tf2.tasks.masks.protocol import Protocol
@@ -17,7 +17,7 @@ class MaskTask:
 
     Attributes:
         thresholds: IoU values for the precision.
-        average_precision: Whether the mean over these is a score of its own.
+        average_precision: Whether the mean over these is a score of its own, and COCO's mAP is computed.
     """
 
     thresholds: tuple[float, ...] = (0.5, 0.6, 0.7, 0.8, 0.9)
@@ -32,12 +32,17 @@ class MaskTask:
         """Scores of a split from the records of its samples.
 
         Returns:
-            By variant: `plain`; `dcrf`, None without DenseCRF; and `own_size`.
+            By variant: `plain`; `dcrf`, None without DenseCRF; and `own_size`. Perhaps `coco_map`, a number, of the
+            masks in `own_size`.
         """
-        return {
+        found = {
             variant: self.scores.summarize(counts_of(records, variant)) if f"{prefix}union" in records[0] else None
             for variant, prefix in VARIANTS.items()
         }
+        if self.average_precision:
+            ious = [iou(*counts) for counts in counts_of(records, "own_size")]
+            found["coco_map"] = coco_map(ious, [record["score"] for record in records])
+        return found
 
     def protocol(self, name: str, exact_masks: bool = False) -> "Protocol":
         """As `protocol.protocol_of`."""
