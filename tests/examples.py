@@ -196,6 +196,8 @@ class Shell:
         if "train" not in words or "--resume" in words:
             return []
         name = "cmpc_video" if "cmpc_video_tf2" in words else "cmpc"
+        if "--backbone-type" in words:
+            name = words[words.index("--backbone-type") + 1]
         if "--model-name" in words:
             name = words[words.index("--model-name") + 1]
         new = [] if "--model" in words else ["--sizes", f"sizes/{name}.json"]

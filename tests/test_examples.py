@@ -17,9 +17,12 @@ from PIL import Image
 
 from a2d_layout import make_a2d
 from cmpc_tf2 import cli
+from cmpc_tf2.backbones.config import I3DConfig
+from cmpc_tf2.backbones.i3d import InceptionI3D
 from cmpc_tf2.backbones.swin import SwinTransformer
 from cmpc_tf2.conversion.names.backbone import backbone_pairs
 from cmpc_tf2.conversion.names.bert import bert_pairs
+from cmpc_tf2.conversion.names.i3d import i3d_pairs
 from cmpc_tf2.conversion.names.swin import swin_file_pairs
 from cmpc_tf2.conversion.pytorch import convert_back as convert_to_torch
 from cmpc_tf2.conversion.tf1 import convert_back as convert_to_tf1
@@ -56,6 +59,7 @@ from torch_files import safetensors_file, save
 from torch_states import adamw_state, random_state
 from videos import write_video
 
+I3D = I3DConfig(width=8)
 # Beginnings of the commands that no test runs here, and why.
 NOT_RUN = {
     "python3 -m venv": "makes an environment",
@@ -87,6 +91,7 @@ SLOW = (
     "python -m cmpc_tf2 train -d unc -t train --output-dir runs/unc_350000",
     "python -m cmpc_tf2 train -d unc -t train --batch-root stretched",
     "python tools/convert_tf1_ckpt.py --checkpoint unc_iter_350000",
+    "python tools/convert_tf1_ckpt.py --checkpoint rgb_imagenet",
     "python tools/convert_torch_ckpt.py --checkpoint swin",
     "python tools/convert_torch_ckpt.py --checkpoint bert",
     "python tools/convert_torch_ckpt.py --checkpoint model_last",
@@ -229,7 +234,8 @@ def write_models(folder: Path, model: CMPC):
     """Model files, and the sizes of new models."""
     cheap = dataclasses.replace(SMALL, without=("relation_graph", "exchange"))  # They take most of the time.
     video_sizes = SMALL_SIZES[CMPCVideoConfig]
-    sizes = {"cmpc": cheap, "rrn": SMALL_ANCESTOR, "maskris": SMALL_CARIS, "cmpc_video": video_sizes}
+    on_i3d = dataclasses.replace(video_sizes, backbone_type="i3d", backbone=I3D)
+    sizes = {"cmpc": cheap, "rrn": SMALL_ANCESTOR, "maskris": SMALL_CARIS, "cmpc_video": video_sizes, "i3d": on_i3d}
     (folder / "sizes").mkdir()
     for name, config in sizes.items():
         (folder / "sizes" / f"{name}.json").write_text(json.dumps(config.to_dict()))
@@ -259,8 +265,12 @@ def write_tf1_checkpoints(folder: Path):
 
 
 def write_files_to_start_from(folder: Path):
-    """A checkpoint of CARIS with the state of AdamW, and those of the parts that MaskRIS starts from."""
+    """A checkpoint of CARIS with the state of AdamW, and those of the parts that MaskRIS and CMPC-V start from."""
     rng = np.random.default_rng(0)
+    shapes = {variable.path: variable.shape for variable in InceptionI3D(I3D).variables}
+    (folder / "rgb_imagenet").mkdir()
+    kinetics = {pair.tf1: np.ones(shapes[pair.keras], np.float32) for pair in i3d_pairs(I3D)}
+    write_checkpoint(folder / "rgb_imagenet" / "model.ckpt", kinetics)
     content = read_torch_file(folder / "caris_refcoco.pth")
     parameters = {name: np.array(value) for name, value in content["model"].items()}
     optimizer, _ = adamw_state(parameters, 8, rng)

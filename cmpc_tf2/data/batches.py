@@ -20,8 +20,6 @@ from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.npz import DAMAGED, read_npz, save_stored
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
-from cmpc_tf2.text.tokenizer import Tokenizer
-from cmpc_tf2.text.vocabulary import NoWordsError
 
 _TOKEN_IDS = "text_batch"
 _IMAGE = "im_batch"
@@ -32,7 +30,6 @@ _EXPRESSION = "sent_batch"
 MANIFEST = "manifest.json"
 # Its key for how many samples each reference has, in order. Manifests of earlier versions do not have it.
 SAMPLES_PER_REFERENCE = "samples_per_reference"
-_FILES_WITH_CHECKED_WORDS = 20
 # A key of the builder's journal: the data set's own fields of each sample, which become `sample_fields.FIELDS_FILE`.
 FIELDS = "fields"
 
@@ -238,32 +235,6 @@ def read_batch(path: str | os.PathLike, sample_type: type[Sample] = Sample) -> S
             raise InputError("no such batch") from error
         _require_keys(arrays, sample_type)
         return sample_type.from_arrays(arrays)
-
-
-def require_same_words(paths: list[Path], tokenizer: Tokenizer, sample_type: type[Sample] = Sample):
-    """Checks on the first files of a split that their token ids are those of a vocabulary.
-
-    Otherwise a model would read other words, without an error.
-
-    Args:
-        paths: The split's files in order.
-        tokenizer: Tokenizer of the model.
-        sample_type: Class of the samples.
-
-    Raises:
-        InputError: They are not.
-    """
-    for path in paths[:_FILES_WITH_CHECKED_WORDS]:
-        sample = read_batch(path, sample_type)
-        try:
-            expected = tokenizer.encode(sample.expression)["token_ids"]
-        except NoWordsError:
-            continue
-        if expected.shape == sample.token_ids.shape and (expected != sample.token_ids).any():
-            raise InputError(
-                f"{path}: its token ids for {sample.expression!r} are not those of the model's vocabulary; build the "
-                "split again with the vocabulary of the model (--vocabulary MODEL.keras --overwrite)"
-            )
 
 
 def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):

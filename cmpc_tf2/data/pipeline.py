@@ -13,8 +13,8 @@ from cmpc_tf2.data.batches import (
     Sample,
     read_batch,
     read_manifest,
-    require_same_words,
 )
+from cmpc_tf2.data.stored_words import require_same_words
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.tokenizers import Tokenizer

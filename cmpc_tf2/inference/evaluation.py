@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmpc_tf2.data.batches import Sample, group_by_pixels, read_batch, require_same_words
+from cmpc_tf2.data.batches import Sample, group_by_pixels, read_batch
+from cmpc_tf2.data.stored_words import require_same_words
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import progress
 from cmpc_tf2.medium import PICTURES, Medium
