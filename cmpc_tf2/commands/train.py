@@ -89,7 +89,8 @@ def _add_schedule(train: argparse.ArgumentParser, medium: Medium):
     train.add_argument(
         "--finetune-backbone",
         action="store_true",
-        help="train the kernels of res3 to res5 too (CMPC's -conv5); MaskRIS is trained whole",
+        help="train kernels of the backbone too: res3 to res5 (CMPC's -conv5), Mixed_3b to Mixed_5c of I3D; MaskRIS is "
+        "trained whole",
     )
     names = dict.fromkeys(name for system in systems_of(medium.name).values() for name in system.recipes)
     train.add_argument("--recipe", metavar="NAME", help=f"a recipe of the model: {', '.join(names)}")

@@ -45,7 +45,7 @@ class TrainConfig:
         learning_rate: At step 0, for a batch of the recipe's size; None for that of the recipe.
         rate_scaling: How it grows with the batch size: `none`, `linear` or `sqrt`.
         decay_steps: Steps over which the rate falls to its end; None for those of the recipe.
-        finetune_backbone: Train the kernels of the backbone's stages 3 to 5 too.
+        finetune_backbone: Train kernels of the backbone too (`Backbone.finetuned_variables`).
         recipe: `original`, or another of the system's recipes; see `docs/training.md`.
         precision: Type that layers compute in: `float32`, `bfloat16` or `float16`. Weights stay float32.
         jit_compile: Compile the step with XLA.
