@@ -147,7 +147,7 @@ def test_unusable_sizes_are_reported(content, words, no_model, train_options, tm
 def test_sizes_follow_the_vocabulary(tmp_path):
     path = tmp_path / "sizes.json"
     path.write_text('{"bert": {"layers": 2}}')
-    config = train.read_sizes(MaskRISConfig, path, vocabulary_size=40)
+    config = train.read_sizes(MaskRISConfig, path, {"vocabulary_size": 40})
     assert config.vocabulary_size == config.bert.vocabulary_size == 40
 
 

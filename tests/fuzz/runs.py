@@ -27,7 +27,7 @@ def sizes(folder: Path) -> Target:
 
     def read(data: bytes):
         (folder / "sizes.json").write_bytes(data)
-        read_sizes(CMPCConfig, str(folder / "sizes.json"), vocabulary_size=None)
+        read_sizes(CMPCConfig, str(folder / "sizes.json"), {})
 
     return Target([json.dumps(SMALL.to_dict()).encode(), b'{"image_size": 160, "backbone": {"width": 8}}'], read)
 
