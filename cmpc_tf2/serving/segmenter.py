@@ -163,7 +163,7 @@ class Segmenter:
             except InputError as error:
                 raise _bad_expression(str(error)) from error
             if not any(map(self._predictor.tokenizer.is_known, tokens)):
-                raise _bad_expression(f"expression {expression!r}: the model knows none of its words")
+                raise _bad_expression(f"expression {expression!r}: the model knows none of the words; try other words")
 
 
 def _bad_expression(message: str) -> RequestError:

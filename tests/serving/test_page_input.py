@@ -26,7 +26,7 @@ from videos import write_video
 @pytest.mark.parametrize(
     "sentence, message",
     [
-        ("zebra crossing", "'zebra crossing': the model knows none of its words"),
+        ("zebra crossing", "'zebra crossing': the model knows none of the words; try other words"),
         ("", "Write what to mark"),
         (".", "has no words"),
     ],
@@ -125,6 +125,22 @@ def test_the_answer_is_visible_on_a_phone(browser, address):
     tab.mouse.wheel(0, 5000)
     assert tab.locator("#canvas").bounding_box()["y"] >= 0  # It stays there for the heat maps.
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390  # Nothing sticks out.
+    tab.close()
+
+
+def test_the_interface_is_described_and_can_be_tried(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}/docs")
+    tab.locator("#operations-default-segment_v1_segment_post").click()
+    tab.get_by_role("button", name="Try it out").click()
+    upload = {"name": "picture.png", "mimeType": "image/png", "buffer": file_of(picture())}
+    tab.locator("input[type=file]").set_input_files(upload)
+    for number, sentence in enumerate(["the man", "red circle"]):
+        tab.get_by_role("button", name="Add string item").click()
+        tab.locator(".json-schema-array input").nth(number).fill(sentence)
+    with tab.expect_response("**/v1/segment") as response:
+        tab.get_by_role("button", name="Execute").click()
+    assert [found["expression"] for found in response.value.json()["segments"]] == ["the man", "red circle"]
     tab.close()
 
 
