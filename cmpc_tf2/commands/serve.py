@@ -59,7 +59,7 @@ def serve(arguments: argparse.Namespace, segmenter, upload):
     if arguments.api:
         print(f"{address}/v1/segment (described at {address}/docs; Ctrl-C stops)", flush=True)
     else:
-        add_page(app, upload.draw_examples())
+        add_page(app, segmenter, upload.draw_examples())
         print(f"{address} (HTTP described at {address}/docs; Ctrl-C stops)", flush=True)
     uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning")
 

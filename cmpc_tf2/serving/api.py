@@ -46,12 +46,13 @@ class EncodedPicture(BaseModel):
 
 
 class ModelInformation(BaseModel):
-    """The model, and the limits of requests."""
+    """The model, all words that it knows if they are at most 100, and the limits of requests."""
 
     name: str
     title: str
     medium: Literal["pictures", "clips"]
     has_dcrf: bool
+    words: list[str] | None
     limits: Limits
 
 
@@ -80,6 +81,7 @@ def create_app(segmenter: Segmenter, model_name: str, upload: Upload = PICTURE_U
         title=segmenter.model_title,
         medium=upload.medium,
         has_dcrf=importlib.util.find_spec("pydensecrf") is not None,
+        words=segmenter.few_words,
         limits=segmenter.limits,
     )
     _add_requests(app, segmenter, upload, information.has_dcrf)

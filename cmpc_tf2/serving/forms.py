@@ -1,4 +1,4 @@
-"""The fields of the forms that requests send, by the description of the interface: OpenAPI 3.0, which Swagger UI reads."""
+"""The description of the interface, by OpenAPI 3.0, which Swagger UI reads; and checks of forms against it."""
 
 import collections
 import reprlib

@@ -145,6 +145,16 @@ def test_the_model_is_described(app):
     found = asyncio.run(get()).json()
     assert found["limits"]["file_bytes"] == 50_000 and found["limits"]["expressions"] == 16
     assert (found["name"], found["title"], found["medium"]) == ("small.keras", "a CMPC model", "pictures")
+    assert found["words"] == ["blue", "circle", "left", "man", "of", "red", "square", "the"]
+
+
+def test_many_words_and_pieces_of_words_are_not_listed(predictor, small_maskris, monkeypatch):
+    pieces = cmpc_tf2.Predictor(small_maskris)
+    assert Segmenter(pieces, pieces.set_image, Limits()).few_words is None
+    segmenter = Segmenter(predictor, predictor.set_image, Limits())
+    assert segmenter.knows("the red circle") and not segmenter.knows("the zebra")
+    monkeypatch.setattr("cmpc_tf2.serving.segmenter.FEW_WORDS", 7)
+    assert segmenter.few_words is None
 
 
 def test_health_metrics_and_documentation(app):
@@ -207,7 +217,7 @@ BAD = {
     "white space": (form("  "), 422, "has no words"),
     "a full stop": (form("."), 422, "has no words"),
     "10,000 characters": (form("man " * 2500), 422, "has 10000 characters; expected at most 500"),
-    "unknown words": (form("zebra crossing"), 422, "'zebra crossing': the model knows none of the words; try other words"),
+    "unknown words": (form("zebra crossing"), 422, "knows none of the words; try other words"),
     "an emoji": (form("\U0001f436"), 422, "knows none of the words"),
     "another script": (form("собака"), 422, "knows none of the words"),
     "NUL bytes": (form("man\x00"), 422, "characters that cannot be shown"),
