@@ -15,6 +15,7 @@ import zipfile
 from pathlib import Path
 from unittest import mock
 
+import httpx
 import keras
 
 from cmpc_tf2.model_files import save_model
@@ -183,6 +184,12 @@ class Shell:
         (answer,) = ask(self._app, {"files": {"image": ("photo.jpg", picture)}, "data": {"expressions": texts}})
         assert answer.status_code == 200, answer.text
         Path("answer.json").write_text(answer.text)
+
+    def post(self, address: str, **request) -> httpx.Response:
+        """In place of `httpx.post`."""
+        assert address.endswith("/v1/segment")
+        (answer,) = ask(self._app, request)
+        return answer
 
     @staticmethod
     def _smaller(words: list[str]) -> list[str]:

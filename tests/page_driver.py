@@ -20,8 +20,9 @@ def picture(seed: int = 0) -> Image.Image:
 
 
 def app_of(predictor, set_pixels, upload, examples):
-    app = create_app(Segmenter(predictor, set_pixels, Limits()), "small.keras", upload)
-    add_page(app, examples)
+    segmenter = Segmenter(predictor, set_pixels, Limits())
+    app = create_app(segmenter, "small.keras", upload)
+    add_page(app, segmenter, examples)
     return app
 
 

@@ -9,6 +9,7 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -296,7 +297,8 @@ def test_the_examples_run(page, files, is_quick, tmp_path, monkeypatch):
         shell.run(command)
     for block in BLOCKS[page]:
         if block.language == "python":
-            run_block(block, variables)
+            with mock.patch("httpx.post", shell.post):
+                run_block(block, variables)
         for command in filter(is_run, block.commands):
             is_copy = page == OVERVIEW and command in others
             if is_copy or (is_quick and command.startswith(SLOW)):

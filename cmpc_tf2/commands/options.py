@@ -37,7 +37,7 @@ def number(allowed: WholeNumber | PositiveNumber) -> Callable[[str], int | float
 
 def add_model(command: argparse.ArgumentParser):
     """Adds the model file."""
-    command.add_argument("--model", type=Path, required=True, metavar="FILE.keras")
+    command.add_argument("--model", type=Path, required=True, metavar="FILE.keras", help="model file")
 
 
 def add_json(command: argparse.ArgumentParser):
@@ -110,7 +110,7 @@ def add_inference_options(command: argparse.ArgumentParser):
     command.add_argument(
         "--image-size",
         type=number(RANGES["image_size"]),
-        help="side of what the model sees, if not that of its training; not the original's",
+        help="side of the model's input in pixels (default: as in training)",
     )
     command.add_argument(
         "--precision",

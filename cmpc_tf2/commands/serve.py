@@ -3,12 +3,15 @@
 import argparse
 import errno
 import importlib.util
+import logging
 import socket
 
 import numpy as np
 
 from cmpc_tf2.commands.options import add_serving_options, read_vocabulary
 from cmpc_tf2.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 # Packages that serving needs in addition to the requirements, by import name.
 NEEDS = ("fastapi", "python_multipart", "prometheus_client", "swagger_ui_bundle", "uvicorn")
@@ -24,6 +27,7 @@ def add_parser(commands):
 def run(arguments: argparse.Namespace):
     """The `serve` command: everything cheap is checked before the model is loaded."""
     require_servable(arguments)
+    logger.info("loading %s", arguments.model)
 
     from cmpc_tf2.inference.predictor import Predictor
     from cmpc_tf2.model_files import load_for_inference
@@ -53,10 +57,10 @@ def serve(arguments: argparse.Namespace, segmenter, upload):
     app = create_app(segmenter, arguments.model.name, upload)
     address = f"http://{arguments.host}:{arguments.port}"
     if arguments.api:
-        print(f"{address}/v1/segment; described at {address}/docs", flush=True)
+        print(f"{address}/v1/segment (described at {address}/docs; Ctrl-C stops)", flush=True)
     else:
-        add_page(app, upload.draw_examples())
-        print(f"{address}; HTTP described at {address}/docs", flush=True)
+        add_page(app, segmenter, upload.draw_examples())
+        print(f"{address} (HTTP described at {address}/docs; Ctrl-C stops)", flush=True)
     uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning")
 
 

@@ -34,7 +34,8 @@ def write_card(model: ReferringModel, source: Path, name: str) -> str:
     words = f"{len(model.vocabulary)} words, in the graph" if model.vocabulary else "not in the model file"
     return f"""# {name}
 
-A SavedModel of {model.title} for referring {task}: a {data} and a sentence in, the mask of what is meant out.
+A SavedModel of {model.title} for referring {task}: a {data} and a sentence in, a mask of the object that the
+sentence refers to out.
 Written by cmpc-tf2 {cmpc_tf2.__version__} from `{source.name}` (sha256 `{checksum}`).
 
 | | |
@@ -61,7 +62,7 @@ model = tf.saved_model.load("{name}")
   One without any word is an error.
 - Pictures are {model.preprocessing.describe_resizing()}: what is smaller than a few pixels there cannot be found.
 - The orientation in a picture's EXIF data is not looked at.
-- It always marks the likeliest pixels; that nothing fits the sentence it was not trained to say.
+- Like all of these models, it was not trained to report that the object is absent.
 
 The code is under the MIT licence; the terms of the weights are those of the checkpoint and of its training data.
 """

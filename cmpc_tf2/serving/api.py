@@ -10,12 +10,14 @@ import numpy as np
 import prometheus_client
 import swagger_ui_bundle
 from fastapi import Depends, FastAPI, Form, Request, Response
+from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 
 import cmpc_tf2
 from cmpc_tf2.data.image_files import encode_image
+from cmpc_tf2.serving.forms import describe, explain_invalid, require_known_fields
 from cmpc_tf2.serving.gate import ENCODE, SEGMENT, Gate, Measurements, refusal
 from cmpc_tf2.serving.segmenter import Limits, RequestError, Segmenter
 from cmpc_tf2.serving.uploads import PICTURE_UPLOAD, ReadPixels, Upload
@@ -44,12 +46,13 @@ class EncodedPicture(BaseModel):
 
 
 class ModelInformation(BaseModel):
-    """The model, and the limits of requests."""
+    """The model, all words that it knows if they are at most 100, and the limits of requests."""
 
     name: str
     title: str
     medium: Literal["pictures", "clips"]
     has_dcrf: bool
+    words: list[str] | None
     limits: Limits
 
 
@@ -69,24 +72,33 @@ def create_app(segmenter: Segmenter, model_name: str, upload: Upload = PICTURE_U
     async def refuse(_: Request, error: RequestError):
         return refusal(error)
 
+    @app.exception_handler(RequestValidationError)
+    async def refuse_invalid(request: Request, error: RequestValidationError):
+        return refusal(explain_invalid(request, error))
+
     information = ModelInformation(
         name=model_name,
         title=segmenter.model_title,
         medium=upload.medium,
         has_dcrf=importlib.util.find_spec("pydensecrf") is not None,
+        words=segmenter.few_words,
         limits=segmenter.limits,
     )
     _add_requests(app, segmenter, upload, information.has_dcrf)
     _add_information(app, measure, information)
+    describe(app)
     return app
 
 
 def _add_requests(app: FastAPI, segmenter: Segmenter, upload: Upload, has_dcrf: bool):
     """Adds the routes that wait in the queue."""
     Pixels = Annotated[ReadPixels, Depends(upload.receive)]
-    refusals = {status: {"model": Refusal} for status in (413, 422, 429)}
+    options = {
+        "responses": {status: {"model": Refusal} for status in (413, 422, 429)},
+        "dependencies": [Depends(require_known_fields)],
+    }
 
-    @app.post(SEGMENT, responses=refusals)
+    @app.post(SEGMENT, **options)
     async def segment(
         request: Request,
         read_pixels: Pixels,
@@ -116,7 +128,7 @@ def _add_requests(app: FastAPI, segmenter: Segmenter, upload: Upload, has_dcrf: 
 
         return await _answer(request, segmenter.submit(work, expressions))
 
-    @app.post(ENCODE, responses=refusals)
+    @app.post(ENCODE, **options)
     async def encode(request: Request, read_pixels: Pixels) -> EncodedPicture:
         """Encodes the input ahead of its expressions, so that `/v1/segment` answers sooner."""
 

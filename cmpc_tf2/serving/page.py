@@ -6,6 +6,7 @@ from pathlib import Path
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.staticfiles import StaticFiles
 
+from cmpc_tf2.serving.segmenter import Segmenter
 from cmpc_tf2.serving.uploads import Example
 
 STATIC = Path(__file__).parent / "static"
@@ -33,11 +34,12 @@ class PageFiles(StaticFiles):
         return response
 
 
-def add_page(app: FastAPI, examples: list[Example]):
+def add_page(app: FastAPI, segmenter: Segmenter, examples: list[Example]):
     """Adds the page at `/`.
 
     Args:
         app: An application with all its other routes.
+        segmenter: Knows the words of the model.
         examples: Inputs to try.
     """
     listed = [
@@ -45,6 +47,7 @@ def add_page(app: FastAPI, examples: list[Example]):
             "file": f"examples/{example.name}",
             "thumbnail": f"examples/{index}.png",
             "expressions": example.expressions,
+            "known": [text for text in example.expressions if segmenter.knows(text)],
         }
         for index, example in enumerate(examples)
     ]

@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +14,12 @@ import numpy as np
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.predictor import Encoded, ExpressionPredictor
 from cmpc_tf2.tasks.masks.explanation import Explanation
+from cmpc_tf2.text.tokenizers import WordTokenizer
 
 Result = TypeVar("Result")
+
+# Vocabularies of up to so many words are listed.
+FEW_WORDS = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +85,20 @@ class Segmenter:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._lock = threading.Lock()
         self.admitted = 0
+
+    @property
+    def few_words(self) -> list[str] | None:
+        """All words that the model knows, in order; None if they are many, or if its tokens are pieces of words."""
+        tokenizer = self._predictor.tokenizer
+        if not isinstance(tokenizer, WordTokenizer):
+            return None
+        words = sorted(word for word in tokenizer.vocabulary.ids if re.fullmatch(r"\w.*", word))
+        return words if len(words) <= FEW_WORDS else None
+
+    def knows(self, expression: str) -> bool:
+        """Whether the model knows all words of an expression."""
+        tokenizer = self._predictor.tokenizer
+        return all(map(tokenizer.is_known, tokenizer.split(expression)))
 
     def submit(self, work: Callable[[], Result], expressions: Sequence[str] = ()) -> Future[Result]:
         """Puts a request into the queue. What waits there can be cancelled.
@@ -163,7 +182,7 @@ class Segmenter:
             except InputError as error:
                 raise _bad_expression(str(error)) from error
             if not any(map(self._predictor.tokenizer.is_known, tokens)):
-                raise _bad_expression(f"expression {expression!r}: the model knows none of its words")
+                raise _bad_expression(f"expression {expression!r}: the model knows none of the words; try other words")
 
 
 def _bad_expression(message: str) -> RequestError:

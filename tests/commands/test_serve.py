@@ -52,3 +52,15 @@ def test_missing_packages_are_reported(small_model_file, monkeypatch, capsys):
     assert main(["serve", "--model", str(small_model_file)]) == 1
     assert "serve needs fastapi, python_multipart" in (error := capsys.readouterr().err)
     assert "which is not installed: `pip install '.[serve]'`" in error
+
+
+def test_it_says_what_it_loads_and_where_it_listens(small_model_file, monkeypatch, capsys):
+    monkeypatch.setattr("uvicorn.run", lambda *_, **__: None)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert main(["serve", "--model", str(small_model_file), "--api", "--port", str(port)]) == 0
+    printed = capsys.readouterr()
+    assert f"loading {small_model_file}" in printed.err
+    address = f"http://127.0.0.1:{port}"
+    assert printed.out == f"{address}/v1/segment (described at {address}/docs; Ctrl-C stops)\n"

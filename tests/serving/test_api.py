@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import io
+import json
+import re
 import struct
 import zlib
 
@@ -143,6 +145,16 @@ def test_the_model_is_described(app):
     found = asyncio.run(get()).json()
     assert found["limits"]["file_bytes"] == 50_000 and found["limits"]["expressions"] == 16
     assert (found["name"], found["title"], found["medium"]) == ("small.keras", "a CMPC model", "pictures")
+    assert found["words"] == ["blue", "circle", "left", "man", "of", "red", "square", "the"]
+
+
+def test_many_words_and_pieces_of_words_are_not_listed(predictor, small_maskris, monkeypatch):
+    pieces = cmpc_tf2.Predictor(small_maskris)
+    assert Segmenter(pieces, pieces.set_image, Limits()).few_words is None
+    segmenter = Segmenter(predictor, predictor.set_image, Limits())
+    assert segmenter.knows("the red circle") and not segmenter.knows("the zebra")
+    monkeypatch.setattr("cmpc_tf2.serving.segmenter.FEW_WORDS", 7)
+    assert segmenter.few_words is None
 
 
 def test_health_metrics_and_documentation(app):
@@ -159,6 +171,22 @@ def test_health_metrics_and_documentation(app):
     assert "cmpc_requests_admitted 0.0" in metrics.text and "process_resident_memory_bytes" in metrics.text
     assert "/swagger/swagger-ui-bundle.js" in docs.text and "cdn" not in docs.text
     assert {"200", "413", "422", "429"} <= set(description.json()["paths"][SEGMENT]["post"]["responses"])
+
+
+def test_the_specification_is_one_that_its_page_reads(app):
+    """The bundled Swagger UI reads OpenAPI 3.0, which has no null type and no tuples."""
+
+    async def get():
+        async with client_of(app) as client:
+            return (await client.get("/openapi.json")).json()
+
+    found = asyncio.run(get())
+    assert found["openapi"] == "3.0.3"
+    assert not re.search(r'"null"|prefixItems|contentMediaType', json.dumps(found))
+    schemas = found["components"]["schemas"]
+    assert schemas["Body_segment_v1_segment_post"]["properties"]["image"]["format"] == "binary"
+    assert schemas["Refusal"]["properties"]["field"] == {"type": "string", "nullable": True, "title": "Field"}
+    assert schemas["RunLengths"]["properties"]["size"]["items"] == {"type": "integer"}
 
 
 def png_head(width: int, height: int) -> bytes:
@@ -189,16 +217,31 @@ BAD = {
     "white space": (form("  "), 422, "has no words"),
     "a full stop": (form("."), 422, "has no words"),
     "10,000 characters": (form("man " * 2500), 422, "has 10000 characters; expected at most 500"),
-    "unknown words": (form("zebra crossing"), 422, "'zebra crossing': the model knows none of its words"),
-    "an emoji": (form("\U0001f436"), 422, "knows none of its words"),
-    "another script": (form("собака"), 422, "knows none of its words"),
+    "unknown words": (form("zebra crossing"), 422, "knows none of the words; try other words"),
+    "an emoji": (form("\U0001f436"), 422, "knows none of the words"),
+    "another script": (form("собака"), 422, "knows none of the words"),
     "NUL bytes": (form("man\x00"), 422, "characters that cannot be shown"),
     "one bad expression among good ones": (form("man", "zebra"), 422, "'zebra'"),
     "too many expressions": (form(*["man"] * 17), 422, "expected at most 16 expressions, found 17"),
-    "no expression": (form(), 422, "Field required"),
-    "an impossible threshold": (form("man", threshold=2), 422, "less than or equal to 1"),
-    "an unknown format": (form("man", mask_format="gif"), 422, "'rle', 'png' or 'probabilities'"),
-    "no image": ({"data": {"expressions": ["man"]}}, 422, "Field required"),
+    "no expression": (form(), 422, "expressions: missing; expected text, in one field for each"),
+    "an impossible threshold": (form("man", threshold=2), 422, "threshold: expected a number from 0 to 1, found '2'"),
+    "an unknown format": (form("man", mask_format="gif"), 422, "expected rle, png or probabilities, found 'gif'"),
+    "no truth value": (form("man", dcrf="some"), 422, "dcrf: expected true or false, found 'some'"),
+    "no image": ({"data": {"expressions": ["man"]}}, 422, "image: missing; expected a file"),
+    "the name of an image": ({"data": {"expressions": ["man"], "image": "photo.jpg"}}, 422, "a file, found text (curl"),
+    "a file of expressions": (
+        {"files": {"image": ("picture", picture()), "expressions": ("text", b"man")}}, 422,
+        "expressions: expected text, in one field for each, found a file"
+    ),
+    "JSON": ({"json": {"expressions": ["man"]}}, 422, "image: missing"),
+    "an unknown field": (
+        form("man", tresh=0.3), 422, "tresh: no such field; expected expressions, mask_format, threshold, dcrf, image"
+    ),
+    "another name": ({**form(), "data": {"expression": "man"}}, 422, "expression: no such field; expected expressions"),
+    "two images": (
+        {"files": [("image", ("picture", picture()))] * 2, "data": {"expressions": ["man"]}}, 422,
+        "image: expected one, found 2"
+    ),
     "no form": ({"content": b"hello", "headers": {"content-type": "multipart/form-data; boundary=x"}}, 400, ""),
 }  # fmt: skip
 
@@ -213,7 +256,16 @@ def test_bad_input_gets_a_reason_and_the_next_request_is_served(name, app):
 
 
 def test_refusals_name_the_field(app):
-    fields = {"not an image": "image", "900 million pixels": "image", "unknown words": "expressions"}
+    fields = {
+        "not an image": "image",
+        "900 million pixels": "image",
+        "unknown words": "expressions",
+        "no expression": "expressions",
+        "a file of expressions": "expressions",
+        "an impossible threshold": "threshold",
+        "an unknown field": "tresh",
+        "two images": "image",
+    }
     responses = ask(app, *(BAD[name][0] for name in fields))
     assert [response.json()["field"] for response in responses] == list(fields.values())
 

@@ -26,6 +26,7 @@ def test_sentences_give_masks_and_files(tab, reference):
     assert (canvas(tab) != plain).any()
     expected = reference.predict("the man")
     np.testing.assert_array_equal(saved_mask(tab, card), expected.mask)
+    assert card.locator("h3").all_inner_texts() == ["Word types", "Heat maps"]
     assert card.locator(".word b").all_inner_texts() == ["the", "man"]
 
     asked = len(tab.requested)
@@ -39,6 +40,9 @@ def test_sentences_give_masks_and_files(tab, reference):
     np.testing.assert_array_equal(coco.decode(answer["segments"][0]["mask"]), expected.probabilities >= 0.25)
     overlay = np.asarray(Image.open(io.BytesIO(saved(tab, tab.get_by_text("Save the picture")))).convert("RGB"))
     np.testing.assert_array_equal(overlay, canvas(tab))
+    with tab.expect_download() as download:
+        tab.get_by_text("Save the picture").click()
+    assert download.value.suggested_filename == "picture_marked.png"
 
 
 def test_densecrf_replaces_the_threshold(tab, reference):
@@ -96,7 +100,14 @@ def test_it_works_with_the_keyboard(tab):
             tab.keyboard.press("Enter")
             tab.get_by_text("probability: the man").wait_for()
             break
-    expected = ["Mark", "Settings", "the man", "PNG: save the mask of “the man”", "Remove “the man”"]
+    expected = [
+        "Mark",
+        "This model knows 8 words",
+        "Settings",
+        "the man",
+        "PNG: save the mask of “the man”",
+        "Remove “the man”",
+    ]
     assert reached == [*expected, "entities perceived", "after relations", "probability"]
 
 
@@ -125,6 +136,8 @@ def test_attention_of_words_is_shown(browser, small_maskris):
         card.get_by_text("frisbee", exact=True).click()
         tab.get_by_text("attention of “frisbee”: man with a frisbee").wait_for()
         assert tab.locator("#model").inner_text() == "small.keras, a MaskRIS model"
+        assert tab.locator("#sentence").get_attribute("placeholder") == "the man in white"
+        assert tab.locator("#words").is_hidden()
         tab.close()
 
 

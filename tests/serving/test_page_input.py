@@ -18,7 +18,7 @@ from cmpc_video_tf2.predictor import VideoPredictor
 from cmpc_video_tf2.uploads import VIDEO_UPLOAD
 from http_client import served
 from page_driver import SIZE, app_of, canvas, choose, mark, opened, picture, saved_mask
-from pictures import file_of
+from pictures import file_of, several
 from small import SMALL, WORDS
 from videos import write_video
 
@@ -26,7 +26,7 @@ from videos import write_video
 @pytest.mark.parametrize(
     "sentence, message",
     [
-        ("zebra crossing", "'zebra crossing': the model knows none of its words"),
+        ("zebra crossing", "'zebra crossing': the model knows none of the words; try other words"),
         ("", "Write what to mark"),
         (".", "has no words"),
     ],
@@ -46,9 +46,74 @@ def test_errors_of_a_file_are_shown_next_to_it(tab):
     tab.click("#mark")
     tab.locator("#file-error", has_text="Choose a picture first.").wait_for()
     choose(tab, b"hello")
-    tab.locator("#file-error", has_text="not a readable image; expected a whole JPEG").wait_for()
+    tab.locator("#file-error", has_text="picture.png is not a picture that can be read. Choose a JPEG").wait_for()
     tab.click("#mark")
-    tab.locator("#file-error", has_text="not a readable image; expected a whole JPEG").wait_for()
+    tab.locator("#file-error", has_text="picture.png is not a picture that can be read. Choose a JPEG").wait_for()
+
+
+@pytest.mark.parametrize(
+    "content, name, message",
+    [
+        (b"hello", "notes.txt", "notes.txt is not a picture that can be read. Choose a JPEG, PNG, WebP, TIFF"),
+        (several("GIF"), "moving.gif", "moving.gif: is animated"),  # Browsers show it.
+    ],
+)
+def test_a_file_that_cannot_be_used_changes_nothing(content, name, message, tab):
+    choose(tab, file_of(picture()))
+    mark(tab, "the man")
+    marked = canvas(tab)
+    choose(tab, content, name)
+    tab.locator("#file-error", has_text=message).wait_for()
+    assert tab.locator("#file-name").inner_text() == "picture.png"
+    np.testing.assert_array_equal(canvas(tab), marked)
+    mark(tab, "red circle")
+    assert tab.locator(".chip").all_inner_texts() == ["the man", "red circle"]
+    assert tab.locator("#file-error").inner_text() == ""
+    choose(tab, file_of(picture(1)), "other.png")
+    tab.locator("#file-name", has_text="other.png").wait_for()
+    assert tab.locator(".chip").count() == 0 and (canvas(tab) != marked).any()
+
+
+def test_a_sentence_for_a_file_that_cannot_be_used_is_kept(tab):
+    choose(tab, file_of(picture()))
+    tab.get_by_text("Picture ready. Enter a sentence.").wait_for()
+    waiting = []
+    tab.route("**/v1/encode", lambda route: waiting.append(route))
+    with tab.expect_request("**/v1/encode"):
+        choose(tab, b"hello", "notes.txt")
+    tab.fill("#sentence", "the man")
+    tab.click("#mark")
+    tab.wait_for_timeout(100)
+    waiting[0].continue_()
+    tab.locator("#file-error", has_text="notes.txt is not a picture").wait_for()
+    assert tab.locator("#sentence").input_value() == "the man" and tab.locator(".chip").count() == 0
+    mark(tab, "the man")
+
+
+def test_the_model_says_what_it_knows(tab):
+    assert tab.locator("#sentence").get_attribute("placeholder") == "the square"  # Of the examples.
+    tab.get_by_text("This model knows 8 words").click()
+    assert tab.locator("#words p").inner_text() == "blue, circle, left, man, of, red, square, the"
+
+
+def test_controls_are_large_enough_for_fingers(browser, address):
+    context = browser.browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    tab = opened(context, address)
+    for name in ("#drop", "#choose"):
+        assert tab.locator(name).inner_text() == "Choose a picture"
+    choose(tab, file_of(picture()))
+    mark(tab, "the man")
+    tab.get_by_text("Settings").click()
+    controls = tab.locator("button:visible, .button, summary:visible, input:visible:not(.hidden-input), header a")
+    assert controls.count() > 15
+    small = [control.inner_text() for control in controls.all() if min(sizes_of(control)) < 40]
+    assert small == []
+    context.close()
+
+
+def sizes_of(control) -> tuple[float, float]:
+    box = control.bounding_box()
+    return box["width"], box["height"]
 
 
 def test_a_busy_server_is_reported(tab):
@@ -128,6 +193,22 @@ def test_the_answer_is_visible_on_a_phone(browser, address):
     tab.close()
 
 
+def test_the_interface_is_described_and_can_be_tried(browser, address):
+    tab = browser.new_page()
+    tab.goto(f"{address}/docs")
+    tab.locator("#operations-default-segment_v1_segment_post").click()
+    tab.get_by_role("button", name="Try it out").click()
+    upload = {"name": "picture.png", "mimeType": "image/png", "buffer": file_of(picture())}
+    tab.locator("input[type=file]").set_input_files(upload)
+    for number, sentence in enumerate(["the man", "red circle"]):
+        tab.get_by_role("button", name="Add string item").click()
+        tab.locator(".json-schema-array input").nth(number).fill(sentence)
+    with tab.expect_response("**/v1/segment") as response:
+        tab.get_by_role("button", name="Execute").click()
+    assert [found["expression"] for found in response.value.json()["segments"]] == ["the man", "red circle"]
+    tab.close()
+
+
 @needs_axe
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible(scheme, tab):
@@ -141,7 +222,8 @@ def test_it_is_accessible(scheme, tab):
             choose(tab, file_of(picture()))
             mark(tab, "the man")
             mark(tab, "the zebra circle")
-            tab.get_by_text("Settings").click()
+            for title in ("Settings", "What is this?", "This model knows"):
+                tab.get_by_text(title).click()
             tab.locator(".chip").first.click()
         if state == "heat map":
             tab.get_by_text("after relations").first.click()

@@ -23,7 +23,6 @@ export async function request(path, options) {
 
 async function errorOf(response) {
   const { detail, field } = await response.json().catch(() => ({}));
-  if (Array.isArray(detail)) return new RequestError(detail[0].msg, detail[0].loc.at(-1));
   return new RequestError(detail ?? `The server failed (status ${response.status}).`, field);
 }
 

@@ -12,9 +12,13 @@ const isVideo = model.medium === "clips";
 const medium = isVideo ? "video" : "picture";
 const isTouched = matchMedia("(pointer: coarse)").matches;
 
+// The input whose picture is shown, and the one that sentences are asked about: the same, or one that is being read.
+let accepted = null;
 let input = null;
 // Resolves once the picture that will be marked is shown; null if it has to be asked for.
 let shown = null;
+// A sentence that the model can answer, as an example; empty if none is known.
+let sample = "";
 // Sentences that are marked or asked for.
 const wanted = new Set();
 // Numbers of the next colour, and of the last piece of work that waits for the server.
@@ -29,21 +33,16 @@ async function choose(file) {
   if (file.size > model.limits.file_bytes) {
     return errors.show("file", `${file.name}: expected at most ${model.limits.file_bytes / 1e6} MB.`);
   }
-  byId("file-name").textContent = byId("file-name").title = file.name;
-  byId("moment").value = 0.5;
-  byId("moment-value").textContent = "50 %";
-  view.clear();
   wanted.clear();
-  start(file);
+  start(file, 0.5);
   if (!isTouched) byId("sentence").focus({ preventScroll: true });
-  await wait("Reading", () => show(input), false);
+  await wait("Reading", () => show(input), `${isVideo ? "Video" : "Picture"} ready. Enter a sentence.`);
 }
 
-/** Starts anew with a file, at the moment of the slider. */
-function start(file) {
-  input?.cancel();
-  removeAll();
-  input = isVideo ? new Input("video", file, { moment: byId("moment").value }) : new Input("image", file, {});
+/** Reads a file as the next input, at a moment if it is a video. The input before stays until the server accepts it. */
+function start(file, moment) {
+  if (input !== accepted) input.cancel();
+  input = isVideo ? new Input("video", file, { moment }) : new Input("image", file, {});
   shown = null;
   show(input);
 }
@@ -51,7 +50,7 @@ function start(file) {
 /** Encodes an input and shows its picture. */
 function show(asked) {
   shown ??= prepare(asked).catch((error) => {
-    if (asked === input) shown = null;
+    if (asked === input) goBack();
     throw error;
   });
   return shown;
@@ -60,18 +59,41 @@ function show(asked) {
 async function prepare(asked) {
   const local = isVideo ? null : await createImageBitmap(asked.file).catch(() => null);
   if (asked !== input) return;
-  if (local) view.showPicture(local, asked.file.name);
-  const encoding = encode(asked, local);
-  if (!local) await encoding;
-  // While the server is busy, the picture is encoded with the first sentence.
-  else encoding.catch((error) => error.field && report(error));
+  if (local && !accepted) view.showPicture(local, asked.file.name);
+  const encoded = await asked.encode().catch((error) => {
+    // While the server is busy, the picture is encoded with the first sentence.
+    if (!local || error.field || error.name === "AbortError") throw error;
+  });
+  // The server turns some pictures otherwise, and reads formats that browsers do not.
+  const isSame = local && (!encoded || (local.height === encoded.height && local.width === encoded.width));
+  const picture = isSame ? local : await decode(encoded.picture, "image/jpeg");
+  if (asked === input) accept(asked, picture);
 }
 
-async function encode(asked, local) {
-  const { height, width, picture } = await asked.encode();
-  // The server turns some pictures otherwise, and reads formats that browsers do not.
-  const isSame = local?.height === height && local?.width === width;
-  if (!isSame && asked === input) view.showPicture(await decode(picture, "image/jpeg"), asked.file.name);
+/** Shows the picture of an input in place of the one before and its sentences. */
+function accept(asked, picture) {
+  accepted?.cancel();
+  accepted = asked;
+  removeAll();
+  byId("file-name").textContent = byId("file-name").title = asked.file.name;
+  showMoment(asked.fields.moment ?? 0.5);
+  view.showPicture(picture, asked.file.name);
+}
+
+/** The input that cannot be read is given up for the one before, if there is one. */
+function goBack() {
+  shown = null;
+  if (!accepted) return view.clear();
+  input = accepted;
+  shown = Promise.resolve();
+  showMoment(input.fields.moment ?? 0.5);
+  wanted.clear();
+  for (const { text } of view.sentences) wanted.add(text);
+}
+
+function showMoment(moment) {
+  byId("moment").value = moment;
+  byId("moment-value").textContent = `${Math.round(100 * moment)} %`;
 }
 
 /** Marks sentences, in addition to those that are marked. */
@@ -80,14 +102,15 @@ async function mark(sentences) {
   const asked = [...new Set(sentences)].filter((sentence) => !wanted.has(sentence));
   const current = input;
   if (!current) return errors.show("file", `Choose a ${medium} first.`);
-  if (!sentences.length) return errors.show("sentence", "Write what to mark, for example: the man in white.");
+  if (!sentences.length) return errors.show("sentence", `Write what to mark${sample && `, for example: ${sample}`}.`);
   if (wanted.size + asked.length > model.limits.expressions) {
     return errors.show("sentence", `At most ${model.limits.expressions} sentences; remove one first.`);
   }
   if (!asked.length) return;
   byId("sentence").value = "";
   for (const sentence of asked) wanted.add(sentence);
-  if ((await wait("Marking", () => add(current, asked))) || current !== input) return;
+  const isMarked = await wait("Marking", () => add(current, asked));
+  if (isMarked || (current !== input && input !== accepted)) return; // Otherwise another input is being read.
   byId("sentence").value ||= asked[0];
   const marked = view.sentences.map(({ text }) => text);
   for (const sentence of asked) if (!marked.includes(sentence)) wanted.delete(sentence);
@@ -118,9 +141,10 @@ async function refine(current) {
   await Promise.all(segments.map((segment, index) => missing[index].refine(segment.mask)));
 }
 
-/** Runs work that waits for the server, and shows how long the answer took; returns whether it succeeded. */
-async function wait(title, work, isTimed = true) {
+/** Runs work that waits for the server, and shows a note or how long it took; returns whether it succeeded. */
+async function wait(title, work, note = null) {
   const mine = ++turn;
+  const file = input?.file;
   const started = performance.now();
   const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
   const finish = (status) => {
@@ -132,21 +156,28 @@ async function wait(title, work, isTimed = true) {
   byId("status").replaceChildren(make("span", { className: "spinner" }), `${title} …`);
   try {
     await work();
-    finish(isTimed ? `Answered in ${seconds()} s` : "");
+    finish(note ?? `Answered in ${seconds()} s`);
     return true;
   } catch (error) {
     finish("");
-    report(error);
+    report(error, file);
     return false;
   }
 }
 
-/** Shows an error next to the field that causes it. */
-function report(error) {
+/** Shows an error of a file next to the field that causes it. */
+function report(error, file) {
   if (error.name === "AbortError") return; // Another file was chosen.
   if (!(error instanceof RequestError)) throw error;
   const name = { image: "file", video: "file", expressions: "sentence", dcrf: "dcrf" }[error.field] ?? "form";
-  errors.show(name, error.message);
+  errors.show(name, name === "file" ? explain(error, file) : error.message.replace(/^expression /, ""));
+}
+
+/** Why the server refuses a file, in the words of a page. */
+function explain({ message }, { name }) {
+  const reason = message.replace(/^(image|video): /, "");
+  const formats = reason.match(/^not a readable image; expected a whole (.*) file/);
+  return formats ? `${name} is not a picture that can be read. Choose a ${formats[1]} file.` : `${name}: ${reason}`;
 }
 
 function redraw() {
@@ -169,13 +200,14 @@ function removeAll() {
   view.solo = null;
   byId("sentences").replaceChildren();
   byId("results").hidden = true;
-  byId("status").textContent = "";
   count = 0;
 }
 
 async function showExamples() {
   const examples = await request("examples.json");
   byId("examples").hidden = !examples.length;
+  [sample] = [...examples.flatMap(({ known }) => known), model.words ? "" : "the man in white"];
+  byId("sentence").placeholder = sample;
   for (const { file, thumbnail, expressions } of examples) {
     const name = file.split("/").pop();
     let example = null;
@@ -184,6 +216,7 @@ async function showExamples() {
         const content = await (await fetch(file)).blob();
         example = new File([content], name, { type: content.type });
         await choose(example);
+        if (input?.file !== example) return;
       }
       await mark(sentences);
     };
@@ -213,24 +246,24 @@ function listen() {
   byId("dcrf").onchange = async () => {
     errors.clear();
     if (!byId("dcrf").checked) await Promise.all(view.sentences.map((sentence) => sentence.refine(null)));
-    else if (!(await wait("Aligning", () => refine(input)))) byId("dcrf").checked = false;
+    else if (!(await wait("Aligning", () => refine(accepted)))) byId("dcrf").checked = false;
     byId("threshold").disabled = byId("dcrf").checked;
     redraw();
   };
-  byId("moment").oninput = () => (byId("moment-value").textContent = `${Math.round(100 * byId("moment").value)} %`);
+  byId("moment").oninput = () => showMoment(byId("moment").value);
   byId("moment").onchange = async () => {
     if (!input) return;
     errors.clear();
-    start(input.file);
+    start(input.file, byId("moment").value);
     const sentences = [...wanted];
     wanted.clear();
-    await (sentences.length ? mark(sentences) : wait("Reading", () => show(input), false));
+    await (sentences.length ? mark(sentences) : wait("Reading", () => show(input), ""));
   };
-  byId("save-overlay").onclick = async () => save("marked.png", await fileOf(view.canvas));
+  byId("save-overlay").onclick = async () => save(`${accepted.file.name.replace(/\.[^.]*$/, "")}_marked.png`, await fileOf(view.canvas));
   byId("save-answer").onclick = () =>
     wait("Marking", async () => {
       const fields = { threshold: threshold(), dcrf: byId("dcrf").checked };
-      const answer = await input.segment(view.sentences.map(({ text }) => text), fields);
+      const answer = await accepted.segment(view.sentences.map(({ text }) => text), fields);
       save("masks.json", new Blob([JSON.stringify(answer)], { type: "application/json" }));
     });
   document.addEventListener("paste", ({ clipboardData }) => clipboardData.files.length && choose(clipboardData.files[0]));
@@ -250,6 +283,11 @@ byId("file").accept = isVideo ? ".mp4,.avi" : "image/*";
 byId("moment-field").hidden = !isVideo;
 byId("dcrf-field").hidden = !model.has_dcrf;
 byId("sentence").maxLength = model.limits.characters;
+if (model.words) {
+  byId("words").hidden = false;
+  byId("words").children[0].textContent = `This model knows ${model.words.length} words`;
+  byId("words").children[1].textContent = model.words.join(", ");
+}
 listen();
 await showExamples();
 document.body.dataset.ready = "true";

@@ -105,7 +105,7 @@ export class Sentence {
   #explanation() {
     const { words, attention, stages, unknown_words: unknown, truncation } = this.segment;
     const parts = [];
-    if (words.length) parts.push(make("ul", { className: "words" }, ...words.map(describeWord)));
+    if (words.length) parts.push(make("h3", {}, "Word types"), make("ul", { className: "words" }, ...words.map(describeWord)));
     else if (unknown.length) parts.push(make("p", { className: "share" }, `Unknown to the model: ${unknown.join(", ")}`));
     if (truncation) parts.push(make("p", { className: "share" }, `Too long: ${truncation}.`));
     const buttons = [
@@ -115,7 +115,7 @@ export class Sentence {
       ...stages.map(({ stage, map }) => this.#heatButton(STAGES[stage] ?? stage, STAGES[stage] ?? stage, map)),
       this.#heatButton("probability", "probability", this.segment.mask),
     ];
-    return [...parts, make("div", { className: "heats", role: "group", "aria-label": "Heat maps" }, ...buttons)];
+    return [...parts, make("h3", {}, "Heat maps"), make("div", { className: "heats", role: "group", "aria-label": "Heat maps" }, ...buttons)];
   }
 
   /** A button that shows a map, with the levels changed by a function, in place of the masks, and them again. */
