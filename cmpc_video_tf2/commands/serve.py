@@ -1,12 +1,16 @@
 """Serves a video model: a page in the browser, and HTTP."""
 
 import argparse
+import logging
 
 import numpy as np
 
 from cmpc_tf2.commands.options import add_serving_options, read_vocabulary
 from cmpc_tf2.commands.serve import require_servable, serve
 from cmpc_video_tf2.config import CLIP_FRAMES
+
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands):
@@ -19,6 +23,7 @@ def add_parser(commands):
 def run(arguments: argparse.Namespace):
     """The `serve` command: everything cheap is checked before the model is loaded."""
     require_servable(arguments)
+    logger.info("loading %s", arguments.model)
 
     from cmpc_tf2.model_files import load_for_inference
     from cmpc_tf2.serving.segmenter import Limits, Segmenter
