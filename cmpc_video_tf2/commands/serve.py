@@ -9,7 +9,6 @@ from cmpc_tf2.commands.options import add_serving_options, read_vocabulary
 from cmpc_tf2.commands.serve import require_servable, serve
 from cmpc_video_tf2.config import CLIP_FRAMES
 
-
 logger = logging.getLogger(__name__)
 
 
