@@ -1,12 +1,15 @@
 """Converts checkpoints of TensorFlow 1 and PyTorch to `.keras` files, and back."""
 
 import argparse
+import logging
 
 from cmpc_tf2.commands.options import add_json, print_result
-from cmpc_tf2.conversion.families import TF1, TORCH
+from cmpc_tf2.conversion.families import TF1, TORCH, load_families
 from cmpc_tf2.conversion.tf1_reader import find_files
 from cmpc_tf2.conversion.torch_checkpoint import is_torch_file
 from cmpc_tf2.files import require_writable, write_json
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands):
@@ -29,7 +32,11 @@ def add_options(command: argparse.ArgumentParser):
     command.add_argument(
         "--output", required=True, help="FILE.keras to write; with --to-tf1 a PREFIX, with --to-torch FILE.pth"
     )
-    command.add_argument("--vocabulary", metavar="FILE", help="vocabulary to store in the model, one word per line")
+    command.add_argument(
+        "--vocabulary",
+        metavar="FILE",
+        help="vocabulary to store in the model: a text file with one word per line, or a .keras file that contains one",
+    )
     command.add_argument(
         "--optimizer",
         metavar="FILE.npz",
@@ -86,3 +93,10 @@ def _convert(arguments: argparse.Namespace):
         size = report["config"]["image_size"]
         text += f"\nnothing in {arguments.checkpoint} tells the size of its pictures; {size} x {size} is taken"
     print_result(arguments, text, report)
+    has_words = load_families()[report["model"]].system.medium is not None
+    if has_words and not arguments.vocabulary:
+        logger.info(
+            "%s: no vocabulary stored; predict, serve, export and, for MaskRIS and CARIS, evaluate need one. "
+            "Convert with --vocabulary FILE to store it",
+            arguments.output,
+        )

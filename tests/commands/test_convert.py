@@ -7,6 +7,8 @@ import pytest
 from cmpc_tf2 import cli
 from cmpc_tf2.conversion.names.backbone import backbone_pairs
 from cmpc_tf2.conversion.tf1 import convert
+from cmpc_tf2.model_files import load_model
+from conftest import ROOT
 from convert_tf1_ckpt import main
 
 
@@ -56,8 +58,25 @@ def test_results_as_json(small_model, small_values, write, tmp_path, capsys):
     output, back, report = (str(tmp_path / name) for name in ("b.keras", "back", "report.json"))
     assert main(["--checkpoint", prefix, "--output", output, "--report", report, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == (written := json.loads((tmp_path / "report.json").read_text()))
+    page = (ROOT / "docs" / "commands.md").read_text()
+    assert [key for key in written if f"`{key}`" not in page] == []
     assert main(["--to-tf1", "--model", output, "--output", back, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"output": back, "variables": len(written["converted"])}
+
+
+def test_a_model_without_its_vocabulary_gets_a_note(
+    small_model, small_values, small_model_file, write, tmp_path, capsys
+):
+    """But not a part that has no words."""
+    prefix, output = write(small_values), str(tmp_path / "m.keras")
+    assert main(["--checkpoint", prefix, "--output", output]) == 0
+    assert f"{output}: no vocabulary stored; predict," in capsys.readouterr().err
+    assert main(["--checkpoint", prefix, "--output", output, "--vocabulary", str(small_model_file)]) == 0
+    assert "vocabulary" not in capsys.readouterr().err
+    assert load_model(output).vocabulary == small_model.vocabulary
+    backbone = write({pair.tf1: small_values[pair.tf1] for pair in backbone_pairs(small_model.config.backbone)})
+    assert main(["--checkpoint", backbone, "--output", output]) == 0
+    assert "vocabulary" not in capsys.readouterr().err
 
 
 def test_outputs_never_replace_inputs_or_each_other(small_values, write, tmp_path, capsys):
