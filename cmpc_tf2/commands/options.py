@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cmpc_tf2.data.datasets import find_dataset, is_known
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.fields import RANGES, PositiveNumber, WholeNumber
 from cmpc_tf2.medium import Medium
 
@@ -81,6 +82,9 @@ def find_batches(
     if not is_own or not (folder / MANIFEST).is_file():
         if is_own and sample_type.own_data_builder:
             command = " ".join([sample_type.own_data_builder, "-d", name, "-t", split, *options()])
+            if built := sorted(path.parent.name for path in folder.parent.glob(f"*_batch/{MANIFEST}")):
+                found = ", ".join(built)
+                raise InputError(f"{folder}: no batches of {name} {split}, only {found}; make them with `{command}`")
             advice = f"; {folder} holds no batches of your own, which `{command}` makes"
         name = find_dataset(name, split, medium.datasets, advice).name
     paths = list_batches(root, name, split, sample_type, options)

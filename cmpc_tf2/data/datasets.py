@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import re
+import shlex
 from pathlib import Path
 
 from cmpc_tf2.errors import UsageError
@@ -155,6 +156,22 @@ def is_known(name: str, datasets: tuple) -> bool:
     """Whether a name is one of a known data set, in upper or lower case: some file systems do not tell them apart."""
     taken = (known for dataset in datasets for known in (dataset.name, *dataset.aliases))
     return name.casefold() in map(str.casefold, taken)
+
+
+def rebuild_command(folder: Path, sample_type: type, options: list[str]) -> str:
+    """The command that builds the split in a folder again.
+
+    Args:
+        folder: `<root>/<dataset>/<split>_batch`.
+        sample_type: Class of its samples, a `batches.Sample`.
+        options: Further options.
+    """
+    root, dataset = folder.parent.parent, folder.parent.name
+    is_own = sample_type.own_data_builder and not is_known(dataset, DATASETS)
+    builder = sample_type.own_data_builder if is_own else sample_type.builder
+    place = [] if root == Path(".") else ["--output-root", str(root)]  # Or --overwrite would replace another split.
+    words = ["-d", dataset, "-t", folder.name.removesuffix("_batch"), *options, *place]
+    return f"{builder} {shlex.join(words)} --overwrite"
 
 
 def dataset_names(datasets: tuple) -> str:

@@ -14,6 +14,7 @@ from cmpc_tf2.data.batches import (
     read_batch,
     read_manifest,
 )
+from cmpc_tf2.data.datasets import rebuild_command
 from cmpc_tf2.data.stored_words import require_same_words
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
@@ -208,7 +209,7 @@ def require_resizing(folder: Path, preprocessing: Preprocessing, sample_type: ty
     if found != preprocessing.resizing:
         raise InputError(
             f"{folder}: the resizing of its pictures is {found!r:.40}, but the model needs "
-            f"{preprocessing.resizing!r}; {_how_to_build(preprocessing, sample_type)}"
+            f"{preprocessing.resizing!r}; {_how_to_build(folder, preprocessing, sample_type)}"
         )
 
 
@@ -232,14 +233,13 @@ def read_samples_per_reference(
     if SAMPLES_PER_REFERENCE not in manifest:
         raise InputError(
             f"{folder}: the recipe takes one expression of each object per epoch, but no {MANIFEST} there records the "
-            f"objects; {_how_to_build(preprocessing, sample_type)}"
+            f"objects; {_how_to_build(folder, preprocessing, sample_type)}"
         )
     return [count for count in manifest[SAMPLES_PER_REFERENCE] if count]
 
 
-def _how_to_build(preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
-    options = " ".join(sample_type.build_options(preprocessing))
-    return f"build it again with `{sample_type.builder} -d DATASET -t SPLIT {options} --overwrite`"
+def _how_to_build(folder: Path, preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
+    return f"build it again with `{rebuild_command(folder, sample_type, sample_type.build_options(preprocessing))}`"
 
 
 def samples_of_step(group_sizes: list[int], batch_size: int, seed: int, step: int) -> list[int]:
@@ -287,7 +287,8 @@ def read_train_sample(
     if sample.image.shape[:2] != (size, size) or sample.token_ids.shape != (MAX_WORDS,):
         found = f"{sample.image.shape}, {sample.token_ids.shape}"
         raise InputError(
-            f"{path}: not of a train split of {size} x {size}: {found}; {_how_to_build(preprocessing, sample_type)}"
+            f"{path}: not of a train split of {size} x {size}: {found}; "
+            f"{_how_to_build(Path(path).parent, preprocessing, sample_type)}"
         )
     if vocabulary_size is not None and not 0 <= sample.token_ids.min() <= sample.token_ids.max() < vocabulary_size:
         raise InputError(

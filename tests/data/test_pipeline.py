@@ -2,6 +2,7 @@ import collections
 import dataclasses
 import functools
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +43,8 @@ def samples():
 
 @pytest.fixture(scope="module")
 def paths(samples, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("batches")
+    folder = tmp_path_factory.mktemp("batches") / "unc" / "train_batch"
+    folder.mkdir(parents=True)
     made = [folder / f"unc_train_{number}.npz" for number in range(COUNT)]
     for path, sample in zip(made, samples, strict=True):
         write_batch(path, sample)
@@ -150,8 +152,8 @@ def test_files_of_another_size_are_reported(paths):
 def test_stretched_splits_go_with_models_that_stretch(paths, tmp_path):
     """The message gives the command that builds the right files."""
     stretching = Preprocessing(448, "stretch")
-    words = "not of a train split of 448 x 448.*-d DATASET -t SPLIT --image-size 448 --resizing stretch --overwrite`"
-    with pytest.raises(InputError, match=words):
+    options = "-d unc -t train --image-size 448 --resizing stretch --output-root .* --overwrite`"
+    with pytest.raises(InputError, match=f"not of a train split of 448 x 448.*build_batches {options}"):
         read_train_sample(paths[0], stretching)
     require_resizing(tmp_path, PREPROCESSING)
     with pytest.raises(InputError, match="the resizing of its pictures is 'fit', but the model needs 'stretch'; build"):
@@ -159,13 +161,32 @@ def test_stretched_splits_go_with_models_that_stretch(paths, tmp_path):
     manifest = {"samples": COUNT, "settings": {"train_size": SIDE, "resizing": "stretch"}, "sources": []}
     write_json(tmp_path / "manifest.json", manifest)
     require_resizing(tmp_path, stretching)
-    with pytest.raises(InputError, match=r"is 'stretch', but the model needs 'fit'; .* --image-size 16 --overwrite`"):
+    with pytest.raises(InputError, match=r"is 'stretch', but the model needs 'fit'; .* --image-size 16 .*--overwrite`"):
         require_resizing(tmp_path, PREPROCESSING)
+
+
+@pytest.mark.parametrize(
+    "folder, command",
+    [
+        ("unc/train_batch", "python -m cmpc_tf2 build_batches -d unc -t train --image-size 16 --overwrite"),
+        (
+            "my root/mine/train_small_batch",
+            "python -m cmpc_tf2 build_batches --annotations FILE --image-root FOLDER -d mine -t train_small "
+            "--image-size 16 --output-root 'my root' --overwrite",
+        ),
+    ],
+)
+def test_messages_name_the_command_that_builds_the_split_again(folder, command, tmp_path, monkeypatch):
+    """Own data has another one, and a split elsewhere stays there."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as failure:
+        read_samples_per_reference(Path(folder), PREPROCESSING)
+    assert f"; build it again with `{command}`" in str(failure.value)
 
 
 def test_the_samples_of_each_reference_come_from_the_manifest(tmp_path):
     """Splits of the original have no manifest, and those of earlier versions do not record them."""
-    words = "no manifest.json there records the objects; .*-d DATASET -t SPLIT --image-size 16 --overwrite`"
+    words = "no manifest.json there records the objects; .* --image-size 16 .*--overwrite`"
     with pytest.raises(InputError, match=words):
         read_samples_per_reference(tmp_path, PREPROCESSING)
     manifest = {"samples": COUNT, "settings": {"train_size": SIDE}, "sources": []}

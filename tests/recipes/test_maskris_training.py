@@ -336,8 +336,8 @@ def test_a_split_without_recorded_objects_is_refused(options, data, tmp_path, ca
     assert main([*arguments(data, tmp_path / "run", *options), "--batch-root", str(tmp_path)]) == 1
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"error: {folder}: the recipe takes one expression of each object per epoch, but no manifest.json there "
-        "records the objects; build it again with `python -m cmpc_tf2 build_batches -d DATASET -t SPLIT "
-        "--image-size 96 --resizing stretch --overwrite`"
+        "records the objects; build it again with `python -m cmpc_tf2 build_batches -d unc -t train "
+        f"--image-size 96 --resizing stretch --output-root {tmp_path} --overwrite`"
     )
     assert not (tmp_path / "run").exists()
 
