@@ -12,7 +12,9 @@ import build_embeddings
 from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
 from cmpc_tf2.cli import main
 from cmpc_tf2.data.batches import list_batches, read_batch
+from cmpc_tf2.fields import from_dict
 from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.models.cmpc.config import CMPCConfig
 from examples import Shell, blocks_of, run_block
 from small import SMALL
 
@@ -32,7 +34,7 @@ def folder(small_model_file, tmp_path, monkeypatch):
     for number in (1, 2):
         pixels = np.random.default_rng(number).integers(0, 256, size=(40, 60, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(f"photos/kitchen/{number}.jpg")
-    (rows,) = [block.text for block in blocks_of(PAGE) if block.language == "json"]
+    rows, _ = [block.text for block in blocks_of(PAGE) if block.language == "json"]
     for split in ("train", "val"):
         (tmp_path / f"{split}.jsonl").write_text(rows)
     vectors = np.random.default_rng(0).normal(size=(2, SMALL.embedding_dim)).round(3)
@@ -66,10 +68,20 @@ def test_the_document(folder, capsys):
     tuned = read_batch(list_batches(".", "mine_unc", "train")[0])
     assert tuned.token_ids[-3:].tolist() == [4, 5, 3]  # "cup" is unknown to the model.
 
-    assert main(["evaluate", "--model", "runs/mine/best.keras", "-d", "mine", "-t", "testA"]) == 2
-    assert "unknown dataset 'mine'; known: unc (refcoco)" in (error := capsys.readouterr().err)
-    advice = "`python -m cmpc_tf2 build_batches --annotations FILE --image-root FOLDER -d mine -t testA` makes"
-    assert f"; mine/testA_batch holds no batches of your own, which {advice}" in error
+    assert main(["evaluate", "--model", "runs/mine/best.keras", "-d", "mine", "-t", "testA"]) == 1
+    command = "python -m cmpc_tf2 build_batches --annotations FILE --image-root FOLDER -d mine -t testA"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"error: mine/testA_batch: no batches of mine testA, only train_batch, val_batch; make them with `{command}`"
+    )
+    assert main(["evaluate", "--model", "runs/mine/best.keras", "-d", "yours", "-t", "val"]) == 2
+    assert "unknown dataset 'yours'; known: unc (refcoco)" in (error := capsys.readouterr().err)
+    assert "; yours/val_batch holds no batches of your own, which `python" in error
+
+
+def test_the_sizes_of_the_document_are_those_of_a_model():
+    _, sizes = [block.text for block in blocks_of(PAGE) if block.language == "json"]
+    config = from_dict(CMPCConfig, json.loads(sizes))
+    assert config.image_size == 160 and config.backbone.width == 8
 
 
 @pytest.mark.usefixtures("eagerly")
