@@ -117,8 +117,10 @@ def predict_many(arguments: argparse.Namespace):
     settings = {**digests, "image_size": arguments.image_size, "precision": arguments.precision}
     results = ResultsFolder(output, settings)
     failed = _segment(arguments, requests, results) if results.remaining(requests) else 0
-    counts = {"masks": len(requests) - failed, "failed": failed}
-    text = f"{counts['masks']} of {len(requests)} masks\n{results.path}"
+    empty = results.count_empty(requests)
+    counts = {"masks": len(requests) - failed, "empty": empty, "failed": failed}
+    note = f", {empty} of them empty" if empty else ""
+    text = f"{counts['masks']} of {len(requests)} masks{note}\n{results.path}"
     print_result(arguments, text, {"results": str(results.path), **counts})
     if failed:
         raise InputError(

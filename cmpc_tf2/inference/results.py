@@ -42,7 +42,7 @@ class ResultsFolder:
         self._folder, self._settings = folder, settings
         self.path = folder / RESULTS
         _check_settings(folder, settings)
-        self._done, self._names = set(), set()
+        self._done, self._names = {}, set()  # Whether the mask of an image and an expression is empty; files.
         if self.path.exists():
             _drop_torn_line(self.path)
             for name, record in read_json_lines(self.path):
@@ -50,12 +50,16 @@ class ResultsFolder:
                     record
                 ):
                     raise InputError(f"{self.path}, {name}: not a result of this command; give another --output")
-                self._done.add((record["image"], record["expression"]))
+                self._done[record["image"], record["expression"]] = record.get("area") == 0
                 self._names |= {record["overlay_file"].casefold(), record["mask_file"].casefold()}
 
     def remaining(self, requests: Iterable[Request]) -> list[Request]:
         """The requests that have no result yet."""
         return [request for request in requests if (request.image, request.expression) not in self._done]
+
+    def count_empty(self, requests: Iterable[Request]) -> int:
+        """How many of the requests have an empty mask."""
+        return sum(self._done.get((request.image, request.expression), False) for request in requests)
 
     def add(self, name: str, image: np.ndarray, results: list[tuple[Request, np.ndarray, float]]):
         """Writes the results of a picture: the files first, then the lines.
@@ -80,7 +84,7 @@ class ResultsFolder:
             lines.append(json.dumps({**request.fields, **found, **files}))
         with self.path.open("ab") as results_file:
             results_file.write("".join(f"{line}\n" for line in lines).encode())
-        self._done |= {(request.image, request.expression) for request, *_ in results}
+        self._done |= {(request.image, request.expression): not mask.any() for request, mask, _ in results}
 
     def _write(self, file: str, image: np.ndarray):
         path = self._folder / file

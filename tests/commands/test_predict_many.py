@@ -12,6 +12,7 @@ import cmpc_tf2
 from cmpc_tf2.cli import main
 from cmpc_tf2.data.image_files import read_image, read_mask
 from cmpc_tf2.data.own_annotations import read_own_references
+from cmpc_tf2.tasks.masks.prediction import Prediction
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -67,7 +68,19 @@ def test_a_folder(photos, predict, small_model, tmp_path, capsys):
     assert len({one["mask_file"].lower() for one in found}) == 6
     assert len({one["overlay_file"].lower() for one in found}) == 3
     assert {"overlays/a.png", "overlays/a-2.png", "overlays/more/b.png"} == {one["overlay_file"] for one in found}
-    assert capsys.readouterr().out.splitlines() == ["6 of 6 masks", str(tmp_path / "out" / "results.jsonl")]
+    empty = sum(one["area"] == 0 for one in found)
+    note = f", {empty} of them empty" if empty else ""
+    assert capsys.readouterr().out.splitlines() == [f"6 of 6 masks{note}", str(tmp_path / "out" / "results.jsonl")]
+
+
+def test_empty_masks_are_counted(photos, predict, tmp_path, monkeypatch, capsys):
+    """Those of this run, and those of the requests that an earlier run has made."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Prediction, "scored_mask", lambda self: (np.zeros_like(self.mask), 0.0))
+        assert predict("--images", "photos", "--expression", "man") == 0
+    assert capsys.readouterr().out.startswith("3 of 3 masks, 3 of them empty\n")
+    assert predict("--images", "photos/a.jpg", "photos/a.png", "--expression", "man", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["empty"] == 2
 
 
 def test_a_list_with_fields_of_its_own(photos, predict, tmp_path):
@@ -119,7 +132,12 @@ def test_a_second_run_makes_what_is_missing(photos, predict, tmp_path, capsys):
     before = results.read_bytes()
     capsys.readouterr()
     assert predict("--images", "photos", *EXPRESSIONS, "--json") == 0
-    assert json.loads(capsys.readouterr().out) == {"results": str(results), "masks": 6, "failed": 0}
+    assert json.loads(capsys.readouterr().out) == {
+        "results": str(results),
+        "masks": 6,
+        "empty": sum(one["area"] == 0 for one in found),
+        "failed": 0,
+    }
     assert results.read_bytes() == before
     shutil.rmtree(photos / "more")
     assert predict("--images", "photos", *EXPRESSIONS) == 0
