@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.models.config import ReferringConfig
 from cmpc_tf2.systems import System, systems_of
 from cmpc_tf2.training.config import CONFIG_NAME, TRAIN_CHOICES, TrainConfig
+
+logger = logging.getLogger(__name__)
 
 # Attributes of the parsed arguments that are not fields of a run.
 _NOT_OF_THE_RUN = {"run", "medium", "output_dir", "resume", "quiet"}
@@ -140,11 +143,26 @@ def run(arguments: argparse.Namespace):
 
     from cmpc_tf2.training.run import train
 
-    with _naming_options():
+    with _naming_options(), _naming_last_checkpoint(folder):
         entry = train(config, folder, paths, validation_paths, vocabulary, resume=arguments.resume, medium=medium)
     if entry is not None:
-        loss = f"loss {entry['loss']:.4g}" if entry else "all taken before"
-        print(f"{folder / 'last.keras'}: {read_config(config_path, medium).steps} steps, {loss}")
+        last = folder / "last.keras"
+        more = f"all taken before; to train on, start a new run with --model {last}"
+        loss = f"loss {entry['loss']:.4g}" if entry else more
+        print(f"{last}: {read_config(config_path, medium).steps} steps, {loss}")
+
+
+@contextlib.contextmanager
+def _naming_last_checkpoint(folder: Path) -> Iterator[None]:
+    """Within the block, an interruption says where `--resume` continues."""
+    from cmpc_tf2.training.checkpoints import find_checkpoints
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        if (folder / CONFIG_NAME).is_file() and (steps := find_checkpoints(folder / "checkpoints")):
+            logger.warning("%s: last checkpoint: step %d; --resume continues there", folder, max(steps))
+        raise
 
 
 def builder_options(config: TrainConfig, medium: Medium, resume: bool) -> list[str]:

@@ -125,6 +125,28 @@ def test_a_damaged_configuration_is_reported(change, words, no_model, tmp_path, 
 
 
 @pytest.mark.usefixtures("eagerly")
+def test_interrupted_and_finished_runs_say_how_to_go_on(train_options, tmp_path, monkeypatch, capsys):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    run = tmp_path / "run"
+    resume = ["train", "--output-dir", str(run), "--resume"]
+    with monkeypatch.context() as patch:
+        patch.setattr("cmpc_tf2.training.run.take_steps", stop)
+        assert main(["train", "--output-dir", str(run), *train_options, "--steps", "1"]) == 130
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        f"{run}: last checkpoint: step 0; --resume continues there",
+        "interrupted",
+    ]
+    assert main(resume) == 0
+    capsys.readouterr()
+    assert main(resume) == 0
+    last = run / "last.keras"
+    more = f"to train on, start a new run with --model {last}"
+    assert capsys.readouterr().out == f"{last}: 1 steps, all taken before; {more}\n"
+
+
+@pytest.mark.usefixtures("eagerly")
 def test_checkpoints_of_another_run_are_not_resumed(train_options, tmp_path, capsys):
     run = tmp_path / "run"
     assert main(["train", "--output-dir", str(run), *train_options, "--steps", "1"]) == 0
