@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import logging
 from pathlib import Path
 
 from cmpc_tf2.commands.options import add_json, find_batches, print_result
@@ -9,6 +10,8 @@ from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.files import require_folder, require_writable, write_json
 from cmpc_tf2.medium import Medium
+
+logger = logging.getLogger(__name__)
 
 
 def add_parser(commands, medium: Medium):
@@ -58,6 +61,8 @@ def run(arguments: argparse.Namespace):
         write_json(arguments.report, comparison)
     if arguments.html:
         write_comparison_page(arguments.html, comparison, folder)
+    for path in filter(None, [*outputs, folder]):
+        logger.info("written: %s", path)
 
 
 def _are_models(arguments: argparse.Namespace) -> bool:
@@ -101,6 +106,7 @@ def _evaluate(arguments: argparse.Namespace, folder: Path | None) -> list[dict]:
     reports, writer = [], PictureWriter(folder) if folder else None
     for number, path in enumerate(arguments.files):
         model = load_for_inference(path, medium=medium.name)
+        logger.info("%s: %s", label_of(number), path)
         protocol = medium.task.protocol(model.protocol_name)
         write = functools.partial(writer.add, label_of(number)) if writer else None
         options = {"protocol": protocol, "medium": medium, "shown": MEASURE, "on_prediction": write}

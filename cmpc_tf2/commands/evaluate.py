@@ -1,6 +1,7 @@
 """Scores a split."""
 
 import argparse
+import logging
 import os
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.files import require_folder, require_writable, write_json
 from cmpc_tf2.medium import Medium
+
+logger = logging.getLogger(__name__)
 
 TITLES = {
     "plain": "without DenseCRF",
@@ -99,6 +102,9 @@ def run(arguments: argparse.Namespace):
     if arguments.html:
         shown = "dcrf" if arguments.dcrf else protocol.shown
         write_evaluation_page(arguments.html, report, shown, arguments.overlays)
+    index = arguments.overlays and arguments.overlays / "index.html"
+    for path in filter(None, [arguments.report, index, arguments.html]):
+        logger.info("written: %s", path)
 
 
 def format_scores(report: dict, medium: Medium) -> str:

@@ -16,6 +16,9 @@ MEASURE = "own_size"
 MEASURE_TITLE = "masks as predict gives them, at the picture's own size"
 # IoUs of a sample that are closer than this are a tie.
 TIE = 0.01
+WINS_NOTE = (
+    f"Win: the IoU of a sample is higher than A's by at least {TIE}; loss: lower by at least {TIE}; otherwise a tie."
+)
 
 
 def label_of(number: int) -> str:
@@ -134,7 +137,7 @@ def format_comparison(comparison: dict) -> str:
             [f"  {name}", str(group["samples"]), *_overall_row(group)] for name, group in criterion["groups"].items()
         ]
     lines += _aligned(rows)
-    return "\n".join(lines) + f"\nA tie: the IoU of a sample differs by less than {TIE}.\n"
+    return "\n".join([*lines, WINS_NOTE, ""])
 
 
 def _overall_row(entry: dict) -> list[str]:

@@ -10,8 +10,15 @@ import numpy as np
 
 from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.data.image_files import write_image
-from cmpc_tf2.reports.comparison import MEASURE_TITLE, TIE
-from cmpc_tf2.reports.evaluation_page import describe_intervals, in_percent, percent_cell, score_plot, score_table
+from cmpc_tf2.reports.comparison import MEASURE_TITLE, WINS_NOTE
+from cmpc_tf2.reports.evaluation_page import (
+    SCORES_NOTE,
+    describe_intervals,
+    in_percent,
+    percent_cell,
+    score_plot,
+    score_table,
+)
 from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, sortable, table, write_page
 from cmpc_tf2.reports.plots import dot_plot
 from cmpc_tf2.reports.report import flat_scores, scores_of
@@ -75,7 +82,11 @@ def write_comparison_page(path: Path, comparison: dict, folder: Path | None):
             | {"samples": f"{comparison['samples']} of {comparison['bootstrap']['pictures']} pictures"}
             | {"intervals": describe_intervals(comparison["bootstrap"]) + "; the same resamples for all models"}
         ),
-        section("Scores", pair(score_table("Scores", "In percent", titles, scores), score_plot(titles, scores))),
+        section(
+            "Scores",
+            paragraph(SCORES_NOTE, note=True),
+            pair(score_table("Scores", "In percent", titles, scores), score_plot(titles, scores)),
+        ),
         section(
             "Differences",
             paragraph("A difference whose interval does not contain 0 is unlikely to be one of chance.", note=True),
@@ -116,7 +127,7 @@ def _groups(comparison: dict) -> list[str]:
         plot = dot_plot(plot_title, "difference of the overall IoU, points", [row[0] for row in rows], series)
         title = criterion["title"]
         sections.append(section(title, pair(table(title, "Overall IoU in percent", heads, rows), plot)))
-    return [*sections, paragraph(f"A tie: the IoU of a sample differs by less than {TIE}.", note=True)]
+    return [*sections, paragraph(WINS_NOTE, note=True)]
 
 
 def _gallery(comparison: dict, folder: str | None) -> str:

@@ -8,8 +8,10 @@ from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, table,
 from cmpc_tf2.reports.plots import dot_plot, histogram
 from cmpc_tf2.reports.report import flat_scores, score_text, scores_of
 from cmpc_tf2.tasks.masks.metrics import VARIANTS, counts_of, iou
+from cmpc_tf2.tasks.masks.protocol import ExactProtocol
 
-VARIANT_TITLES = {"plain": "protocol", "dcrf": "with DenseCRF", "own_size": "own size"}
+VARIANT_TITLES = {"plain": "original's protocol", "dcrf": "with DenseCRF", "own_size": "predict's masks, own size"}
+SCORES_NOTE = "Overall IoU: sum of intersections over sum of unions. Mean IoU: mean over samples."
 # Best and worst samples that the page shows.
 SHOWN = 12
 
@@ -23,17 +25,24 @@ def write_evaluation_page(path: Path, report: dict, shown: str, overlays: Path |
         shown: Variant of the masks whose IoU the histogram shows, and by which samples are the best or worst.
         overlays: Folder of the drawn samples, if they were drawn.
     """
-    variants = {variant: VARIANT_TITLES[variant] for variant in VARIANTS if report[variant]}
+    is_exact = report["protocol"] == ExactProtocol.description
+    variant_titles = VARIANT_TITLES | ({"plain": "exact protocol"} if is_exact else {})
+    variants = {variant: variant_titles[variant] for variant in VARIANTS if report[variant]}
+    masks = {"plain": f"by the {variant_titles['plain']}", "dcrf": "refined by DenseCRF", "own_size": "of predict"}
     titles = scores_of(report).titles
     entries = {title: report[variant] for variant, title in variants.items()}
     ious = [iou(*pair) for pair in counts_of(report["per_sample"], shown)]
     parts = [
         definitions(_facts(report)),
-        section("Scores", pair(score_table("Scores", "In percent", titles, entries), score_plot(titles, entries))),
+        section(
+            "Scores",
+            paragraph(SCORES_NOTE, note=True),
+            pair(score_table("Scores", "In percent", titles, entries), score_plot(titles, entries)),
+        ),
         *_groups(report, variants),
         section(
             "IoU of the samples",
-            paragraph(f"Masks: {VARIANT_TITLES[shown]}.", note=True),
+            paragraph(f"Masks {masks[shown]}.", note=True),
             histogram(f"Histogram of the IoU of {len(ious)} samples", "IoU", ious),
         ),
         *_samples(report, ious, overlays and Path(os.path.relpath(overlays, path.parent))),
@@ -43,7 +52,7 @@ def write_evaluation_page(path: Path, report: dict, shown: str, overlays: Path |
 
 def _facts(report: dict) -> dict[str, str]:
     facts = {"model": report["model"], "protocol": report["protocol"]}
-    facts["own size"] = "the masks that predict gives, at the picture's own size"
+    facts[VARIANT_TITLES["own_size"]] = "the masks that predict gives, at the picture's own size"
     facts["samples"] = f"{report['samples']} of {report['bootstrap']['pictures']} pictures"
     if report["skipped"]:
         facts["skipped"] = f"{len(report['skipped'])} samples: {report['skipped'][0]['reason']}"

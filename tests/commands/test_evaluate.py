@@ -185,7 +185,9 @@ def test_intervals_groups_and_page(small_model_file, split, tmp_path, capsys):
     places = report["groups"]["field place"]["groups"]
     assert {name: group["samples"] for name, group in places.items()} == {"indoors": 4, "outdoors": 3}
     low, high = report["plain"]["intervals"]["overall_iou"]
-    assert f"overall IoU = {report['plain']['overall_iou']:f} [{low:.4f}, {high:.4f}]" in capsys.readouterr().out
+    text, log = capsys.readouterr()
+    assert f"overall IoU = {report['plain']['overall_iou']:f} [{low:.4f}, {high:.4f}]" in text
+    assert log.splitlines()[-2:] == [f"written: {drawn / 'index.html'}", f"written: {page}"]
     files = set(re.findall(r'src="([^"]+)"', page.read_text()))
     assert files == {f"drawn/{number}.png" for number in range(7)}
 
@@ -197,11 +199,15 @@ def test_two_models_are_compared(small_model_file, small_maskris, split, tmp_pat
     save_model(small_maskris, other)
     outputs = ["--report", str(tmp_path / "compared.json"), "--html", str(tmp_path / "compared.html")]
     assert main(["compare", str(small_model_file), str(other), *split, *outputs]) == 0
-    text, found = capsys.readouterr().out, json.loads((tmp_path / "compared.json").read_text())
+    text, log = capsys.readouterr()
+    found = json.loads((tmp_path / "compared.json").read_text())
     assert [model["protocol"] for model in found["models"]] == [
         "original, rim included",
         "original, at the model's size",
     ]
+    lines = log.splitlines()
+    assert lines.index(f"A: {small_model_file}") < lines.index(f"B: {other}")
+    assert lines[-1] == f"written: {tmp_path / 'compared_files'}"
     names = {path.name for path in (tmp_path / "compared_files").iterdir()}
     assert {f"{number}_{layer}.png" for number in range(7) for layer in ("A", "B", "truth")} < names
     assert len(names) == 3 * 7 + 3

@@ -83,8 +83,10 @@ def test_the_command_on_reports(reports, tmp_path, capsys):
     assert [entry["label"] for entry in comparison["differences"]] == ["B", "C"]
     assert comparison["differences"][1]["mean_iou"] == 0
     assert comparison["measure"] == "own_size"
-    text = capsys.readouterr().out
+    text, log = capsys.readouterr()
     assert text == format_comparison(comparison) + "\n"
+    assert log.splitlines() == [f"written: {path}" for path in outputs[1::2]]
+    assert "IoU of a sample is higher than A's by at least 0.01; loss: lower by at least 0.01" in text
     assert "masks as predict gives them, at the picture's own size" in text and "B - A" in text
     assert main(["compare", *map(str, files), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == comparison

@@ -1,5 +1,6 @@
 """The pages of evaluations and comparisons, as files and in headless Chromium."""
 
+import html
 import re
 from html.parser import HTMLParser
 
@@ -58,6 +59,13 @@ def folder(reports, tmp_path_factory):
     return folder
 
 
+def test_exact_masks_are_not_called_the_originals(reports, tmp_path):
+    exact = {**reports[0], "protocol": "exact masks, without the interpolated rim"}
+    write_evaluation_page(tmp_path / "page.html", exact, "plain")
+    page = html.unescape((tmp_path / "page.html").read_text())
+    assert "Masks by the exact protocol." in page and "original's protocol" not in page
+
+
 class Outline(HTMLParser):
     """The tags that are open, the files that are named, and the text."""
 
@@ -87,6 +95,11 @@ def test_pages_are_whole_and_name_only_files_next_to_them(name, folder):
     assert not outline.open
     assert all((folder / file.replace("%20", " ")).is_file() for file in outline.files)
     assert bool(outline.files) == (name in ("overlays", "comparison"))
+    assert "Overall IoU: sum of intersections over sum of unions" in outline.text
+    if name in ("tables", "overlays"):
+        assert "Masks by the original's protocol." in outline.text and "predict's masks, own size" in outline.text
+    else:
+        assert "higher than A's by at least 0.01" in outline.text
     assert "<b>night</b> with a moon and many stars" in outline.text  # Escaped in the file.
 
 
