@@ -164,7 +164,7 @@ def _build_part(journal: BuildJournal, annotations: list[Annotation], make_sampl
     scratch = journal.folder / f"tmp-{os.getpid()}"
     scratch.mkdir()
     worker = _Worker(make_samples, settings.compress, scratch)
-    description = f"{settings.registered.name} {settings.split}"
+    description = f"{settings.registered.name} {settings.split}, objects"
     remaining = annotations[journal.done :]
     try:
         with _map_in_order(worker, remaining, journal.done, settings.workers) as outcomes:

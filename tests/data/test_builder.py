@@ -112,7 +112,8 @@ def test_truncated_expressions_are_counted(tmp_path, capsys):
     sentences = ["red " * 20, "red " * 21, "the man"]
     arguments = make_refer(tmp_path, [{"ref_id": 1, "split": "val", "sentences": sentences}])
     assert build_batches.main(["-d", "unc", "-t", "val", *arguments]) == 0
-    assert "1 of 3 expressions have more than 20 words" in capsys.readouterr().err
+    log = capsys.readouterr().err
+    assert "1 of 3 expressions have more than 20 words" in log and "unc val, objects: 1 of 1" in log
     assert read_batch(batch_path(tmp_path, "unc", "val", 1)).expression == sentences[1]
 
 
