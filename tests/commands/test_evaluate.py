@@ -80,6 +80,8 @@ def test_original_run_at_full_size(full_model_file, shared_data, tmp_path, parit
 @pytest.mark.usefixtures("eagerly")
 def test_batch_size_changes_no_number(small_model_file, split, tmp_path):
     reports = [evaluate(small_model_file, split, tmp_path, "-bs", size) for size in ("1", "2", "100")]
+    scores = [[record.pop("score") for record in report["per_sample"]] for report in reports]
+    np.testing.assert_allclose(scores, [scores[0]] * 3, rtol=1e-5)  # Sums of floats; all counts are equal.
     assert all(report == reports[0] for report in reports)
     assert reports[0]["samples"] == 7
     assert [record["index"] for record in reports[0]["per_sample"]] == list(range(7))

@@ -124,7 +124,7 @@ def test_checkpoints_of_other_models(assert_refused, shared_data):
     prefixes = [str(p.with_suffix("")) for p in sorted((shared_data / "tf1_checkpoints").glob("*/*.index"))]
     assert len(prefixes) == 8
     for prefix in prefixes:
-        assert_refused(prefix, "not a checkpoint of cmpc, cmpc_video, rrn, rmi, lstm, backbone: none")
+        assert_refused(prefix, "not a checkpoint of cmpc, cmpc_video, rrn, rmi, lstm, backbone, i3d: none")
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_nothing(small_model_file, tmp_path, monkeypatch):

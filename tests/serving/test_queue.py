@@ -18,8 +18,8 @@ from http_client import SEGMENT, ask, client_of, form, picture, served
 
 def test_a_request_stays_in_the_queue_until_its_answer_is_built(segmenter, app, monkeypatch):
     admitted = []
-    encode = http._run_lengths
-    monkeypatch.setattr(http, "_run_lengths", lambda mask: admitted.append(segmenter.admitted) or encode(mask))
+    encode = http.encode_run_lengths
+    monkeypatch.setattr(http, "encode_run_lengths", lambda mask: admitted.append(segmenter.admitted) or encode(mask))
     ask(app, form("the man", "red circle"))
     assert admitted == [1, 1] and segmenter.admitted == 0
 

@@ -116,6 +116,7 @@ def test_sizes_of_the_other_backbone_are_refused(data, train, tmp_path, capsys):
     assert "--model brings backbone" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_server_segments_a_clip(model_file):
     from cmpc_video_tf2.predictor import VideoPredictor
 

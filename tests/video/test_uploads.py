@@ -72,5 +72,5 @@ def test_videos_are_segmented_over_http(tmp_path):
     (segment,) = marked.json()["segments"]
     np.testing.assert_array_equal(coco.decode(segment["mask"]).astype(bool), predictor.predict("the man").mask)
     assert (broken.status_code, broken.json()["field"]) == (422, "video")
-    assert beyond.status_code == 422 and beyond.json()["detail"][0]["loc"] == ["body", "moment"]
+    assert (beyond.status_code, beyond.json()["field"]) == (422, "moment")
     assert model.json()["medium"] == "clips"
