@@ -41,6 +41,7 @@ def test_one_file_for_other_runtimes(kind, small_model, small_model_file, tmp_pa
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
+@pytest.mark.slow
 def test_maskris_in_one_file(kind, small_maskris, tmp_path):
     """Shifted windows, GELU and deformable attention."""
     pytest.importorskip(FORMATS[kind].needs[0])
