@@ -8,6 +8,7 @@ import dataclasses
 from cmpc_tf2.data.datasets import DATASETS
 from cmpc_tf2.systems import import_object, systems_of
 from cmpc_tf2.tasks.masks.task import MaskTask
+from cmpc_tf2.tasks.task import Task
 from cmpc_tf2.training.config import TrainConfig
 
 
@@ -27,7 +28,7 @@ class Medium:
     name: str
     datasets: tuple
     train_config: type[TrainConfig]
-    task: MaskTask
+    task: Task
     sample: str
     size_options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 

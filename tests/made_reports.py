@@ -31,4 +31,4 @@ def made_report(records: list[dict], fields: list[dict] | None = None, **head) -
     """A report of these records."""
     scored = {"samples": len(records), "skipped": [], **PICTURES.task.summarize(records), "per_sample": records}
     head = {"dataset": "unc", "split": "val", "model": "a.keras", "protocol": "original", **head}
-    return make_report(head, scored, fields or [{} for _ in records], PICTURES.task.scores)
+    return make_report(head, scored, fields or [{} for _ in records], PICTURES.task)

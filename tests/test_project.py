@@ -43,7 +43,7 @@ DIRECTIONS = {
     "backbones": {"layers"},
     "models": {"backbones", "layers", "preprocessing", "text", "config"},
     "tasks": {"data", "preprocessing", "text"},
-    "recipes": {"backbones", "layers", "text"},
+    "recipes": {"backbones", "layers", "tasks", "text"},
     "reports": {"data", "tasks"},
 }
 

@@ -112,5 +112,5 @@ def _evaluate(arguments: argparse.Namespace, folder: Path | None) -> list[dict]:
         options = {"protocol": protocol, "medium": medium, "shown": MEASURE, "on_prediction": write}
         result = evaluate(ModelRunner(model), paths, **options)
         head = {"dataset": dataset, "split": split, "model": str(path), "protocol": protocol.description}
-        reports.append(make_report(head, result, fields, medium.task.scores))
+        reports.append(make_report(head, result, fields, medium.task))
     return reports

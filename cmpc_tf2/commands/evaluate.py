@@ -10,14 +10,9 @@ from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.files import require_folder, require_writable, write_json
 from cmpc_tf2.medium import Medium
+from cmpc_tf2.tasks.masks.task import MaskTask
 
 logger = logging.getLogger(__name__)
-
-TITLES = {
-    "plain": "without DenseCRF",
-    "dcrf": "with DenseCRF",
-    "own_size": "masks as predict gives them, at the picture's own size",
-}
 
 
 def add_parser(commands, medium: Medium):
@@ -28,19 +23,13 @@ def add_parser(commands, medium: Medium):
     evaluate.add_argument("-d", "--dataset", required=True, help=f"{dataset_names(medium.datasets)}, or your own")
     evaluate.add_argument("-t", "--split", required=True, help="val, testA, testB, ...")
     evaluate.add_argument("--batch-root", type=Path, default=Path("."), help="folder with DATASET/SPLIT_batch/")
-    evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
     evaluate.add_argument(
         "-bs", "--batch-size", type=number(RANGES["batch_size"]), default=4, help="expressions decoded together"
     )
-    evaluate.add_argument(
-        "--workers", type=number(WholeNumber(0, 1024)), default=1, help="with -c: processes that refine masks"
-    )
     add_inference_options(evaluate)
-    evaluate.add_argument(
-        "--exact-masks",
-        action="store_true",
-        help="leave out the interpolated rim that the original counts; not comparable with published numbers",
-    )
+    evaluate.set_defaults(dcrf=False, workers=0, exact_masks=False)
+    if isinstance(medium.task, MaskTask):
+        _add_mask_options(evaluate)
     evaluate.add_argument("--report", type=Path, metavar="FILE.json", help="write scores and per-sample records")
     evaluate.add_argument(
         "--html",
@@ -50,6 +39,18 @@ def add_parser(commands, medium: Medium):
     )
     evaluate.add_argument("-v", "--overlays", type=Path, metavar="DIR", help="draw every sample, and index.html")
     add_json(evaluate)
+
+
+def _add_mask_options(evaluate: argparse.ArgumentParser):
+    evaluate.add_argument("-c", "--dcrf", action="store_true", help="score masks refined by DenseCRF too")
+    evaluate.add_argument(
+        "--workers", type=number(WholeNumber(0, 1024)), default=1, help="with -c: processes that refine masks"
+    )
+    evaluate.add_argument(
+        "--exact-masks",
+        action="store_true",
+        help="leave out the interpolated rim that the original counts; not comparable with published numbers",
+    )
 
 
 def run(arguments: argparse.Namespace):
@@ -92,8 +93,8 @@ def run(arguments: argparse.Namespace):
         on_prediction=gallery and gallery.add,
         medium=medium,
     )
-    names = {"dataset": dataset, "split": split, "model": str(arguments.model)}
-    report = make_report({**names, "protocol": protocol.description}, result, fields, medium.task.scores)
+    head = {"dataset": dataset, "split": split, "model": str(arguments.model), "protocol": protocol.description}
+    report = make_report(head, result, fields, medium.task)
     print_result(arguments, format_scores(report, medium), report)
     if arguments.report:
         write_json(arguments.report, report)
@@ -101,7 +102,7 @@ def run(arguments: argparse.Namespace):
         gallery.finish(f"{dataset} {split}")
     if arguments.html:
         shown = "dcrf" if arguments.dcrf else protocol.shown
-        write_evaluation_page(arguments.html, report, shown, arguments.overlays)
+        write_evaluation_page(arguments.html, report, medium.task, shown, arguments.overlays)
     index = arguments.overlays and arguments.overlays / "index.html"
     for path in filter(None, [arguments.report, index, arguments.html]):
         logger.info("written: %s", path)
@@ -113,9 +114,8 @@ def format_scores(report: dict, medium: Medium) -> str:
         f"{report['dataset']} {report['split']}: {report['samples']} samples, protocol: {report['protocol']}",
         f"95 % bootstrap intervals over {report['bootstrap']['pictures']} pictures in brackets",
     ]
-    for variant, title in TITLES.items():
-        if report[variant]:
-            lines.append(medium.task.format_scores(f"Segmentation evaluation ({title})", report[variant]))
-    if "coco_map" in report:
-        lines.append(f"COCO mAP (one scored mask per sentence, at the picture's own size) = {report['coco_map']:f}\n")
-    return "\n".join(lines)
+    task = medium.task
+    for name, variant in task.variants.items():
+        if report[name]:
+            lines.append(task.format_scores(f"{task.name} evaluation ({variant.title})", report[name]))
+    return "\n".join([*lines, *task.format_more(report)])

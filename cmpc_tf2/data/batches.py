@@ -6,11 +6,10 @@ either side reads what the other wrote.
 
 import dataclasses
 import hashlib
-import itertools
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +49,8 @@ class Sample:
     mask: np.ndarray
     expression: str
 
+    # Whether the pictures of a train split have been resized for a model.
+    stores_resized = True
     # Contents in words, the command that makes the files (also from annotations of the user's own, where it can), their
     # keys, and the name of the model's input for the pixels.
     contents = "pictures"
@@ -67,6 +68,28 @@ class Sample:
     def digest(self) -> str:
         """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture, and for every model."""
         return digest_of(self.pixels)
+
+    def describe(self) -> dict:
+        """The part of a report's record that does not depend on the model.
+
+        Returns:
+            `expression`; `picture`, its digest; `size`, height and width of the ground truth; `area`, pixels in it.
+        """
+        size, area = list(self.mask.shape), int(np.count_nonzero(self.mask))
+        return {"expression": self.expression, "picture": self.digest, "size": size, "area": area}
+
+    @staticmethod
+    def target_shape(size: int) -> tuple[int, ...]:
+        """Shape of `target`."""
+        return size, size, 1
+
+    def target(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The ground truth of a sample of a train split, for losses: float32."""
+        return self.mask[..., None]
+
+    def fits_training(self, size: int) -> bool:
+        """Whether the sample can be in the train split of a model with pictures of this size."""
+        return self.image.shape[:2] == (size, size)
 
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:
@@ -256,25 +279,3 @@ def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
 def _require_keys(keys: Iterable[str], sample_type: type[Sample]):
     if missing := sorted(set(sample_type.keys) - set(keys)):
         raise InputError(f"not a batch of {sample_type.contents}: no {', '.join(missing)}")
-
-
-def group_by_pixels(samples: Iterable[tuple]) -> Iterator[Iterator[tuple]]:
-    """Groups neighbouring samples of equal pixels, so that a picture is encoded once for all its expressions.
-
-    Args:
-        samples: Tuples of a number, a sample and whatever goes with it, in order.
-
-    Yields:
-        An iterator over the tuples of one picture, to be used up before the next group.
-    """
-    last, group_number = None, 0
-
-    def number_of_group(numbered):
-        nonlocal last, group_number
-        pixels = numbered[1].pixels
-        if last is None or not np.array_equal(last, pixels):
-            last, group_number = pixels, group_number + 1
-        return group_number
-
-    for _, group in itertools.groupby(samples, key=number_of_group):
-        yield group

@@ -7,13 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.batches import (
-    MANIFEST,
-    SAMPLES_PER_REFERENCE,
-    Sample,
-    read_batch,
-    read_manifest,
-)
+from cmpc_tf2.data.batches import MANIFEST, SAMPLES_PER_REFERENCE, Sample, read_batch, read_manifest
 from cmpc_tf2.data.datasets import rebuild_command
 from cmpc_tf2.data.stored_words import require_same_words
 from cmpc_tf2.errors import InputError, named
@@ -21,6 +15,7 @@ from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.tokenizers import Tokenizer
 from cmpc_tf2.text.vocabulary import MAX_WORDS
 
+_TARGET = "target"
 # Fixed: tf.data's own choice grows with every pause of the consumer, by gigabytes.
 PREFETCHED_BATCHES = 4
 
@@ -61,9 +56,9 @@ def training_dataset(
         group_sizes: Numbers of consecutive files that form a group, above 0; None if every file is one.
 
     Returns:
-        A dataset of `({"image": float32 (b, S, S, 3), normalised, "token_ids": int32 (b, T)}, float32 mask
-        (b, S, S, 1))`, where b is the batch size, or a device's share of it; of video samples `clip`, `(b, 16, S, S,
-        3)`, in place of `image`.
+        A dataset of `({"image": float32 (b, S, S, 3), normalised, "token_ids": int32 (b, T)}, target)`, where b is the
+        batch size, or a device's share of it, and the target `Sample.target`, a float32 mask `(b, S, S, 1)`; of video
+        samples `clip`, `(b, 16, S, S, 3)`, in place of `image`.
 
     Raises:
         InputError: There are no files, or the batch size does not divide among the workers.
@@ -109,7 +104,7 @@ class BatchReader:
         tokenizer: As `training_dataset`; so are the other arguments.
 
     Attributes:
-        specs: Shape without the batch axis, and NumPy type, of the arrays by name: the inputs, then `mask`.
+        specs: Shape without the batch axis, and NumPy type, of the arrays by name: the inputs, then the target.
     """
 
     def __init__(
@@ -131,10 +126,10 @@ class BatchReader:
         if augmentation is not None:
             names = augmentation.names(list(self.specs))
             self.specs |= {added: self.specs[name] for added, name in names.items()}
-        self.specs["mask"] = ((preprocessing.size, preprocessing.size, 1), np.float32)
+        self.specs[_TARGET] = (sample_type.target_shape(preprocessing.size), np.float32)
 
     def as_graph_function(self, count: int | None) -> Callable:
-        """Positions in the stream and indices of samples to inputs and mask, for `tf.data.Dataset.map`.
+        """Positions in the stream and indices of samples to inputs and target, for `tf.data.Dataset.map`.
 
         Args:
             count: Samples of a batch; None if the last one may be smaller.
@@ -146,8 +141,8 @@ class BatchReader:
             inputs = dict(zip(self.specs, arrays, strict=True))
             for name, (shape, _) in self.specs.items():
                 inputs[name].set_shape((count, *shape))
-            mask = inputs.pop("mask")
-            return inputs, mask
+            target = inputs.pop(_TARGET)
+            return inputs, target
 
         return read
 
@@ -156,18 +151,20 @@ class BatchReader:
         # Made floats here rather than in TensorFlow: every number is written once.
         arrays = {name: np.empty((len(indices), *shape), dtype) for name, (shape, dtype) in self.specs.items()}
         for row, (index, position) in enumerate(zip(indices, positions, strict=True)):
-            sample = self._read(int(index))
+            sample, rng = self._read(int(index)), np.random.default_rng([self._seed, position])
+            if self._augmentation is not None:
+                sample = self._augmentation.change(sample, rng)
             pixels = arrays[self._pixels][row]
             self._preprocessing.normalize(sample.fitted(self._preprocessing), out=pixels)
             stored = self._tokenizer is None
             text = {"token_ids": sample.token_ids} if stored else self._tokenizer.encode(sample.expression)
             inputs = {self._pixels: pixels, **text}
             if self._augmentation is not None:
-                inputs |= self._augmentation(inputs, np.random.default_rng([self._seed, position]))
+                inputs |= self._augmentation(inputs, rng)
             del inputs[self._pixels]  # It is in its place already.
             for name, value in inputs.items():
                 arrays[name][row] = value
-            arrays["mask"][row, ..., 0] = sample.mask
+            arrays[_TARGET][row] = sample.target(self._preprocessing)
         return list(arrays.values())
 
     def _read(self, index: int) -> Sample:
@@ -206,7 +203,7 @@ def require_resizing(folder: Path, preprocessing: Preprocessing, sample_type: ty
     manifest = read_manifest(folder)
     # Splits of the original, and manifests of earlier versions, do not say it: their pictures are fitted.
     found = "fit" if manifest is None else manifest["settings"].get("resizing", "fit")
-    if found != preprocessing.resizing:
+    if sample_type.stores_resized and found != preprocessing.resizing:
         raise InputError(
             f"{folder}: the resizing of its pictures is {found!r:.40}, but the model needs "
             f"{preprocessing.resizing!r}; {_how_to_build(folder, preprocessing, sample_type)}"
@@ -284,7 +281,7 @@ def read_train_sample(
     sample, size = read_batch(path, sample_type), preprocessing.size
     with named(path):
         sample.require_fit(preprocessing)
-    if sample.image.shape[:2] != (size, size) or sample.token_ids.shape != (MAX_WORDS,):
+    if not sample.fits_training(size) or sample.token_ids.shape != (MAX_WORDS,):
         found = f"{sample.image.shape}, {sample.token_ids.shape}"
         raise InputError(
             f"{path}: not of a train split of {size} x {size}: {found}; "

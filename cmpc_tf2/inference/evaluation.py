@@ -4,26 +4,26 @@ import dataclasses
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmpc_tf2.data.batches import Sample, group_by_pixels, read_batch
+from cmpc_tf2.data.batches import Sample, read_batch
 from cmpc_tf2.data.stored_words import require_same_words
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import progress
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.processes import map_in_order
-from cmpc_tf2.tasks.masks.metrics import counts_of, iou
+from cmpc_tf2.tasks.masks.metrics import iou
 from cmpc_tf2.text.tokenizer import Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
 
 if TYPE_CHECKING:
     from cmpc_tf2.inference.runner import ModelRunner
-    from cmpc_tf2.tasks.masks.protocol import Protocol
+    from cmpc_tf2.tasks.task import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +35,12 @@ class DecodedSample:
     Attributes:
         index: Its number in the split.
         sample: The sample.
-        logits: float32 `(S, S)`; None if its expression has no words.
+        answer: As `ModelRunner.decode` gives it, without batch axis; None if its expression has no words.
     """
 
     index: int
     sample: Sample
-    logits: np.ndarray | None
+    answer: Any
 
 
 def evaluate(
@@ -50,11 +50,11 @@ def evaluate(
     protocol: "Protocol | None" = None,
     batch_size: int = 4,
     workers: int = 0,
-    on_prediction: Callable[[int, Sample, np.ndarray, float], None] | None = None,
+    on_prediction: Callable[[int, Sample, Any, float], None] | None = None,
     medium: Medium = PICTURES,
     shown: str | None = None,
 ) -> dict:
-    """Scores a model on batches by a protocol (`tasks/masks/protocol.py`).
+    """Scores a model on batches by a protocol (`tasks/task.py`).
 
     Differs from TF1: an expression without words is skipped and reported; a sample with an empty ground truth and an
     empty prediction has an IoU of 1; a split may have any number of samples (`tests/inference/test_evaluation.py`).
@@ -62,18 +62,19 @@ def evaluate(
     Args:
         model: The model.
         paths: The split's files in order.
-        dcrf: As `Protocol.score_mask`.
+        dcrf: Score masks refined by DenseCRF too.
         protocol: None for that of the model's original.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model continues. They do not change the scores.
-        on_prediction: Called with each sample's index, the sample, its mask, bool `(h, w)`, and the mask's IoU.
+        on_prediction: Called with each sample's index, the sample, what the model marks, as `Protocol.score` gives it,
+            and its IoU.
         medium: Medium of the samples.
-        shown: Variant of that mask (`metrics.VARIANTS`); None for the refined one with `dcrf`, otherwise that of the
+        shown: Variant of that mark (`Task.variants`); None for the refined mask with `dcrf`, otherwise that of the
             protocol.
 
     Returns:
         The report's `samples`, `skipped`, `truncated` (indices; empty for models that read the stored token ids),
-        `plain`, `dcrf`, `own_size` and `per_sample`.
+        `per_sample`, and what `Task.summarize` adds.
 
     Raises:
         InputError: A batch cannot be used.
@@ -82,7 +83,8 @@ def evaluate(
     skipped, records = [], []
     protocol = protocol or task.protocol(model.protocol_name)
     shown = shown or ("dcrf" if dcrf else protocol.shown)
-    score = functools.partial(_score, protocol=protocol, shown=shown, preprocessing=model.preprocessing, dcrf=dcrf)
+    options = {"preprocessing": model.preprocessing, **({"dcrf": True} if dcrf else {})}
+    score = functools.partial(_score, protocol=protocol, shown=shown, **options)
     tokenizer = _make_tokenizer(model, paths, medium.sample_type)
     decoded_samples = _decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
@@ -90,10 +92,10 @@ def evaluate(
             skipped.append({"index": decoded.index, "reason": "the expression has no words"})
             logger.warning("%s: skipped: the expression has no words", paths[decoded.index])
             continue
-        mask, record = scored
-        records.append({"index": decoded.index, **_describe(decoded.sample), **record})
+        mark, record = scored
+        records.append({"index": decoded.index, **decoded.sample.describe(), **record})
         if on_prediction is not None:
-            on_prediction(decoded.index, decoded.sample, mask, iou(*counts_of([record], shown)[0]))
+            on_prediction(decoded.index, decoded.sample, mark, iou(*task.pairs_of([record], shown)[0]))
     if not records:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
     return {
@@ -124,27 +126,11 @@ def _truncated(records: list[dict], tokenizer: Tokenizer | None) -> list[int]:
     return found
 
 
-def _score(decoded: DecodedSample, protocol: "Protocol", shown: str, **options) -> tuple[np.ndarray, dict] | None:
-    if decoded.logits is None:
+def _score(decoded: DecodedSample, protocol: "Protocol", shown: str, **options) -> tuple[Any, dict] | None:
+    if decoded.answer is None:
         return None
-    masks, record = protocol.score_mask(decoded.sample, decoded.logits, **options)
-    return masks[shown], record
-
-
-def _describe(sample: Sample) -> dict:
-    """What reports say of a sample besides its counts.
-
-    Returns:
-        `expression`; `picture`, its digest; `size`, height and width of the ground truth; `area`, pixels in
-        it.
-    """
-    height, width = sample.mask.shape
-    return {
-        "expression": sample.expression,
-        "picture": sample.digest,
-        "size": [height, width],
-        "area": int(np.count_nonzero(sample.mask)),
-    }
+    marks, record = protocol.score(decoded.sample, decoded.answer, **options)
+    return marks[shown], record
 
 
 def _decode_samples(
@@ -166,9 +152,9 @@ def _decode_samples(
             if features is None:
                 features = model.encode(readable[0][1].fitted(model.preprocessing)[None])
             texts = [text for *_, text in readable]
-            logits = model.decode(features, {name: np.stack([text[name] for text in texts]) for name in texts[0]})
-            for (index, sample, _), sample_logits in zip(readable, logits, strict=True):
-                yield DecodedSample(index, sample, sample_logits)
+            answers = model.decode(features, {name: np.stack([text[name] for text in texts]) for name in texts[0]})
+            for (index, sample, _), answer in zip(readable, answers, strict=True):
+                yield DecodedSample(index, sample, answer)
 
 
 def _read_fitting(path: Path, sample_type: type[Sample], preprocessing: Preprocessing) -> Sample:
@@ -197,3 +183,25 @@ def _text_of(
             f"{config.vocabulary_size} words; build the split with the model's vocabulary"
         )
     return {"token_ids": ids} if ids.any() else None
+
+
+def group_by_pixels(samples: Iterable[tuple]) -> Iterator[Iterator[tuple]]:
+    """Groups neighbouring samples of equal pixels, so that a picture is encoded once for all its expressions.
+
+    Args:
+        samples: Tuples of a number, a sample and whatever goes with it, in order.
+
+    Yields:
+        An iterator over the tuples of one picture, to be used up before the next group.
+    """
+    last, group_number = None, 0
+
+    def number_of_group(numbered):
+        nonlocal last, group_number
+        pixels = numbered[1].pixels
+        if last is None or not np.array_equal(last, pixels):
+            last, group_number = pixels, group_number + 1
+        return group_number
+
+    for _, group in itertools.groupby(samples, key=number_of_group):
+        yield group

@@ -59,7 +59,7 @@ class ModelRunner:
 
         pixels = tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)
         self._encode = graph(lambda pixels: encoder(pixels, training=False), pixels)
-        self._decode = graph(lambda features, text: run(decoder, features, text)["mask_logits"], features, text)
+        self._decode = graph(lambda features, text: model.answer(run(decoder, features, text)), features, text)
         self._explain = graph(functools.partial(run, model.explaining_decoder()), features, one_text)
 
     def encode(self, pixels: np.ndarray) -> dict[str, tf.Tensor]:
@@ -75,16 +75,16 @@ class ModelRunner:
         return self._encode(tf.constant(self.preprocessing.normalize(pixels)))
 
     def decode(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> np.ndarray:
-        """Mask logits of expressions.
+        """The model's answers to expressions.
 
         Args:
             features: From `encode`; of one picture, which then serves all expressions, or of one per expression.
             text: From the tokenizer, with batch size first: `token_ids`, int `(B, T)`.
 
         Returns:
-            float32 `(B, S, S)`.
+            `ReferringModel.answer`: of models for masks their logits, float32 `(B, S, S)`.
         """
-        return self._decode(features, self._tensors(text)).numpy()[..., 0]
+        return self._decode(features, self._tensors(text)).numpy()
 
     def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """As `decode` of one expression, with intermediate results.

@@ -96,9 +96,18 @@ class ReferringModel(KerasFileModel):
         """
         raise NotImplementedError
 
+    def training_form(self) -> keras.Model:
+        """The model that training steps run, with the same weights."""
+        return self
+
     def inference_encoder(self) -> keras.Model:
         """A faster copy of the encoder, if there is one: same outputs up to rounding; not to be trained."""
         return self.image_encoder
+
+    @staticmethod
+    def answer(outputs: dict):
+        """The output that a task scores, `(B, ...)`: mask logits, float32 `(B, S, S)`."""
+        return outputs["mask_logits"][..., 0]
 
     @property
     def input_name(self) -> str:

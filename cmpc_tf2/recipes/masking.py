@@ -8,6 +8,7 @@ import dataclasses
 import numpy as np
 
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.recipes.recipe import Augmentation
 from cmpc_tf2.text.vocabulary import PAD_ID, UNKNOWN, Vocabulary
 
 # Patches along one side: of 32 pixels at the usual size.
@@ -21,7 +22,7 @@ MASKED = "masked_"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MaskedCopies:
+class MaskedCopies(Augmentation):
     """Adds a masked copy of every input of a sample, `masked_<name>`.
 
     Attributes:

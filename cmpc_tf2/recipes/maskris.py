@@ -13,7 +13,7 @@ from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 from cmpc_tf2.recipes.losses import WeightedCrossEntropy, pixel_weights
 from cmpc_tf2.recipes.masking import MASKED, masked_pass
 from cmpc_tf2.recipes.maskris_masking import mask_patches, mask_words, require_whole_patches
-from cmpc_tf2.recipes.recipe import Recipe
+from cmpc_tf2.recipes.recipe import Augmentation, Recipe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +88,7 @@ class MaskRISRecipe(CARISRecipe):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class MaskedInputs:
+class MaskedInputs(Augmentation):
     """Adds the masked picture and the masked words of a sample. The mask of the word slots is that of the sentence.
 
     Attributes:

@@ -4,6 +4,25 @@ import abc
 from collections.abc import Callable, Iterator
 
 import keras
+import numpy as np
+
+from cmpc_tf2.tasks.masks.keras_metrics import OverallIoU
+
+
+class Augmentation:
+    """Changes training samples, or adds inputs to them."""
+
+    def change(self, sample, rng: np.random.Generator):
+        """A sample in place of one of the split."""
+        return sample
+
+    def names(self, inputs: list[str]) -> dict[str, str]:
+        """The added inputs, each with the input whose shape it has."""
+        return {}
+
+    def __call__(self, inputs: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """The added inputs of a sample."""
+        return {}
 
 
 class Recipe(abc.ABC):
@@ -44,7 +63,7 @@ class Recipe(abc.ABC):
         """A number that `losses` divide by: the mean of the pixels' weights. `Trainer` averages it over devices.
 
         Args:
-            target: Masks, float32 `(B, S, S, 1)`: all that a device has of a batch.
+            target: Masks, float32 `(B, S, S, 1)`, or what else the task has: all that a device has of a batch.
         """
         return 1.0
 
@@ -57,20 +76,28 @@ class Recipe(abc.ABC):
         Args:
             model: Inputs to outputs, in training mode.
             inputs: The inputs that `data.pipeline.training_dataset` yields.
-            target: Masks, float32 `(B, S, S, 1)`.
+            target: Masks, float32 `(B, S, S, 1)`, or what else the task has.
             normalizer: The mean of `normalizer` over the whole batch, of which the inputs may be a part.
 
         Yields:
             For each of `passes`, its share of the loss, averaged over the batch; what the log shows of it by name; and
-            its mask logits.
+            the output that the metric scores.
         """
+
+    def make_metric(self) -> keras.metrics.Metric:
+        """Scores training batches; the log has it under its name."""
+        return OverallIoU()
+
+    def scored(self, outputs: dict):
+        """The output of a model that the metric scores."""
+        return outputs["mask_logits"]
 
     def penalty(self, variables: list[keras.Variable]):
         """The part of the loss that depends on the trained variables alone."""
         return 0.0
 
-    def augmentation(self, model):
-        """A function that adds inputs to a sample, such as `masking.MaskedCopies`; None for no augmentation.
+    def augmentation(self, model) -> Augmentation | None:
+        """The augmentation, such as `masking.MaskedCopies`; None for none.
 
         Args:
             model: The model that is trained, a `ReferringModel`: its vocabulary and the size of its pictures count.

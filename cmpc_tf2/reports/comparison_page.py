@@ -12,7 +12,6 @@ from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.data.image_files import write_image
 from cmpc_tf2.reports.comparison import MEASURE_TITLE, WINS_NOTE
 from cmpc_tf2.reports.evaluation_page import (
-    SCORES_NOTE,
     describe_intervals,
     in_percent,
     percent_cell,
@@ -23,6 +22,7 @@ from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, sortab
 from cmpc_tf2.reports.plots import dot_plot
 from cmpc_tf2.reports.report import flat_scores, scores_of
 from cmpc_tf2.tasks.masks.drawing import color_of, draw_layer
+from cmpc_tf2.tasks.masks.task import MaskTask
 
 TRUTH = "truth"
 # As in overlays of `evaluate`.
@@ -84,7 +84,7 @@ def write_comparison_page(path: Path, comparison: dict, folder: Path | None):
         ),
         section(
             "Scores",
-            paragraph(SCORES_NOTE, note=True),
+            paragraph(MaskTask.scores_note, note=True),
             pair(score_table("Scores", "In percent", titles, scores), score_plot(titles, scores)),
         ),
         section(

@@ -6,43 +6,42 @@ from pathlib import Path
 from cmpc_tf2.reports.gallery import GalleryEntry, figures_of
 from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, table, write_page
 from cmpc_tf2.reports.plots import dot_plot, histogram
-from cmpc_tf2.reports.report import flat_scores, score_text, scores_of
-from cmpc_tf2.tasks.masks.metrics import VARIANTS, counts_of, iou
+from cmpc_tf2.reports.report import flat_scores, score_text
+from cmpc_tf2.tasks.masks.metrics import iou
 from cmpc_tf2.tasks.masks.protocol import ExactProtocol
+from cmpc_tf2.tasks.task import Task
 
-VARIANT_TITLES = {"plain": "original's protocol", "dcrf": "with DenseCRF", "own_size": "predict's masks, own size"}
-SCORES_NOTE = "Overall IoU: sum of intersections over sum of unions. Mean IoU: mean over samples."
 # Best and worst samples that the page shows.
 SHOWN = 12
 
 
-def write_evaluation_page(path: Path, report: dict, shown: str, overlays: Path | None = None):
+def write_evaluation_page(path: Path, report: dict, task: Task, shown: str, overlays: Path | None = None):
     """Writes the page of a report.
 
     Args:
         path: The file.
         report: From `make_report`.
-        shown: Variant of the masks whose IoU the histogram shows, and by which samples are the best or worst.
+        task: The task that was scored.
+        shown: Variant whose IoU the histogram shows, and by which samples are the best or worst.
         overlays: Folder of the drawn samples, if they were drawn.
     """
-    is_exact = report["protocol"] == ExactProtocol.description
-    variant_titles = VARIANT_TITLES | ({"plain": "exact protocol"} if is_exact else {})
-    variants = {variant: variant_titles[variant] for variant in VARIANTS if report[variant]}
-    masks = {"plain": f"by the {variant_titles['plain']}", "dcrf": "refined by DenseCRF", "own_size": "of predict"}
-    titles = scores_of(report).titles
+    variants = {name: variant.short_title for name, variant in task.variants.items() if report[name]}
+    if report["protocol"] == ExactProtocol.description:
+        variants["plain"] = "exact protocol"
+    titles = task.scores.titles
     entries = {title: report[variant] for variant, title in variants.items()}
-    ious = [iou(*pair) for pair in counts_of(report["per_sample"], shown)]
+    ious = [iou(*pair) for pair in task.pairs_of(report["per_sample"], shown)]
     parts = [
-        definitions(_facts(report)),
+        definitions(_facts(report, task, variants)),
         section(
             "Scores",
-            paragraph(SCORES_NOTE, note=True),
+            paragraph(task.scores_note, note=True),
             pair(score_table("Scores", "In percent", titles, entries), score_plot(titles, entries)),
         ),
-        *_groups(report, variants),
+        *_groups(report, variants, titles[:2]),
         section(
             "IoU of the samples",
-            paragraph(f"Masks {masks[shown]}.", note=True),
+            paragraph(f"Scored: {variants[shown]}.", note=True),
             histogram(f"Histogram of the IoU of {len(ious)} samples", "IoU", ious),
         ),
         *_samples(report, ious, overlays and Path(os.path.relpath(overlays, path.parent))),
@@ -50,9 +49,11 @@ def write_evaluation_page(path: Path, report: dict, shown: str, overlays: Path |
     write_page(path, f"{report['dataset']} {report['split']}: evaluation", parts)
 
 
-def _facts(report: dict) -> dict[str, str]:
+def _facts(report: dict, task: Task, variants: dict[str, str]) -> dict[str, str]:
     facts = {"model": report["model"], "protocol": report["protocol"]}
-    facts[VARIANT_TITLES["own_size"]] = "the masks that predict gives, at the picture's own size"
+    facts |= {
+        short: task.variants[name].title for name, short in variants.items() if short != task.variants[name].title
+    }
     facts["samples"] = f"{report['samples']} of {report['bootstrap']['pictures']} pictures"
     if report["skipped"]:
         facts["skipped"] = f"{len(report['skipped'])} samples: {report['skipped'][0]['reason']}"
@@ -90,11 +91,11 @@ def in_percent(value: float, ends: list[float] | None) -> tuple[float, list[floa
     return 100 * value, ends and [100 * end for end in ends]
 
 
-def _groups(report: dict, variants: dict[str, str]) -> list[str]:
-    """The scores of each group: overall and mean IoU, in a table and a plot for each criterion."""
+def _groups(report: dict, variants: dict[str, str], titles: list[str]) -> list[str]:
+    """The first two scores of each group, in a table and a plot for each criterion."""
     sections = []
     heads = ["group", "samples", "pictures"]
-    heads += [f"{score}, {title}" for title in variants.values() for score in ("overall IoU", "mean IoU")]
+    heads += [f"{score}, {title}" for title in variants.values() for score in titles]
     for criterion in report["groups"].values():
         rows, series = [], {title: [] for title in variants.values()}
         for name, group in criterion["groups"].items():
@@ -104,10 +105,10 @@ def _groups(report: dict, variants: dict[str, str]) -> list[str]:
             for variant, title in variants.items():
                 series[title].append(in_percent(*found[variant][0]))
         plot = dot_plot(
-            f"Overall IoU by group: {criterion['title']}", "overall IoU in percent", [r[0] for r in rows], series
+            f"{titles[0]} by group: {criterion['title']}", f"{titles[0]} in percent", [r[0] for r in rows], series
         )
         title = criterion["title"]
-        sections.append(section(title, pair(table(title, "IoU in percent", heads, rows), plot)))
+        sections.append(section(title, pair(table(title, "In percent", heads, rows), plot)))
     return sections
 
 

@@ -6,13 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-import numpy as np
-
 from cmpc_tf2.data.image_files import write_image
 from cmpc_tf2.reports.pages import paragraph, sortable, write_page
 
 _FIGURE = """<figure data-iou="{iou:.6f}" data-index="{index}" data-expression="{expression}">
-<a href="{file}"><img loading="lazy" src="{file}" alt="Sample {index} with its mask"></a>
+<a href="{file}"><img loading="lazy" src="{file}" alt="Sample {index}"></a>
 <figcaption>{index}: {expression}, IoU {iou:.3f}</figcaption></figure>"""
 
 
@@ -63,10 +61,10 @@ class GalleryWriter:
         self._folder, self._task = folder, task
         self._entries: list[GalleryEntry] = []
 
-    def add(self, index: int, sample, prediction: np.ndarray, score: float):
+    def add(self, index: int, sample, prediction, score: float):
         """Draws a scored sample; arguments as `on_prediction` of `evaluate`."""
         entry = GalleryEntry(index, f"{index}.png", sample.expression, score)
-        drawn = self._task.draw(sample.image, sample.expression, prediction, sample.mask, score)
+        drawn = self._task.draw(sample, prediction, score)
         write_image(self._folder / entry.file, drawn)
         self._entries.append(entry)
 

@@ -10,7 +10,8 @@ from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.reports.bootstrap import CONFIDENCE, RESAMPLES, SEED, intervals, resampled_sums
 from cmpc_tf2.reports.groups import group_samples
-from cmpc_tf2.tasks.masks.metrics import VARIANTS, ScoreSet, counts_of
+from cmpc_tf2.tasks.masks.metrics import ScoreSet
+from cmpc_tf2.tasks.task import Scores, Task
 
 Counts = Sequence[tuple[int, int]]
 
@@ -43,7 +44,7 @@ class SampleSet:
             "seed": SEED,
         }
 
-    def score(self, pairs: list[Counts], scores: ScoreSet) -> list[tuple[np.ndarray, np.ndarray]]:
+    def score(self, pairs: list[Counts], scores: Scores) -> list[tuple[np.ndarray, np.ndarray]]:
         """The scores of every group, for the samples and for all resamples.
 
         Args:
@@ -92,7 +93,7 @@ def _with_counts(positions: list[int], pictures: int, entry: dict) -> dict:
     return {"samples": len(positions), "pictures": pictures, **entry}
 
 
-def with_intervals(points: np.ndarray, values: np.ndarray, scores: ScoreSet) -> dict:
+def with_intervals(points: np.ndarray, values: np.ndarray, scores: Scores) -> dict:
     """Scores and their `intervals` as reports have them.
 
     Args:
@@ -104,14 +105,14 @@ def with_intervals(points: np.ndarray, values: np.ndarray, scores: ScoreSet) -> 
     return {**scores.as_report(points.tolist()), "intervals": scores.as_report(ends)}
 
 
-def make_report(head: dict, result: dict, fields: list[dict], scores: ScoreSet) -> dict:
+def make_report(head: dict, result: dict, fields: list[dict], task: Task) -> dict:
     """The report of an evaluation.
 
     Args:
         head: `dataset`, `split`, `model` and `protocol`.
         result: From `evaluate`.
         fields: Fields of the samples of the split (`sample_fields.read_fields`).
-        scores: The scores.
+        task: The task that was scored.
 
     Returns:
         `head` and `result`, in which scores have `intervals` and records their `fields`, with `bootstrap` and `groups`.
@@ -121,30 +122,29 @@ def make_report(head: dict, result: dict, fields: list[dict], scores: ScoreSet) 
         for record in result["per_sample"]
     ]
     samples = SampleSet(records)
-    variants = [variant for variant in VARIANTS if result[variant]]
+    variants = [variant for variant in task.variants if result[variant]]
     entries = [{} for _ in samples.groups]
-    scored = samples.score([counts_of(records, variant) for variant in variants], scores)
+    scored = samples.score([task.pairs_of(records, variant) for variant in variants], task.scores)
     for variant, (points, values) in zip(variants, scored, strict=True):
         for number, entry in enumerate(entries):
-            entry[variant] = with_intervals(points[number], values[:, number], scores)
+            entry[variant] = with_intervals(points[number], values[:, number], task.scores)
     whole, *groups = entries
     parts = {"bootstrap": samples.head, "groups": samples.by_group(groups), "per_sample": records}
     return {**head, **result, **whole, **parts}
 
 
 def scores_of(report: dict) -> ScoreSet:
-    """The scores that a report has."""
+    """The scores that a report on masks has."""
     thresholds = tuple(map(float, report["own_size"]["precision"]))
     return ScoreSet(thresholds, "average_precision" in report["own_size"])
 
 
 def flat_scores(entry: dict) -> list[tuple[float, list[float] | None]]:
-    """The scores of an entry of a report with their intervals, in the order of `ScoreSet.titles`."""
-    ends = entry["intervals"]
-    found = [(entry[name], ends[name]) for name in ("overall_iou", "mean_iou")]
-    found += [(value, ends["precision"][name]) for name, value in entry["precision"].items()]
-    if "average_precision" in entry:
-        found.append((entry["average_precision"], ends["average_precision"]))
+    """The scores of an entry of a report with their intervals, in the order of `Scores.titles`."""
+    found = []
+    for name, ends in entry["intervals"].items():
+        is_group = isinstance(entry[name], dict)
+        found += [(value, ends[key]) for key, value in entry[name].items()] if is_group else [(entry[name], ends)]
     return found
 
 

@@ -290,7 +290,7 @@ def validate(model: ReferringModel, paths: list[Path], medium: Medium) -> tuple[
 
     def draw(_, sample, prediction, score):
         if len(pictures) < DRAWN_SAMPLES:
-            pictures.append(medium.task.draw(sample.image, sample.expression, prediction, sample.mask, score))
+            pictures.append(medium.task.draw(sample, prediction, score))
 
     result = evaluate(ModelRunner(model), paths, on_prediction=draw, medium=medium)
     return medium.task.log_entry(result["plain"]), pictures

@@ -39,13 +39,12 @@ class RunLog:
         self._rows = [row for row in rows if int(row["step"]) <= step]
         if len(self._rows) < len(rows):
             self._save()
-        self._best = max((float(row.get("val_overall_iou") or -1) for row in self._rows), default=-1.0)
 
     def is_best(self, scores: dict) -> bool:
-        """Whether these are the best scores so far; if so, later ones are compared with them."""
-        improves = scores["val_overall_iou"] > self._best
-        self._best = max(self._best, scores["val_overall_iou"])
-        return improves
+        """Whether the first of the scores is higher than in all entries before."""
+        name, score = next(iter(scores.items()))
+        earlier = [float(row[name]) for row in self._rows if row.get(name) not in (None, "")]
+        return score > max(earlier, default=-1.0)
 
     def write(self, entry: dict, pictures: list):
         """Adds the entry of a step: numbers by name, and pictures, uint8 RGB `(h, w, 3)` each."""

@@ -8,7 +8,6 @@ import tensorflow as tf
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.systems import find_system
-from cmpc_tf2.tasks.masks.keras_metrics import OverallIoU
 from cmpc_tf2.training.config import TrainConfig
 
 # Random numbers that a layer may draw in a step, before those of the next step begin.
@@ -20,7 +19,7 @@ class Trainer(keras.Model):
 
     That model stays plain, to be saved: the trainer itself knows which weights are trained. The loss of a step depends
     on the batch alone, not on how many devices or parts share it. `evaluate`, and `fit` with `validation_data`, give
-    the overall IoU.
+    the recipe's metric: the overall IoU of masks.
 
     Args:
         model: A model. Only the values of its weights change.
@@ -33,7 +32,8 @@ class Trainer(keras.Model):
     """
 
     def __init__(self, model: keras.Model, config: TrainConfig):
-        super().__init__(model.input, model.output, name="trainer")
+        form = model.training_form()
+        super().__init__(form.input, form.output, name="trainer")
         config = config.completed()
         self.recipe = config.make_recipe()
         trained = self.recipe.trained_variables(model, config.finetune_backbone)
@@ -42,7 +42,7 @@ class Trainer(keras.Model):
         self.parts = config.accumulate
         self._seed = config.seed
         self.means = {name: keras.metrics.Mean(name=name) for name in ("loss", *self.recipe.logged)}
-        self.overall_iou = OverallIoU()
+        self.metric = self.recipe.make_metric()
         self._save_model = model.save
         self.base_optimizer = optimizer = self.recipe.make_optimizer(config)
         if config.precision == "float16":
@@ -83,12 +83,11 @@ class Trainer(keras.Model):
         """Scores a batch.
 
         Returns:
-            `overall_iou` since the last `reset_metrics`. There is no loss: that of some recipes
-            needs masked inputs.
+            The metric since the last `reset_metrics`. There is no loss: that of some recipes needs masked inputs.
         """
         inputs, target = keras.utils.unpack_x_y_sample_weight(data)[:2]
-        self.overall_iou.update_state(target, self._forward(inputs, training=False)["mask_logits"])
-        return {"overall_iou": self.overall_iou.result()}
+        self.metric.update_state(target, self.recipe.scored(self._forward(inputs, training=False)))
+        return {self.metric.name: self.metric.result()}
 
     def save(self, filepath, *args, **kwargs):
         """Saves the model that is trained, as its own `save` does. The state of the optimizer is not saved."""
@@ -116,13 +115,13 @@ class Trainer(keras.Model):
         """Gradients and loss of a share of a batch; the sum over all devices is that of the batch.
 
         Args:
-            data: Inputs and masks.
+            data: Inputs and targets.
             normalizer: That of the recipe for the whole batch.
         """
         inputs, target = data
         passes = self.recipe.losses(self._forward, inputs, target, normalizer)
         penalty = functools.partial(self.recipe.penalty, self.trainable_variables)
-        gradients, loss, mask_logits = self._gradients_of_pass(passes, penalty)
+        gradients, loss, scored = self._gradients_of_pass(passes, penalty)
         for _ in range(1, self.recipe.passes):
             # Without this, the next pass may begin while the activations of this one are kept. (One dependency stands
             # for all gradients: thousands of operations would get an edge for each of hundreds.)
@@ -130,20 +129,20 @@ class Trainer(keras.Model):
                 more, more_loss, _ = self._gradients_of_pass(passes)
             gradients = [first + second for first, second in zip(gradients, more, strict=True)]
             loss += more_loss
-        self.overall_iou.update_state(target, mask_logits)
+        self.metric.update_state(target, scored)
         return gradients, loss
 
     def _gradients_of_pass(self, passes: Iterator, penalty: Callable = float) -> tuple:
-        """Gradients, loss and mask logits of the next pass, with the penalty of the weights."""
+        """Gradients, loss and scored output of the next pass, with the penalty of the weights."""
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         with tf.GradientTape() as tape:
-            loss, parts, mask_logits = next(passes)
+            loss, parts, scored = next(passes)
             loss += penalty() / replicas
             scaled = self.optimizer.scale_loss(loss)
         for name, value in parts.items():
             self.means[name].update_state(value * replicas)
         gradients = tape.gradient(scaled, self.trainable_variables)
-        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss, mask_logits
+        return [tf.convert_to_tensor(gradient) for gradient in gradients], loss, scored
 
     def _forward(self, inputs: dict, training: bool = True) -> dict:
         return self({name: inputs[name] for name in self.input}, training=training)
@@ -162,12 +161,12 @@ class Trainer(keras.Model):
         return sums[:-1], sums[-1]
 
     def get_metrics_result(self) -> dict:
-        """Means of the losses, and overall IoU on the training inputs, since the last `reset_metrics`.
+        """Means of the losses, and the metric on the training inputs, since the last `reset_metrics`.
 
-        The IoU counts logits from 0 on at the model's size, without the protocol of `tasks/masks/protocol.py`.
+        The IoU of masks counts logits from 0 on at the model's size, without the protocol of `tasks/masks/protocol.py`.
         """
         result = {name: metric.result() for name, metric in self.means.items()}
-        return result | {"overall_iou": self.overall_iou.result()}
+        return result | {self.metric.name: self.metric.result()}
 
 
 def make_trainer(model: keras.Model, **settings) -> Trainer:

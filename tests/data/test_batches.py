@@ -8,13 +8,13 @@ from cmpc_tf2.data.batches import (
     Sample,
     batch_path,
     check_batches,
-    group_by_pixels,
     list_batches,
     read_batch,
     read_manifest,
     write_batch,
 )
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.inference.evaluation import group_by_pixels
 from cmpc_tf2.npz import save_stored
 
 KEYS = {"text_batch", "im_batch", "mask_batch", "sent_batch"}

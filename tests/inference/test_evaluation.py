@@ -131,7 +131,7 @@ def test_dcrf_refines_the_mask_of_the_pictures_own_size(tmp_path):
     logits = np.where(np.arange(32) < 16, 3.0, -3.0) * np.ones((32, 1))
     model = StretchedLogits(logits.astype(np.float32))
     sample = read_batch(*write_split(tmp_path, make_sample(mask=mask)))
-    masks, record = protocol_of("resized").score_mask(sample, model.logits, model.preprocessing, dcrf=True)
+    masks, record = protocol_of("resized").score(sample, model.logits, model.preprocessing, dcrf=True)
     assert masks["dcrf"].shape == mask.shape
     assert record["dcrf_union"] == (masks["dcrf"] | mask).sum() and {"own_size_union", "union"} < record.keys()
 

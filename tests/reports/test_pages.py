@@ -10,6 +10,7 @@ from PIL import Image
 
 from browsing import launched, needs_axe, run_axe
 from cmpc_tf2.data.batches import Sample
+from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.reports.comparison import compare_reports
 from cmpc_tf2.reports.comparison_page import PictureWriter, pictures_folder, write_comparison_page
 from cmpc_tf2.reports.evaluation_page import write_evaluation_page
@@ -36,13 +37,13 @@ def reports():
 def folder(reports, tmp_path_factory):
     """Pages with and without pictures."""
     folder = tmp_path_factory.mktemp("pages")
-    write_evaluation_page(folder / "tables.html", reports[0], "plain")
+    write_evaluation_page(folder / "tables.html", reports[0], PICTURES.task, "plain")
     overlays = folder / "drawn ones"
     overlays.mkdir()
     rng = np.random.default_rng(1)
     for number in range(COUNT):
         Image.fromarray(rng.integers(0, 256, (10, 20, 3), np.uint8)).save(overlays / f"{number}.png")
-    write_evaluation_page(folder / "overlays.html", reports[0], "plain", overlays)
+    write_evaluation_page(folder / "overlays.html", reports[0], PICTURES.task, "plain", overlays)
     comparison = compare_reports(reports)
     write_comparison_page(folder / "texts.html", comparison, None)
     path = folder / "comparison.html"
@@ -61,9 +62,9 @@ def folder(reports, tmp_path_factory):
 
 def test_exact_masks_are_not_called_the_originals(reports, tmp_path):
     exact = {**reports[0], "protocol": "exact masks, without the interpolated rim"}
-    write_evaluation_page(tmp_path / "page.html", exact, "plain")
+    write_evaluation_page(tmp_path / "page.html", exact, PICTURES.task, "plain")
     page = html.unescape((tmp_path / "page.html").read_text())
-    assert "Masks by the exact protocol." in page and "original's protocol" not in page
+    assert "Scored: exact protocol." in page and "original's protocol" not in page
 
 
 class Outline(HTMLParser):
@@ -97,7 +98,7 @@ def test_pages_are_whole_and_name_only_files_next_to_them(name, folder):
     assert bool(outline.files) == (name in ("overlays", "comparison"))
     assert "Overall IoU: sum of intersections over sum of unions" in outline.text
     if name in ("tables", "overlays"):
-        assert "Masks by the original's protocol." in outline.text and "predict's masks, own size" in outline.text
+        assert "Scored: original's protocol." in outline.text and "predict's masks, own size" in outline.text
     else:
         assert "higher than A's by at least 0.01" in outline.text
     assert "<b>night</b> with a moon and many stars" in outline.text  # Escaped in the file.

@@ -5,8 +5,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# The masks of a sample that are scored, and the prefix of their counts in its record.
-VARIANTS = {"plain": "", "dcrf": "dcrf_", "own_size": "own_size_"}
+from cmpc_tf2.tasks.task import Scores, Variant
+
+# The masks of a sample that are scored.
+VARIANTS = {
+    "plain": Variant("", "without DenseCRF", "original's protocol"),
+    "dcrf": Variant("dcrf_", "with DenseCRF", "with DenseCRF"),
+    "own_size": Variant(
+        "own_size_", "masks as predict gives them, at the picture's own size", "predict's masks, own size"
+    ),
+}
 
 
 def intersection_and_union(prediction: np.ndarray, target: np.ndarray) -> tuple[int, int]:
@@ -27,7 +35,7 @@ def iou(intersection: int, union: int) -> float:
 
 def counts_of(records: list[dict], variant: str) -> list[tuple[int, int]]:
     """Intersection and union of the records of samples, for one of `VARIANTS`."""
-    prefix = VARIANTS[variant]
+    prefix = VARIANTS[variant].prefix
     return [(record[f"{prefix}intersection"], record[f"{prefix}union"]) for record in records]
 
 
@@ -57,8 +65,8 @@ def coco_map(ious: Sequence[float], scores: Sequence[float]) -> float:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScoreSet:
-    """The scores of a set of samples. Each is a function of sums over the samples, so resamples need only other sums.
+class ScoreSet(Scores):
+    """The scores of masks.
 
     Attributes:
         thresholds: IoU values for the precision; a sample counts from the threshold on (IoU >= X).
@@ -115,11 +123,6 @@ class ScoreSet:
         average = {"average_precision": precisions.pop()} if self.average_precision else {}
         precision = dict(zip(map(str, self.thresholds), precisions, strict=True))
         return {"overall_iou": overall, "mean_iou": mean, "precision": precision} | average
-
-    def summarize(self, pairs: Sequence[tuple[int, int]]) -> dict:
-        """The scores of samples, given their intersections and unions, as `as_report`; all None if there is none."""
-        scores = self.from_sums(self.columns(pairs).sum(axis=0))
-        return self.as_report([float(score) if len(pairs) else None for score in scores])
 
 
 def _ratio(intersections: np.ndarray, unions: np.ndarray) -> np.ndarray:

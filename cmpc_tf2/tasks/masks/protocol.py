@@ -1,7 +1,6 @@
 """Protocols of the published numbers: from the logits of the resized picture to the pixels that are counted."""
 
 import abc
-from typing import ClassVar
 
 import numpy as np
 from scipy.special import expit
@@ -12,25 +11,18 @@ from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.masks.densecrf import refine_mask
 from cmpc_tf2.tasks.masks.metrics import VARIANTS, intersection_and_union
 from cmpc_tf2.tasks.masks.prediction import Prediction
+from cmpc_tf2.tasks.task import Protocol
 
 # The threshold on logits in the original of CMPC. (`Prediction.mask` has another: probabilities from one half on, at
 # the picture's own size.)
 SCORE_THRESHOLD = 1e-9
 
 
-class Protocol(abc.ABC):
-    """A protocol. A model names that of its original.
+class MaskProtocol(Protocol):
+    """A protocol for masks. `shown` is drawn if DenseCRF does not refine it."""
 
-    Attributes:
-        description: The protocol in words, for reports.
-        shown: The variant of the mask to draw (`metrics.VARIANTS`), if DenseCRF does not refine it.
-    """
-
-    description: ClassVar[str]
-    shown: ClassVar[str]
-
-    def score_mask(
-        self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing, dcrf: bool
+    def score(
+        self, sample: Sample, logits: np.ndarray, preprocessing: Preprocessing, dcrf: bool = False
     ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         """Compares the masks of one expression with its ground truth.
 
@@ -57,7 +49,7 @@ class Protocol(abc.ABC):
         for variant, mask in masks.items():
             target = self._plain_target(sample, preprocessing) if variant == "plain" else sample.mask
             intersection, union = intersection_and_union(mask, target)
-            prefix = VARIANTS[variant]
+            prefix = VARIANTS[variant].prefix
             record |= {f"{prefix}intersection": intersection, f"{prefix}union": union}
         return masks, record
 
@@ -74,7 +66,7 @@ class Protocol(abc.ABC):
         """The mask refined by DenseCRF."""
 
 
-class RimProtocol(Protocol):
+class RimProtocol(MaskProtocol):
     """At the picture's own size: every pixel counts whose interpolated value is not exactly zero, a rim included.
 
     Source: `test` in `trainval_model.py` of CMPC-Refseg.
@@ -107,7 +99,7 @@ class ExactProtocol(RimProtocol):
         return preprocessing.restore(mask, height, width, border="constant") >= 0.5
 
 
-class ResizedProtocol(Protocol):
+class ResizedProtocol(MaskProtocol):
     """At the model's size, against the resized ground truth. DenseCRF, which the original lacks, has the own size.
 
     Source: `eval.py` of naver-ai/maskris (commit 01b54d5).
@@ -130,7 +122,7 @@ class ResizedProtocol(Protocol):
 PROTOCOLS = {"rim": RimProtocol(), "resized": ResizedProtocol()}
 
 
-def protocol_of(name: str, exact_masks: bool = False) -> Protocol:
+def protocol_of(name: str, exact_masks: bool = False) -> MaskProtocol:
     """A protocol by its name.
 
     Args:
