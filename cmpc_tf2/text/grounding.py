@@ -9,7 +9,7 @@ import numpy as np
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.text.tokenizer import TokenizedWord, Tokenizer
-from cmpc_tf2.text.vocabulary import PAD, PAD_ID, UNKNOWN, NoWordsError, Vocabulary, read_words, require_size
+from cmpc_tf2.text.vocabulary import PAD, PAD_ID, UNKNOWN, NoWordsError, Vocabulary, require_size
 
 # Token after the last word of a sentence.
 END = "<eos>"
