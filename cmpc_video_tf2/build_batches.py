@@ -20,7 +20,8 @@ def add_parser(commands):
 def add_options(parser: argparse.ArgumentParser):
     """Adds the options of `build_batches`."""
     parser.set_defaults(run=run)
-    build.add_common_options(parser, CLIPS)
+    build.add_common_options(parser, CLIPS.datasets)
+    build.add_size_option(parser)
     parser.add_argument(
         "--all-frames",
         action="store_true",

@@ -9,7 +9,7 @@ from pathlib import Path
 from cmpc_tf2.commands.options import number
 from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.fields import RANGES, WholeNumber
-from cmpc_tf2.medium import PICTURES, Medium
+from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.preprocessing.resizing import RESIZINGS
 
 HELP = "build batches from annotations"
@@ -23,7 +23,8 @@ def add_parser(commands):
 def add_options(parser: argparse.ArgumentParser):
     """Adds the options of `build_batches`; the script `build_batches.py` is the same command."""
     parser.set_defaults(run=run_pictures)
-    add_common_options(parser, PICTURES)
+    add_common_options(parser, PICTURES.datasets)
+    add_size_option(parser)
     parser.add_argument("--refer-root", type=Path, help="REFER's annotations (default: DATA_ROOT/refer)")
     parser.add_argument(
         "--annotations",
@@ -46,9 +47,14 @@ def run_pictures(arguments: argparse.Namespace) -> int:
     return run(arguments, ImageBuild)
 
 
-def add_common_options(parser: argparse.ArgumentParser, medium: Medium):
-    """Adds the options that both media have."""
-    parser.add_argument("-d", "--dataset", required=True, help=dataset_names(medium.datasets))
+def add_common_options(parser: argparse.ArgumentParser, datasets: tuple):
+    """Adds the options that all builders have.
+
+    Args:
+        parser: The command's.
+        datasets: Registered data sets.
+    """
+    parser.add_argument("-d", "--dataset", required=True, help=dataset_names(datasets))
     parser.add_argument("-t", "--split", required=True, help="train, val, test, ...")
     parser.add_argument(
         "--data-root", type=Path, default=Path("data"), help="vocabularies, annotations, images (default: data)"
@@ -67,17 +73,21 @@ def add_common_options(parser: argparse.ArgumentParser, medium: Medium):
     )
     parser.add_argument("--shard", type=_shard, default=(1, 1), metavar="I/N", help="build part I of N, then --merge")
     parser.add_argument("--compress", action="store_true", help="compressed .npz: smaller and slower, same contents")
+    parser.add_argument("--overwrite", action="store_true", help="replace a split, or a shard, that is already there")
+    parser.add_argument("--skip-errors", action="store_true", help="exit with 0 even if samples had to be left out")
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--merge", action="store_true", help="put the shards of a split together")
+    action.add_argument("--check", action="store_true", help="verify a built split against its manifest")
+
+
+def add_size_option(parser: argparse.ArgumentParser):
+    """Adds the size of train pictures, for builders that resize them."""
     parser.add_argument(
         "--image-size",
         type=number(RANGES["image_size"]),
         default=320,
         help="side of train pictures in pixels; the original's is 320",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a split, or a shard, that is already there")
-    parser.add_argument("--skip-errors", action="store_true", help="exit with 0 even if samples had to be left out")
-    action = parser.add_mutually_exclusive_group()
-    action.add_argument("--merge", action="store_true", help="put the shards of a split together")
-    action.add_argument("--check", action="store_true", help="verify a built split against its manifest")
 
 
 def _shard(text: str) -> tuple[int, int]:

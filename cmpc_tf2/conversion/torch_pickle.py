@@ -3,7 +3,7 @@
 import argparse
 import math
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import numpy as np
 
@@ -32,6 +32,7 @@ _REFUSED = {
     "torch._utils._rebuild_qtensor": "a quantized tensor",
 }
 _ONLY_DATA = "only tensors, numbers, strings, lists, dicts and argparse.Namespace are read"
+_ADVICE = "save the weights alone, as a state dict, and annotations as plain lists"
 
 _WITH_VALUE = {
     *("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"),
@@ -63,10 +64,13 @@ class TorchUnpickler:
         stream: A binary file at the beginning of the pickle; afterwards it is at its end.
         load_storage: Called with the data type, the key and the number of values of a storage. Returns the values, an
             array `(n,)`, or None to leave out the tensors that use it.
+        classes: Names of classes whose objects are read as an `argparse.Namespace` of their attributes.
     """
 
-    def __init__(self, stream, load_storage: Callable[[str, str, int], np.ndarray | None]):
-        self._stream, self._load_storage = stream, load_storage
+    def __init__(
+        self, stream, load_storage: Callable[[str, str, int], np.ndarray | None], classes: Collection[str] = ()
+    ):
+        self._stream, self._load_storage, self._namespaces = stream, load_storage, {NAMESPACE, *classes}
         self._stack, self._marks, self._memo = [], [], {}
 
     def load(self):
@@ -120,10 +124,10 @@ class TorchUnpickler:
                 items = self._pop_marked()
                 self._top(set).update(map(_key, items))
             case "GLOBAL":
-                stack.append(_admit(argument.replace(" ", ".", 1)))
+                stack.append(self._admit(argument.replace(" ", ".", 1)))
             case "STACK_GLOBAL":
                 module, attribute = stack.pop(-2), stack.pop()
-                stack.append(_admit(f"{module}.{attribute}"))
+                stack.append(self._admit(f"{module}.{attribute}"))
             case "REDUCE" | "NEWOBJ":
                 function, arguments = stack.pop(-2), stack.pop()
                 stack.append(self._call(function, arguments))
@@ -133,6 +137,13 @@ class TorchUnpickler:
                 stack.append(self._load_persistent(*stack.pop()))
             case _:
                 raise InputError(f"has the opcode {name} of pickles; {_ONLY_DATA}")
+
+    def _admit(self, name: str) -> _Name:
+        if name in _REFUSED:
+            raise InputError(f"holds {_REFUSED[name]}, which is not read; save it as a dense float32 tensor")
+        if name not in _ADMITTED and name not in self._namespaces:
+            raise InputError(f"names {name}; {_ONLY_DATA}; {_ADVICE}")
+        return _Name(name)
 
     def _pop_marked(self) -> list:
         """Takes everything above the last mark from the stack."""
@@ -161,7 +172,7 @@ class TorchUnpickler:
             return _dict_of([item for key, value in pairs for item in (key, value)])
         if function in _SETS:
             return set(map(_key, arguments[0]))
-        if function == NAMESPACE and not arguments:
+        if function in self._namespaces and not arguments:
             return argparse.Namespace()
         raise TypeError
 
@@ -201,14 +212,6 @@ class TorchUnpickler:
             return np.empty(shape, values.dtype)
         steps = [stride * values.itemsize for stride in strides]
         return np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)
-
-
-def _admit(name: str) -> _Name:
-    if name in _REFUSED:
-        raise InputError(f"holds {_REFUSED[name]}, which is not read; save it as a dense float32 tensor")
-    if name not in _ADMITTED:
-        raise InputError(f"names {name}; {_ONLY_DATA}; save the weights alone, as a state dict")
-    return _Name(name)
 
 
 def _dict_of(items: list) -> dict:

@@ -13,7 +13,7 @@ import struct
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -56,29 +56,48 @@ def find_format(path: str | os.PathLike) -> str | None:
 
 
 def read_torch_file(path: str | os.PathLike) -> dict:
-    """Reads a file that `torch.save` wrote, in either format.
+    """Reads a checkpoint that `torch.save` wrote, in either format.
 
     Args:
         path: The file.
 
     Returns:
-        Its dict. Tensors and parameters are arrays of the same data type, bfloat16 as float32. Arrays are read-only
+        Its dict, as `read_torch_object` returns it.
+
+    Raises:
+        InputError: As `read_torch_object`, or the file holds something else than a dict.
+    """
+    found = read_torch_object(path)
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected a dict of tensors, found a {type(found).__name__}; save the state dict")
+    return found
+
+
+def read_torch_object(path: str | os.PathLike, classes: Collection[str] = ()):
+    """Reads a file that `torch.save` wrote, in either format.
+
+    Args:
+        path: The file.
+        classes: Names of classes whose objects are read as an `argparse.Namespace` of their attributes.
+
+    Returns:
+        Its content. Tensors and parameters are arrays of the same data type, bfloat16 as float32. Arrays are read-only
         views of the file, which is read when they are used.
 
     Raises:
-        InputError: The file is missing or damaged, or holds anything but a dict of tensors and plain data: sparse and
-            quantized tensors, objects of other classes, tensors larger than the file, objects that contain themselves.
+        InputError: The file is missing or damaged, or holds anything but tensors, plain data and objects of `classes`:
+            sparse and quantized tensors, objects of other classes, tensors larger than the file, objects that contain
+            themselves.
     """
     content = _map(path)
     try:
-        found = _read_zip(content, path) if content[:4] == _ZIP_SIGNATURE else _read_legacy(content)
+        if content[:4] == _ZIP_SIGNATURE:
+            return _read_zip(content, path, classes)
+        return _read_legacy(content, classes)
     except InputError as error:
         raise InputError(f"{path}: {_one_line(str(error))}") from None
     except Exception as error:  # Damaged pickles and archives raise nearly anything.
         raise InputError(f"{path}: {_DAMAGED}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{path}: expected a dict of tensors, found a {type(found).__name__}; save the state dict")
-    return found
 
 
 def read_safetensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -160,7 +179,7 @@ def _take(content: mmap.mmap, at: int, dtype: str, count: int) -> np.ndarray:
     return (values.astype(np.uint32) << 16).view(np.float32) if dtype == _BFLOAT16 else values
 
 
-def _read_zip(content: mmap.mmap, path: str | os.PathLike):
+def _read_zip(content: mmap.mmap, path: str | os.PathLike, classes: Collection[str]):
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
     if sum(member.file_size for member in members.values()) > len(content):
@@ -200,10 +219,10 @@ def _read_zip(content: mmap.mmap, path: str | os.PathLike):
             raise InputError("was written on a big-endian machine; save it on a little-endian one")
     start, end = find("data.pkl")
     content.seek(start)
-    return TorchUnpickler(content, load_storage).load()
+    return TorchUnpickler(content, load_storage, classes).load()
 
 
-def _read_legacy(content: mmap.mmap):
+def _read_legacy(content: mmap.mmap, classes: Collection[str]):
     def read_plain():
         return TorchUnpickler(content, _refuse_storage).load()
 
@@ -222,10 +241,10 @@ def _read_legacy(content: mmap.mmap):
             raise InputError(f"has a storage {key} of {count} values of {dtype}, which the file is too small for")
 
     # The storages follow the pickle, but only the pickle tells their types: it is read twice.
-    TorchUnpickler(content, note_storage).load()
+    TorchUnpickler(content, note_storage, classes).load()
     values = _read_storages(content, storages, read_plain())
     content.seek(start)
-    return TorchUnpickler(content, lambda dtype, key, count: values[key]).load()
+    return TorchUnpickler(content, lambda dtype, key, count: values[key], classes).load()
 
 
 def _read_storages(content: mmap.mmap, storages: dict, keys: Iterable[str]) -> dict[str, np.ndarray]:

@@ -5,7 +5,7 @@ import dataclasses
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -70,11 +70,56 @@ def _parse_refer(
 
     Source: `build_coco_batches` in `build_batches.py` of CMPC-Refseg, and REFER's `createIndex`.
     """
+    references = []
+    for found in _refer_objects(content, annotations, dataset, split, sources):
+        draw_mask = functools.partial(draw_annotation, found.annotation_id, found.annotation)
+        fields = (found.fields,) * len(found.expressions)
+        references.append(Reference(found.name, found.image_path, draw_mask, found.expressions, fields))
+    return references
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferObject:
+    """An object of a data set in REFER's layout.
+
+    Attributes:
+        name: Its name in messages.
+        file_name: As REFER has it: the name of the picture with the id of the annotation, where the file says it.
+        image_path: Its picture.
+        annotation_id: Id of its annotation.
+        annotation: The annotation, of any form; None if there is none.
+        expressions: Its expressions, in file order.
+        fields: The data set's own fields.
+    """
+
+    name: str
+    file_name: str
+    image_path: Path
+    annotation_id: int
+    annotation: dict | None
+    expressions: tuple[str, ...]
+    fields: dict
+
+
+def read_refer_objects(dataset: Dataset, split: str, sources: Sources) -> list[ReferObject]:
+    """The objects of a split in REFER's layout, by ascending `ref_id`; errors are those of `read_references`."""
+    main, instances = sources.annotations
+    content, annotations = read_plain_pickle(main), _read_instances(instances)
+    with named(f"{main}: not annotations in the form of {dataset.layout.value}"):
+        objects = list(_refer_objects(content, annotations, dataset, split, sources))
+    if not objects:
+        raise InputError(f"{main}: holds nothing of the split {split!r}")
+    return objects
+
+
+def _refer_objects(
+    content: object, annotations: dict[int, dict], dataset: Dataset, split: str, sources: Sources
+) -> Iterator[ReferObject]:
     refs_path = sources.annotations[0]
     entries = enumerate(checked(content, list, "the references"))
     refs = (checked(ref, dict, f"entry {number}") for number, ref in entries)
     used = by_id(refs_path, "ref_id", ((field(ref, "ref_id", int), ref) for ref in refs if ref.get("split") == split))
-    references, categories = [], _count_categories(annotations)
+    categories = _count_categories(annotations)
     most_sentences = refs_path.stat().st_size  # In a pickle, many references can share one long list.
     for ref_id, ref in sorted(used.items()):
         with named(f"ref {ref_id}"):
@@ -85,14 +130,14 @@ def _parse_refer(
                 raise InputError("expected sentences of its own, found more than the file has bytes")
             sentences = [checked(sentence, dict, "a sentence") for sentence in ref["sentences"]]
             expressions = tuple(field(sentence, "sent", str) for sentence in sentences)
+            image_name = dataset.image_name.format(image_id=image_id)
+            file_name = field(ref, "file_name", str) if "file_name" in ref else image_name
         annotation = annotations.get(annotation_id)
-        draw_mask = functools.partial(_draw_annotation, annotation_id, annotation)
         fields = {"image_id": image_id, "ref_id": ref_id}
         if same_category := categories[_category_of(annotation or {})]:
             fields["same_category"] = same_category
-        image_path = sources.images / dataset.image_name.format(image_id=image_id)
-        references.append(Reference(f"ref {ref_id}", image_path, draw_mask, expressions, (fields,) * len(expressions)))
-    return references
+        image_path = sources.images / image_name
+        yield ReferObject(f"ref {ref_id}", file_name, image_path, annotation_id, annotation, expressions, fields)
 
 
 def _read_instances(path: Path) -> dict[int, dict]:
@@ -128,7 +173,12 @@ def by_id(path: Path, key: str, pairs: Iterable[tuple]) -> dict:
     return found
 
 
-def _draw_annotation(annotation_id: int, annotation: dict | None, height: int, width: int) -> np.ndarray:
+def draw_annotation(annotation_id: int, annotation: dict | None, height: int, width: int) -> np.ndarray:
+    """The mask of an annotation of COCO, bool `(h, w)`.
+
+    Raises:
+        InputError: There is no annotation, or its segmentation cannot be drawn.
+    """
     if annotation is None:
         raise InputError(f"annotation {annotation_id} is not in instances.json")
     if annotation.get("segmentation") is None:

@@ -184,7 +184,8 @@ def read_manifest(folder: Path) -> dict | None:
     with named(f"{path}: not a manifest of a split", "; build the split again with --overwrite"):
         checked(manifest, dict, "the manifest")
         field(manifest, "samples", int)
-        field(field(manifest, "settings", dict), "train_size", int)
+        if "train_size" in field(manifest, "settings", dict):  # Not where pictures keep their size.
+            field(manifest["settings"], "train_size", int)
         for source in field(manifest, "sources", list):
             field(checked(source, dict, "a source"), "file", str)
             field(source, "bytes", int)

@@ -19,7 +19,6 @@ import cmpc_tf2
 from cmpc_tf2.data.batches import (
     FIELDS,
     MANIFEST,
-    Sample,
     list_batches,
     read_batch,
     read_manifest,
@@ -152,7 +151,7 @@ def check_split(settings: BuildSettings) -> int:
             raise InputError(f"{path}: {found} bytes, it had {source['bytes']} when the split was built")
     paths = list_batches(settings.output_root, settings.registered.name, settings.split, settings.sample_type)
     read_fields(target, len(paths))
-    size = manifest["settings"]["train_size"]
+    size = manifest["settings"].get("train_size")
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path, settings.sample_type)
         if settings.train_square and sample.image.shape[:2] != (size, size):
@@ -218,7 +217,7 @@ class _Worker:
         number, annotation = numbered
         files, skipped, fields = [], [], []
         for index, (expression, outcome) in enumerate(self.make_samples(annotation)):
-            if isinstance(outcome, Sample):
+            if not isinstance(outcome, str):
                 path = self.scratch / f"{number}-{len(files)}.npz"
                 write_batch(path, outcome, compress=self.compress)
                 files.append(path)

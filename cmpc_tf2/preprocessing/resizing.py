@@ -7,6 +7,10 @@ from typing import ClassVar
 import numpy as np
 
 from cmpc_tf2.preprocessing.interpolation import bilinear_bands, grow_mask, source_positions
+from cmpc_tf2.preprocessing.letterbox import Letterbox
+
+# Color of the border of `Letterboxed`, RGB: the mean of ImageNet.
+LETTERBOX_COLOR = (124, 116, 104)
 
 
 class Resizing(abc.ABC):
@@ -156,7 +160,28 @@ class Stretch(Resizing):
         return grow_mask(mask, height, width)
 
 
-RESIZINGS = {"fit": Fit(), "stretch": Stretch()}
+class Letterboxed(Fit):
+    """As `Fit`, but OpenCV's area resampling, on the mean color of ImageNet: the models of boxes.
+
+    Masks and maps lie where those of `Fit` do.
+
+    Source: the loader of SijieSong/CVPR21-Cogrounding_semantic_attention (commit 7b0630a).
+    """
+
+    description = "scaled to {size} pixels on their longer side by averaging and centred on ImageNet's mean color"
+
+    def resize_image(self, image: np.ndarray, size: int) -> np.ndarray:
+        import cv2
+
+        place = Letterbox.of(*image.shape[:2], size)
+        fitted = np.empty((size, size, 3), np.uint8)
+        fitted[:] = LETTERBOX_COLOR
+        resized = cv2.resize(image, (place.columns, place.rows), interpolation=cv2.INTER_AREA)
+        fitted[place.top : size - place.bottom, place.left : size - place.right] = resized
+        return fitted
+
+
+RESIZINGS = {"fit": Fit(), "stretch": Stretch(), "letterbox": Letterboxed()}
 
 
 def _fitted_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:

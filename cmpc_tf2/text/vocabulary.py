@@ -74,9 +74,18 @@ def read_words(path: str | os.PathLike, size: int | None = None) -> list[str]:
             "--annotations FILE --vocabulary FILE` makes one from your own sentences"
         )
     words = _words_of_model(path) if path.suffix == ".keras" else _words_of_text(path)
+    require_size(path, words, size)
+    return words
+
+
+def require_size(path: str | os.PathLike, words: list[str], size: int | None):
+    """Checks that a vocabulary has as many words as a model; None for any number.
+
+    Raises:
+        InputError: It has not.
+    """
     if size is not None and len(words) != size:
         raise InputError(f"{path}: {len(words)} words, but the model has {size}; give the file it was trained with")
-    return words
 
 
 def _words_of_text(path: Path) -> list[str]:

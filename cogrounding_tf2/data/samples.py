@@ -1,0 +1,238 @@
+"""The `.npz` files of boxes: picture files as they are, decoded when they are used.
+
+So augmentation starts from the original pixels, and a split is as small as its pictures.
+"""
+
+import dataclasses
+import functools
+import io
+
+import numpy as np
+
+from cmpc_tf2.data.batches import digest_of, require_array
+from cmpc_tf2.data.image_decoding import decode_image
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+
+_TOKEN_IDS = "text_batch"
+_FILE = "file_batch"
+_BOX = "box_batch"
+_EXPRESSION = "sent_batch"
+_LENGTHS = "length_batch"
+_ANNOTATED = "annotated"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoxSample:
+    """One referring expression with its picture and box.
+
+    Attributes:
+        token_ids: int64 `(T,)`, right-padded with 0.
+        file: Content of the picture file, uint8 `(n,)`.
+        box: x1, y1, x2, y2 in pixels of the picture, as annotated: float64 `(4,)`. `targets.whole_pixels` gives what
+            the original makes of it.
+        expression: The sentence as it was given.
+    """
+
+    token_ids: np.ndarray
+    file: np.ndarray
+    box: np.ndarray
+    expression: str
+
+    # As those of `cmpc_tf2.data.batches.Sample`.
+    contents = "pictures with boxes"
+    builder = "python -m cogrounding_tf2 build_batches"
+    own_data_builder = None
+    keys = (_TOKEN_IDS, _FILE, _BOX, _EXPRESSION)
+    input_name = "image"
+
+    @functools.cached_property
+    def image(self) -> np.ndarray:
+        """The picture: uint8 RGB `(h, w, 3)`.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        return decode_image(io.BytesIO(self.file), _FILE)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
+        return self.image
+
+    @property
+    def digest(self) -> str:
+        """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture."""
+        return digest_of(self.pixels)
+
+    @staticmethod
+    def input_shape(size: int) -> tuple[int | None, ...]:
+        """Shape of `fitted`."""
+        return size, size, 3
+
+    @staticmethod
+    def build_options(preprocessing: Preprocessing) -> list[str]:
+        """The options by which the builder makes a split for a model with this preprocessing."""
+        return []
+
+    def require_fit(self, preprocessing: Preprocessing):
+        """Checks that the file holds what a model needs.
+
+        Raises:
+            InputError: It does not.
+        """
+
+    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
+        return preprocessing.fit(self.image)
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of the file by key."""
+        return {
+            _TOKEN_IDS: self.token_ids.astype(np.int64),
+            _FILE: self.file,
+            _BOX: self.box.astype(np.float64),
+            _EXPRESSION: np.array([self.expression]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "BoxSample":
+        """The way back.
+
+        Raises:
+            InputError: An array has another type or shape; the message names its key.
+        """
+        box = arrays[_BOX]
+        _require_boxes(box.shape == (4,), "float64 (4,)", box)
+        return cls(*_read_common(arrays), box, _read_expression(arrays))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoxClipSample:
+    """One referring expression with some frames around an annotated one, and the box in each of them.
+
+    Attributes:
+        token_ids: As `BoxSample`.
+        file: Contents of the picture files, one after the other, uint8 `(n,)`.
+        lengths: Bytes of each, int64 `(F,)`.
+        boxes: The box in each frame, as `BoxSample.box`: float64 `(F, 4)`.
+        annotated: Index of the annotated frame.
+        expression: The sentence as it was given.
+    """
+
+    token_ids: np.ndarray
+    file: np.ndarray
+    lengths: np.ndarray
+    boxes: np.ndarray
+    annotated: int
+    expression: str
+
+    contents = "clips with boxes"
+    builder = BoxSample.builder
+    own_data_builder = None
+    keys = (_TOKEN_IDS, _FILE, _LENGTHS, _BOX, _ANNOTATED, _EXPRESSION)
+    input_name = "clip"
+
+    @functools.cached_property
+    def frames(self) -> np.ndarray:
+        """The frames: uint8 RGB `(F, h, w, 3)`.
+
+        Raises:
+            InputError: A file is damaged, or the frames have different sizes.
+        """
+        contents = np.split(self.file, np.cumsum(self.lengths)[:-1])
+        frames = [decode_image(io.BytesIO(content), f"{_FILE}, frame {n}") for n, content in enumerate(contents)]
+        if len({frame.shape for frame in frames}) > 1:
+            raise InputError(f"{_FILE}: expected frames of one size, found {[frame.shape[:2] for frame in frames]}")
+        return np.stack(frames)
+
+    @property
+    def image(self) -> np.ndarray:
+        """The annotated frame: uint8 RGB `(h, w, 3)`."""
+        return self.frames[self.annotated]
+
+    @property
+    def box(self) -> np.ndarray:
+        """The box in the annotated frame: float64 `(4,)`."""
+        return self.boxes[self.annotated]
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """All frames: uint8 `(F, h, w, 3)`."""
+        return self.frames
+
+    @property
+    def digest(self) -> str:
+        """Digest of the annotated frame, 16 hexadecimal digits: the same whatever frames are around it."""
+        return digest_of(self.image)
+
+    @staticmethod
+    def input_shape(size: int) -> tuple[int | None, ...]:
+        """As `BoxSample.input_shape`; the number of frames is that of the split."""
+        return None, size, size, 3
+
+    @staticmethod
+    def build_options(preprocessing: Preprocessing) -> list[str]:
+        """As `BoxSample.build_options`."""
+        return ["--frames", str(len(preprocessing.frames))] if preprocessing.frames else []
+
+    def require_fit(self, preprocessing: Preprocessing):
+        """Checks that the file holds as many frames as a model reads.
+
+        Raises:
+            InputError: It does not.
+        """
+        if preprocessing.frames is not None and len(preprocessing.frames) != len(self.lengths):
+            options = " ".join(self.build_options(preprocessing))
+            raise InputError(
+                f"holds clips of {len(self.lengths)} frames, but the model reads {len(preprocessing.frames)}; build "
+                f"the split again with `{self.builder} -d DATASET -t SPLIT {options} --overwrite`"
+            )
+
+    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The fitted frames, before their values are normalised: uint8 RGB `(F, S, S, 3)`."""
+        return np.stack([preprocessing.fit(frame) for frame in self.frames])
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """The arrays of the file by key."""
+        return {
+            _TOKEN_IDS: self.token_ids.astype(np.int64),
+            _FILE: self.file,
+            _LENGTHS: self.lengths.astype(np.int64),
+            _BOX: self.boxes.astype(np.float64),
+            _ANNOTATED: np.array(self.annotated),
+            _EXPRESSION: np.array([self.expression]),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "BoxClipSample":
+        """As `BoxSample.from_arrays`."""
+        token_ids, file = _read_common(arrays)
+        lengths, boxes, annotated = arrays[_LENGTHS], arrays[_BOX], arrays[_ANNOTATED]
+        is_split = lengths.ndim == 1 and lengths.size and lengths.dtype.kind in "iu" and lengths.min() > 0
+        is_split = is_split and lengths.max() <= file.size and lengths.sum() == file.size
+        require_array(is_split, _LENGTHS, f"above 0, {file.size} in all", lengths)
+        _require_boxes(boxes.shape == (len(lengths), 4), f"float64 {(len(lengths), 4)}", boxes)
+        is_index = annotated.shape == () and annotated.dtype.kind in "iu" and 0 <= annotated < len(lengths)
+        require_array(is_index, _ANNOTATED, f"a whole number below {len(lengths)}", annotated)
+        return cls(token_ids, file, lengths, boxes, int(annotated), _read_expression(arrays))
+
+
+def _read_common(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids and contents of files; errors are those of `BoxSample.from_arrays`."""
+    token_ids, file = arrays[_TOKEN_IDS], arrays[_FILE]
+    require_array(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", _TOKEN_IDS, "integers (T,)", token_ids)
+    require_array(file.ndim == 1 and file.size and file.dtype == np.uint8, _FILE, "uint8 (n,)", file)
+    return token_ids.astype(np.int64), file
+
+
+def _require_boxes(has_shape: bool, expected: str, boxes: np.ndarray):
+    require_array(has_shape and boxes.dtype == np.float64, _BOX, expected, boxes)
+    if not (np.isfinite(boxes).all() and (boxes[..., :2] < boxes[..., 2:]).all()):
+        raise InputError(f"{_BOX}: expected x1 < x2 and y1 < y2, found {boxes.tolist()}")
+
+
+def _read_expression(arrays: dict[str, np.ndarray]) -> str:
+    expressions = arrays[_EXPRESSION]
+    require_array(expressions.size == 1 and expressions.dtype.kind == "U", _EXPRESSION, "one string", expressions)
+    return expressions.item()
