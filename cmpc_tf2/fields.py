@@ -59,7 +59,7 @@ RANGES = {
         WholeNumber(most=10_000),
     ),
     **dict.fromkeys(("max_words", "width", "depths", "layers", "decoder_layers", "heads"), WholeNumber(most=1000)),
-    "intermediate": WholeNumber(most=10_000),
+    **dict.fromkeys(("intermediate", "widths", "output_filters"), WholeNumber(most=10_000)),
     "positions": WholeNumber(most=100_000),
     "prompts": WholeNumber(most=1000),
     **dict.fromkeys(("window", "points"), WholeNumber(most=100)),

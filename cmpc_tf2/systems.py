@@ -16,7 +16,8 @@ class System:
         name: Name on the command line and in reports.
         registered_name: Name of its class in model files.
         model: Its class, as `module:name`.
-        medium: `pictures` or `clips`; None for a part that other models start from.
+        medium: `pictures`, `clips`, `grounding` (boxes in pictures) or `grounding_clips`; None for a part that other
+            models start from.
         config: The class of its sizes, as `module:name`.
         recipe: Its training recipe, as `module:name`.
         other_recipes: Further ones by their name on the command line.
@@ -64,6 +65,8 @@ class System:
         return {
             "pictures": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
             "clips": "`python -m cmpc_video_tf2`",
+            "grounding": f"`python -m cogrounding_tf2` (to train it: --model-name {self.name})",
+            "grounding_clips": f"`python -m cogrounding_tf2` (to train it: --model-name {self.name})",
             None: f"`python -m cmpc_tf2 train {self.start_option}`",
         }[self.medium]
 
@@ -78,6 +81,8 @@ def import_object(path: str):
 _TRAIN_CONFIGS = {
     "pictures": "cmpc_tf2.training.config:TrainConfig",
     "clips": "cmpc_video_tf2.config:VideoTrainConfig",
+    "grounding": "cogrounding_tf2.config:GroundingTrainConfig",
+    "grounding_clips": "cogrounding_tf2.config:CoGroundingTrainConfig",
 }
 _NAMES = "cmpc_tf2.conversion.names"
 SYSTEMS = {
@@ -135,6 +140,14 @@ SYSTEMS = {
             conversion=(f"{_NAMES}.maskris",),
         ),
         System(
+            name="sl_att",
+            medium="grounding",
+            registered_name="cogrounding>SLAtt",
+            model="cogrounding_tf2.models.sl_att:SLAtt",
+            config="cogrounding_tf2.config:GroundingConfig",
+            recipe="cogrounding_tf2.recipe:SL_ATT",
+        ),
+        System(
             name="backbone",
             medium=None,
             registered_name="cmpc>DeepLabResNet",
@@ -158,6 +171,13 @@ SYSTEMS = {
             model="cmpc_tf2.backbones.swin:SwinTransformer",
             config="cmpc_tf2.backbones.config:SwinConfig",
             conversion=(f"{_NAMES}.swin",),
+        ),
+        System(
+            name="darknet",
+            medium=None,
+            registered_name="cmpc>DarkNet53",
+            model="cmpc_tf2.backbones.darknet53:DarkNet53",
+            config="cmpc_tf2.backbones.config:DarkNet53Config",
         ),
         System(
             name="bert",

@@ -7,12 +7,12 @@ from typing import ClassVar
 from cmpc_tf2.fields import RANGES, FieldError, WholeNumber, check_fields
 
 
-def _check_stages(config, name: str):
+def _check_stages(config, name: str, count: str = "four"):
     """Checks a field that holds one number per stage, and makes a tuple of it."""
-    values, allowed = getattr(config, name), RANGES[name]
-    if not isinstance(values, (list, tuple)) or len(values) != 4 or not all(value in allowed for value in values):
+    values, allowed, length = getattr(config, name), RANGES[name], {"four": 4, "six": 6}[count]
+    if not isinstance(values, (list, tuple)) or len(values) != length or not all(value in allowed for value in values):
         found = reprlib.repr(values)
-        raise FieldError(name, f"expected a list of four, one per stage, each {allowed}; received {found}")
+        raise FieldError(name, f"expected a list of {count}, one per stage, each {allowed}; received {found}")
     object.__setattr__(config, name, tuple(values))
 
 
@@ -134,6 +134,39 @@ class SwinConfig:
     def to_dict(self) -> dict:
         """The sizes as JSON-ready data; `from_dict` restores them."""
         return {**dataclasses.asdict(self), "depths": list(self.depths), "heads": list(self.heads)}
+
+
+@dataclasses.dataclass(frozen=True)
+class DarkNet53Config:
+    """Sizes of DarkNet-53 with the neck of YOLOv3; the defaults are those of `yolov3.cfg`.
+
+    Attributes:
+        widths: Filters of the first convolution and of the five stages. Inside its blocks, a stage has the filters of
+            the one before.
+        output_filters: Filters of the three detection heads, which nothing reads.
+    """
+
+    widths: tuple[int, int, int, int, int, int] = (32, 64, 128, 256, 512, 1024)
+    output_filters: int = 255
+
+    # The maps before the detection heads, coarse to fine, with strides of 32, 16 and 8.
+    levels: ClassVar[tuple[str, ...]] = ("t0", "t1", "t2")
+
+    def __post_init__(self):
+        check_fields(self, RANGES)
+        _check_stages(self, "widths", "six")
+
+    def channels(self, level: str) -> int:
+        """Channels of a level."""
+        return self.widths[5 - int(level[1])]
+
+    def grid(self, level: str, size: int) -> int:
+        """Cells along a side of a level, for pictures of `size` pixels, a multiple of 32."""
+        return size // 2 ** (5 - int(level[1]))
+
+    def to_dict(self) -> dict:
+        """The sizes as JSON-ready data; `from_dict` restores them."""
+        return {**dataclasses.asdict(self), "widths": list(self.widths)}
 
 
 SWIN_PRESETS = {

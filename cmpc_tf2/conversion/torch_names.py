@@ -21,11 +21,14 @@ class TorchPair:
         keras: Path of the weight.
         transform: How the axes differ: `linear`, `(out, in)` in PyTorch and `(in, out)` in Keras; `conv`, `(out, in, h,
             w)` in PyTorch and `(h, w, in, out)` in Keras; `as_is`, not at all.
+        inputs: First and last + 1 of the inputs (second axis in PyTorch) that the weight has, if it has not all. Then
+            the pairs with the same parameter are in order, and together have all of them.
     """
 
     torch: str
     keras: str
     transform: Literal["linear", "conv", "as_is"]
+    inputs: tuple[int, int] | None = None
 
 
 def linear(layer: str) -> list[tuple[str, str]]:
@@ -38,6 +41,11 @@ def convolution(layer: str) -> list[tuple[str, str]]:
 
 def norm(layer: str) -> list[tuple[str, str]]:
     return [(f"{layer}/gamma", "as_is"), (f"{layer}/beta", "as_is")]
+
+
+def batch_norm(layer: str) -> list[tuple[str, str]]:
+    """In the order of DarkNet: beta, gamma, mean, variance."""
+    return [(f"{layer}/{name}", "as_is") for name in ("beta", "gamma", "running_mean", "running_var")]
 
 
 def feed_forward(layer: str) -> list[tuple[str, str]]:

@@ -1,0 +1,49 @@
+"""Which parameter of a checkpoint is which weight.
+
+Names are those of SijieSong/CVPR21-Cogrounding_semantic_attention (commit 7b0630a).
+"""
+
+from cmpc_tf2.conversion.names.darknet import darknet_pairs
+from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, linear, make_pairs, table
+from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
+from cogrounding_tf2.config import GRIDS, GroundingConfig
+
+DARKNET = "visumodel."
+# Name of the layer with the positions of places, which is no module of the original.
+_LOCATION = "location_scores/"
+
+
+def image_pairs(config: GroundingConfig) -> list[TorchPair]:
+    """The parameters and running statistics of SL-Att."""
+    places = [*table("textmodel/embedding"), *linear("textmodel/mlp.0")]
+    for direction in ("l0", "l0_reverse"):
+        places += [(f"textmodel/rnn/weight_{kind}_{direction}", "linear") for kind in ("ih", "hh")]
+        places += [(f"textmodel/rnn/bias_{kind}_{direction}", "as_is") for kind in ("ih", "hh")]
+    places += [*linear("sub_attn/fc"), *linear("loc_attn/fc")]
+    for name in (f"{_LOCATION}loc_embedding", f"{_LOCATION}loc_text_embedding"):
+        places += [*linear(f"{name}.0"), *batch_norm(f"{name}.1")]
+    for first, second in ((0, 1), (4, 5)):
+        places += [*linear(f"mapping_lang.{first}"), *batch_norm(f"mapping_lang.{second}")]
+    pairs = make_pairs([place for place in places if not place[0].startswith(_LOCATION)], "")
+    pairs += make_pairs([place for place in places if place[0].startswith(_LOCATION)], "", _LOCATION)
+    for scale in range(len(GRIDS)):
+        pairs += _fusion_pairs(f"fcn_emb.{scale}.0", config.feature_dim)
+        layers = [f"{name}.{scale}{end}" for name, end in _CONVOLUTIONS]
+        places = [place for layer in layers for place in normalized_convolution(layer)]
+        places += [(f"fcn_out.{scale}.1/kernel", "conv"), (f"fcn_out.{scale}.1/bias", "as_is")]
+        pairs += make_pairs(places, "")
+    return [*darknet_pairs(config.darknet, DARKNET), *pairs]
+
+
+_CONVOLUTIONS = (("mapping_visu", ""), ("fcn_emb", ".1"), ("fcn_emb", ".2"), ("fcn_out", ".0"))
+
+
+def normalized_convolution(layer: str) -> list[tuple[str, str]]:
+    return [(f"{layer}/conv/kernel", "conv"), *batch_norm(f"{layer}/bn")]
+
+
+def _fusion_pairs(layer: str, channels: int) -> list[TorchPair]:
+    """The first convolution of the head, whose kernel is in two parts: for the picture, and for all else."""
+    ends = {f"{layer}.visual": (0, channels), layer: (channels, 2 * channels + GRID_CHANNELS)}
+    kernels = [TorchPair(f"{layer}.conv.weight", f"{part}/kernel", "conv", inputs) for part, inputs in ends.items()]
+    return [*kernels, *make_pairs(batch_norm(f"{layer}/bn"), "")]

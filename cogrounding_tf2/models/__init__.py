@@ -1,0 +1,1 @@
+"""SL-Att. and CG-SL-Att."""
