@@ -148,6 +148,14 @@ SYSTEMS = {
             recipe="cogrounding_tf2.recipe:SL_ATT",
         ),
         System(
+            name="cg_sl_att",
+            medium="grounding_clips",
+            registered_name="cogrounding>CGSLAtt",
+            model="cogrounding_tf2.models.cg_sl_att:CGSLAtt",
+            config="cogrounding_tf2.config:CoGroundingConfig",
+            recipe="cogrounding_tf2.recipe:CG_SL_ATT",
+        ),
+        System(
             name="backbone",
             medium=None,
             registered_name="cmpc>DeepLabResNet",

@@ -6,7 +6,7 @@ Names are those of SijieSong/CVPR21-Cogrounding_semantic_attention (commit 7b063
 from cmpc_tf2.conversion.names.darknet import darknet_pairs
 from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, linear, make_pairs, table
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
-from cogrounding_tf2.config import GRIDS, GroundingConfig
+from cogrounding_tf2.config import GRIDS, CoGroundingConfig, GroundingConfig
 
 DARKNET = "visumodel."
 # Name of the layer with the positions of places, which is no module of the original.
@@ -33,6 +33,15 @@ def image_pairs(config: GroundingConfig) -> list[TorchPair]:
         places += [(f"fcn_out.{scale}.1/kernel", "conv"), (f"fcn_out.{scale}.1/bias", "as_is")]
         pairs += make_pairs(places, "")
     return [*darknet_pairs(config.darknet, DARKNET), *pairs]
+
+
+def video_pairs(config: CoGroundingConfig) -> list[TorchPair]:
+    """The parameters and running statistics of CG-SL-Att.: those of SL-Att., and the attention between frames."""
+    pairs = image_pairs(config)
+    for layer in (f"corr_conv.{scale}.0" for scale in range(len(GRIDS))):
+        pairs.append(TorchPair(f"{layer}.conv.weight", f"{layer}/kernel", "conv"))
+        pairs += make_pairs(batch_norm(f"{layer}/bn"), "")
+    return pairs
 
 
 _CONVOLUTIONS = (("mapping_visu", ""), ("fcn_emb", ".1"), ("fcn_emb", ".2"), ("fcn_out", ".0"))
