@@ -98,6 +98,7 @@ def evaluate(
             on_prediction(decoded.index, decoded.sample, mark, iou(*task.pairs_of([record], shown)[0]))
     if not records:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
+    task.finish(records)
     return {
         "samples": len(records),
         "skipped": skipped,
@@ -153,8 +154,14 @@ def _decode_samples(
                 features = model.encode(readable[0][1].fitted(model.preprocessing)[None])
             texts = [text for *_, text in readable]
             answers = model.decode(features, {name: np.stack([text[name] for text in texts]) for name in texts[0]})
-            for (index, sample, _), answer in zip(readable, answers, strict=True):
+            for (index, sample, _), answer in zip(readable, _one_by_one(answers), strict=True):
                 yield DecodedSample(index, sample, answer)
+
+
+def _one_by_one(answers: np.ndarray | dict[str, np.ndarray]) -> Iterable:
+    if isinstance(answers, dict):
+        return (dict(zip(answers, values, strict=True)) for values in zip(*answers.values(), strict=True))
+    return answers
 
 
 def _read_fitting(path: Path, sample_type: type[Sample], preprocessing: Preprocessing) -> Sample:

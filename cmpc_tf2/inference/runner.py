@@ -84,7 +84,7 @@ class ModelRunner:
         Returns:
             `ReferringModel.answer`: of models for masks their logits, float32 `(B, S, S)`.
         """
-        return self._decode(features, self._tensors(text)).numpy()
+        return keras.tree.map_structure(lambda x: x.numpy(), self._decode(features, self._tensors(text)))
 
     def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """As `decode` of one expression, with intermediate results.

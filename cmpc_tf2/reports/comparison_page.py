@@ -21,7 +21,8 @@ from cmpc_tf2.reports.evaluation_page import (
 from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, sortable, table, write_page
 from cmpc_tf2.reports.plots import dot_plot
 from cmpc_tf2.reports.report import flat_scores, scores_of
-from cmpc_tf2.tasks.masks.drawing import color_of, draw_layer
+from cmpc_tf2.tasks.drawing import color_of
+from cmpc_tf2.tasks.masks.drawing import draw_layer
 from cmpc_tf2.tasks.masks.task import MaskTask
 
 TRUTH = "truth"

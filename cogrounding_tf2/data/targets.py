@@ -11,7 +11,7 @@ SIZE = 256
 GRIDS = (8, 16, 32)
 # Width and height in a picture of 416 pixels; three for each scale.
 ANCHORS = ((373, 326), (156, 198), (116, 90), (59, 119), (62, 45), (30, 61), (33, 23), (16, 30), (10, 13))
-_ANCHORS_SIZE = 416
+ANCHORS_SIZE = 416
 _ANCHORS_PER_SCALE = 3
 _TINY = np.float32(1e-16)
 
@@ -43,7 +43,7 @@ def target(box: np.ndarray) -> Target:
     centre = np.stack([(x1 + x2) / np.float32(2 * SIZE), (y1 + y2) / np.float32(2 * SIZE)])
     share = np.stack([(x2 - x1) / np.float32(SIZE), (y2 - y1) / np.float32(SIZE)])
     cells = np.repeat(np.float32(GRIDS), _ANCHORS_PER_SCALE)[:, None]
-    sizes, anchors = share * cells, (np.array(ANCHORS) / (_ANCHORS_SIZE / cells)).astype(np.float32)
+    sizes, anchors = share * cells, (np.array(ANCHORS) / (ANCHORS_SIZE / cells)).astype(np.float32)
     shared = np.minimum(sizes, anchors).prod(axis=1)
     overlap = shared / (sizes.prod(axis=1) + anchors.prod(axis=1) - shared + _TINY)
     best = int(np.argmax(overlap))

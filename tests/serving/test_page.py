@@ -11,7 +11,7 @@ from pycocotools import mask as coco
 
 import cmpc_tf2
 from cmpc_tf2.serving.uploads import PICTURE_UPLOAD
-from cmpc_tf2.tasks.masks.drawing import COLORS
+from cmpc_tf2.tasks.drawing import COLORS
 from http_client import form, served
 from page_driver import app_of, canvas, choose, mark, opened, picture, saved, saved_mask
 from pictures import file_of

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from cmpc_tf2.preprocessing import interpolation
-from cmpc_tf2.tasks.masks.drawing import COLORS, FILL, draw_masks
+from cmpc_tf2.tasks.drawing import COLORS
+from cmpc_tf2.tasks.masks.drawing import FILL, draw_masks
 
 
 def test_a_small_picture():

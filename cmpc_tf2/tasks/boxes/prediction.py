@@ -1,0 +1,51 @@
+"""The box of one expression, in the picture."""
+
+import dataclasses
+
+import numpy as np
+
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class BoxPrediction:
+    """The result for one expression.
+
+    Attributes:
+        box: x1, y1, x2, y2 in pixels of the picture, within it: float32 `(4,)`.
+        score: How sure the model is, 0 to 1.
+        size: Height and width of the picture.
+        preprocessing: How the picture was fitted.
+    """
+
+    box: np.ndarray
+    score: float
+    size: tuple[int, int]
+    preprocessing: Preprocessing
+
+    @property
+    def mask(self) -> np.ndarray:
+        """The pixels of the box, bool `(h, w)`."""
+        return mask_of(self.box, self.size)
+
+    def describe(self, expression: str) -> dict:
+        """The result with the keys of COCO's results: `bbox` is x, y, width and height in pixels."""
+        x1, y1, x2, y2 = (round(float(value), 2) for value in self.box)
+        box = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+        return {"expression": expression, "size": list(self.size), "bbox": box, "score": round(self.score, 6)}
+
+
+def mask_of(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The pixels that a box covers at least by half: bool `(h, w)`."""
+    mask = np.zeros(size, bool)
+    x1, y1, x2, y2 = np.floor(np.asarray(box, np.float64) + 0.5).astype(int)
+    mask[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = True
+    return mask
+
+
+def box_of(mask: np.ndarray) -> np.ndarray | None:
+    """The tight box of a mask, bool `(h, w)`: x1, y1, x2, y2, float64 `(4,)`; None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
