@@ -1,6 +1,7 @@
 """How the original scores boxes, and the post-processing of clips."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 from scipy.special import softmax
@@ -104,12 +105,12 @@ class ClipProtocol(BoxProtocol):
 class ClipBoxTask(BoxTask):
     """As `BoxTask`, with a variant for boxes chosen by post-processing."""
 
-    variants = {
+    variants: ClassVar[dict] = {
         **VARIANTS,
         "postprocessed": Variant("postprocessed_", "boxes chosen by post-processing", "post-processed"),
     }
 
-    def finish(self, records: list[dict]):
+    def finish(self, records: list[dict]) -> list[dict]:
         """Chooses among the candidates of every item by those of the items around it."""
         by_index = {record["index"]: record for record in records}
         chosen = {index: _choose(index, by_index) for index in by_index}
@@ -117,8 +118,7 @@ class ClipBoxTask(BoxTask):
             candidates = record["candidates"]
             record["postprocessed_box"] = [round(float(value), 2) for value in candidates.boxes[chosen[index]]]
             record |= counts(candidates.boxes[chosen[index]], candidates.target, "postprocessed_")
-        for record in records:
-            del record["candidates"]
+        return [{name: value for name, value in record.items() if name != "candidates"} for record in records]
 
 
 def _choose(index: int, records: dict[int, dict]) -> int:

@@ -36,6 +36,7 @@ class UnusedHeads(layers.Layer):
             layer = _convolution(head.number, head.filters, head.kernel_size, **options)
             layer.build((None, None, None, head.inputs))
             self.heads.append(layer)
+        self.trainable = False  # The new layers' weights, too.
 
     def call(self, x):
         return x

@@ -98,7 +98,7 @@ def evaluate(
             on_prediction(decoded.index, decoded.sample, mark, iou(*task.pairs_of([record], shown)[0]))
     if not records:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
-    task.finish(records)
+    records = task.finish(records)
     return {
         "samples": len(records),
         "skipped": skipped,

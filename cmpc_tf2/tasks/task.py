@@ -98,8 +98,9 @@ class Task(abc.ABC):
         prefix = self.variants[variant].prefix
         return [(record[f"{prefix}intersection"], record[f"{prefix}union"]) for record in records]
 
-    def finish(self, records: list[dict]):
-        """Completes the records of a split, in place, by what only all of them together tell."""
+    def finish(self, records: list[dict]) -> list[dict]:
+        """The records of a split, completed by what only all of them together tell."""
+        return records
 
     def summarize(self, records: list[dict]) -> dict:
         """Scores of a split from the records of its samples, by variant; None for a variant that was not scored."""

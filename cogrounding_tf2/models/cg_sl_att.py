@@ -6,10 +6,12 @@ import keras
 from keras import ops
 
 from cogrounding_tf2.config import CoGroundingConfig
+from cogrounding_tf2.decoding import PROPOSALS
 from cogrounding_tf2.models.co_attention import CoAttention
 from cogrounding_tf2.models.grounding_model import GroundingModel
 from cogrounding_tf2.models.package import PACKAGE
 from cogrounding_tf2.models.visual import SCALES, VisualLayers, layers_of, new_layers
+from cogrounding_tf2.protocol import CANDIDATES
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -42,6 +44,17 @@ class CGSLAtt(GroundingModel):
     def inference_encoder(self) -> keras.Model:
         """A faster copy of the encoder with folded batch norms: same outputs up to rounding; not to be trained."""
         return clip_encoder(self.config, layers_of(self.image_encoder).folded())
+
+    @staticmethod
+    def answer(outputs: dict):
+        """The proposals, and for post-processing the features of the places of the five best ones, `(B, 5, D)`."""
+        logits = outputs["box_logits"]
+        best = ops.top_k(logits[..., 4], CANDIDATES)[1]
+        places = ops.take(ops.convert_to_tensor(PROPOSALS["place"]), best)
+        return {"box_logits": logits, "features": ops.take_along_axis(outputs["visual"], places[..., None], axis=1)}
+
+    def training_form(self) -> keras.Model:
+        return self.pair_model()
 
     def pair_model(self) -> keras.Model:
         """The form that the original trains: two frames of a clip, each with the other's help. It shares all weights.

@@ -33,6 +33,11 @@ class GroundingModel(ReferringModel):
     def build_expression_decoder(config: GroundingConfig) -> keras.Model:
         return expression_decoder(config)
 
+    @staticmethod
+    def answer(outputs: dict):
+        """As `ReferringModel.answer`: the proposals, `(B, 4032, 5)`."""
+        return outputs["box_logits"]
+
     def explaining_decoder(self) -> keras.Model:
         """The decoder: its outputs have the scores of the places and the weights of the words already."""
         return self.expression_decoder

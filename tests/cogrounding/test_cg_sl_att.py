@@ -1,6 +1,5 @@
 """CG-SL-Att. against the numbers of the original, in both forms."""
 
-import numpy as np
 import pytest
 from keras import ops
 

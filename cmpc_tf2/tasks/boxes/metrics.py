@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def intersection_and_union(box: np.ndarray, target: np.ndarray) -> tuple[float, 
 class BoxScores(Scores):
     """The scores of boxes."""
 
-    titles = ["accuracy@0.5", "mean IoU"]
+    titles: ClassVar[list[str]] = ["accuracy@0.5", "mean IoU"]
 
     def columns(self, pairs: np.ndarray) -> np.ndarray:
         """1, IoU, and whether it is above one half: float64 `(N, 3)`."""
