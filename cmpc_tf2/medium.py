@@ -23,6 +23,7 @@ class Medium:
         task: The output of models of this medium, and how it is scored.
         sample: The class of the samples in a split's files, as `module:name`.
         size_options: Fields of a model's sizes that are options of `train`, and their choices, the default first.
+        siblings: Names of other media that the same commands serve; the data or the model decides between them.
     """
 
     name: str
@@ -31,11 +32,17 @@ class Medium:
     task: Task
     sample: str
     size_options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    siblings: tuple[str, ...] = ()
 
     @property
     def sample_type(self) -> type:
         """The class of the samples in a split's files."""
         return import_object(self.sample)
+
+    @property
+    def system_names(self) -> list[str]:
+        """Names of the systems that the commands of this medium train."""
+        return [name for medium in (self.name, *self.siblings) for name in systems_of(medium)]
 
     @property
     def model_types(self) -> dict[str, type]:

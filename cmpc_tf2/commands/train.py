@@ -40,7 +40,7 @@ def _add_data_and_model(train: argparse.ArgumentParser, medium: Medium):
     train.add_argument("-d", "--dataset", help=f"{dataset_names(medium.datasets)}, or your own")
     train.add_argument("-t", "--split", help="train, trainval")
     train.add_argument("--batch-root", type=Path, help="folder with DATASET/SPLIT_batch/ (default: .)")
-    train.add_argument("--model-name", choices=systems_of(medium.name), help="of a new model (default: the first)")
+    train.add_argument("--model-name", choices=medium.system_names, help="of a new model (default: the first)")
     for name, choices in medium.size_options.items():
         train.add_argument(_option(name), choices=choices, help=f"of a new model (default: {choices[0]})")
     train.add_argument("--model", dest="start_model", type=Path, metavar="FILE.keras", help="start from this model")
