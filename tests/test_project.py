@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 HEAVY = {"tensorflow", "keras"}
-PACKAGES = ("cmpc_tf2", "cmpc_video_tf2")
+PACKAGES = ("cmpc_tf2", "cmpc_video_tf2", "cogrounding_tf2")
 # Importing these must not import TensorFlow: commands answer `--help` with them, and batches are built without it.
 LIGHT = (
     "build_batches.py",
@@ -28,6 +28,10 @@ LIGHT = (
     "cmpc_video_tf2/build_batches.py",
     "cmpc_video_tf2/cli.py",
     "cmpc_video_tf2/data/builder.py",
+    "cogrounding_tf2/build_batches.py",
+    "cogrounding_tf2/data/augmentation.py",
+    "cogrounding_tf2/data/builder.py",
+    "cogrounding_tf2/data/targets.py",
     "tools/build_embeddings.py",
     "tools/convert_tf1_ckpt.py",
     "tools/convert_torch_ckpt.py",
@@ -46,6 +50,8 @@ DIRECTIONS = {
     "recipes": {"backbones", "layers", "tasks", "text"},
     "reports": {"data", "tasks"},
 }
+# Files that may import the conversion: the command, the families, and a reader of annotations that PyTorch wrote.
+CONVERSION_USERS = {"convert.py", "conversion.py", "original_files.py"}
 
 
 def imports(path: Path, nested: bool = True) -> set[str]:
@@ -78,9 +84,10 @@ def test_models_run_on_every_backend_of_keras(folder):
 def test_imports_point_one_way(folder):
     allowed = {folder} | DIRECTIONS[folder] | BASICS
     for path in sources(*(f"{package}/{folder}" for package in PACKAGES if (ROOT / package / folder).is_dir())):
+        more = {"config", "conversion"} if path.name in CONVERSION_USERS else {"config"}
         for module in imports(path):
-            if module.startswith(("cmpc_tf2.", "cmpc_video_tf2.")):
-                assert module.split(".")[1] in allowed | {"config"}, f"{path}: {module}"
+            if module.startswith(tuple(f"{package}." for package in PACKAGES)):
+                assert module.split(".")[1] in allowed | more, f"{path}: {module}"
 
 
 def test_every_package_has_a_docstring():
@@ -89,26 +96,25 @@ def test_every_package_has_a_docstring():
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
 
 
-def test_the_image_system_does_not_import_the_video_system():
+def test_the_image_system_does_not_import_the_others():
     for path in sources("cmpc_tf2"):
-        assert not any(module.startswith("cmpc_video_tf2") for module in imports(path)), path
+        assert not any(module.startswith(PACKAGES[1:]) for module in imports(path)), path
 
 
 def test_nothing_imports_the_tools():
     tools = {"tools", *(path.stem for path in sources("tools"))}
-    for path in sources("cmpc_tf2", "cmpc_video_tf2"):
+    for path in sources(*PACKAGES):
         assert not imports(path) & tools, path
 
 
-def test_only_the_command_and_the_families_import_the_conversion():
-    users = {"convert.py", "conversion.py"}
-    for path in sources("cmpc_tf2", "cmpc_video_tf2"):
-        if "conversion" not in path.parts and path.name not in users:
+def test_few_files_import_the_conversion():
+    for path in sources(*PACKAGES):
+        if "conversion" not in path.parts and path.name not in CONVERSION_USERS:
             assert not any(module.startswith("cmpc_tf2.conversion") for module in imports(path)), path
 
 
 def test_files_and_functions_are_short():
-    for path in [ROOT / "build_batches.py", *sources("cmpc_tf2", "cmpc_video_tf2", "tools")]:
+    for path in [ROOT / "build_batches.py", *sources(*PACKAGES, "tools")]:
         text = path.read_text()
         assert len(text.splitlines()) <= 300, path
         for node in ast.walk(ast.parse(text)):
@@ -118,7 +124,7 @@ def test_files_and_functions_are_short():
 
 def test_text_files_have_the_same_bytes_on_every_platform():
     """Encoding and line ends differ by default. And Windows does not open a `NamedTemporaryFile` by its name."""
-    for path in [ROOT / "build_batches.py", *sources("cmpc_tf2", "cmpc_video_tf2", "tools")]:
+    for path in [ROOT / "build_batches.py", *sources(*PACKAGES, "tools")]:
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             is_method = isinstance(call.func, ast.Attribute)
             name = call.func.attr if is_method else getattr(call.func, "id", "")
@@ -169,6 +175,7 @@ HELPFUL = [
     ["-m", "cmpc_video_tf2", "demo"],
     ["-m", "cmpc_video_tf2", "export"],
     ["-m", "cmpc_video_tf2", "serve"],
+    ["-m", "cogrounding_tf2.build_batches"],
 ]
 # Runs each with --help, one after the other, and prints what came of it.
 HELP_PROBE = """

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cmpc_tf2
+from cmpc_tf2.data.annotation_fields import field
 from cmpc_tf2.data.batches import (
     FIELDS,
     MANIFEST,
@@ -39,7 +40,7 @@ from cmpc_tf2.data.publishing import (
     settle,
 )
 from cmpc_tf2.data.sample_fields import read_fields
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import progress
 from cmpc_tf2.processes import process_pool
 from cmpc_tf2.text.vocabulary import MAX_WORDS, count_words
@@ -144,6 +145,9 @@ def check_split(settings: BuildSettings) -> int:
         raise InputError(
             f"{target / MANIFEST}: no such file; the split was not built by this command, or not to its end"
         )
+    if settings.train_square:
+        with named(f"{target / MANIFEST}: not a manifest of a train split", "; build the split again with --overwrite"):
+            size = field(manifest["settings"], "train_size", int)
     for source in manifest["sources"]:
         path = source["file"]
         found = os.path.getsize(path) if os.path.exists(path) else source["bytes"]
@@ -151,7 +155,6 @@ def check_split(settings: BuildSettings) -> int:
             raise InputError(f"{path}: {found} bytes, it had {source['bytes']} when the split was built")
     paths = list_batches(settings.output_root, settings.registered.name, settings.split, settings.sample_type)
     read_fields(target, len(paths))
-    size = manifest["settings"].get("train_size")
     for path in progress(paths, len(paths), "check"):
         sample = read_batch(path, settings.sample_type)
         if settings.train_square and sample.image.shape[:2] != (size, size):

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
+from cmpc_tf2.text.grounding import END as END_OF_SENTENCE
+from cmpc_tf2.text.grounding import GroundingTokenizer
 from cmpc_tf2.text.tokenizers import WordTokenizer
 from cmpc_tf2.text.vocabulary import UNKNOWN, Vocabulary
 from cmpc_tf2.text.wordpiece import (
@@ -58,6 +60,41 @@ class GraphWordTokenizer(tf.Module):
         with _requiring_words(pieces):
             ids = self._ids.lookup(pieces[: self._max_words])
         ids = tf.pad(ids, [[self._max_words - tf.size(ids), 0]])
+        return {"token_ids": tf.ensure_shape(ids, (self._max_words,))}
+
+
+class GraphGroundingTokenizer(tf.Module):
+    """`GroundingTokenizer`. Letters are those of the Unicode version of the Python that exports the model.
+
+    Args:
+        words: The words by token id.
+        max_words: Slots of an expression.
+    """
+
+    def __init__(self, words: list[str], max_words: int):
+        super().__init__(name="tokenizer")
+        vocabulary = GroundingTokenizer(words, max_words).vocabulary
+        self._max_words, self._end = max_words, vocabulary.ids[END_OF_SENTENCE]
+        self._ids = _table(vocabulary.ids.keys(), vocabulary.ids.values(), vocabulary.ids[UNKNOWN])
+
+    def __call__(self, expression: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`GroundingTokenizer.encode`.
+
+        Raises:
+            tf.errors.InvalidArgumentError: When it runs, for a sentence without words.
+        """
+        text = tf.strings.regex_replace(expression, _CUT, "\x01")
+        text = tf.strings.lower(text, encoding="utf-8")
+        text = tf.strings.regex_replace(text, f"^{_WHITE}+|{_WHITE}+$", "")
+        text = tf.strings.regex_replace(text, f"([^{_letters()}]+)", rf"{_CUT}\1{_CUT}")
+        pieces = tf.strings.split(text, _CUT)
+        pieces = tf.boolean_mask(pieces, ~tf.strings.regex_full_match(pieces, " ?"))
+        is_closed = tf.reduce_any(pieces[-1:] == ".")
+        pieces = tf.cond(is_closed, lambda: pieces[:-1], lambda: pieces)
+        words = tf.boolean_mask(pieces, tf.strings.regex_full_match(pieces, f"[{_letters()}]+"))
+        with _requiring_words(words):
+            ids = tf.concat([self._ids.lookup(pieces), [self._end]], axis=0)[: self._max_words]
+        ids = tf.pad(ids, [[0, self._max_words - tf.size(ids)]])
         return {"token_ids": tf.ensure_shape(ids, (self._max_words,))}
 
 
@@ -130,7 +167,11 @@ class GraphWordPieceTokenizer(tf.Module):
         return tf.while_loop(lambda start, _: start < length, match, (start, ids), shape_invariants=shapes)[1]
 
 
-GRAPH_TOKENIZERS = {WordTokenizer.name: GraphWordTokenizer, WordPieceTokenizer.name: GraphWordPieceTokenizer}
+GRAPH_TOKENIZERS = {
+    WordTokenizer.name: GraphWordTokenizer,
+    WordPieceTokenizer.name: GraphWordPieceTokenizer,
+    GroundingTokenizer.name: GraphGroundingTokenizer,
+}
 
 
 def _requiring_words(words: tf.Tensor):
@@ -143,6 +184,15 @@ def _table(keys: Iterable[str], values: Iterable, default) -> tf.lookup.StaticHa
     dtype = tf.string if isinstance(default, str) else tf.int32
     entries = tf.lookup.KeyValueTensorInitializer(list(keys), list(values), tf.string, dtype)
     return tf.lookup.StaticHashTable(entries, default)
+
+
+@functools.cache
+def _letters() -> str:
+    """What Python's `\\w` matches, as ranges within brackets of a regular expression."""
+    codes = [code for code in range(sys.maxunicode + 1) if chr(code).isalnum() or chr(code) == "_"]
+    starts = [code for before, code in zip([-2, *codes], codes, strict=False) if code != before + 1]
+    ends = [code for code, after in zip(codes, [*codes[1:], -2], strict=True) if after != code + 1]
+    return "".join(f"\\x{{{start:x}}}-\\x{{{end:x}}}" for start, end in zip(starts, ends, strict=True))
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cmpc_tf2.preprocessing.resizing import LETTERBOX_COLOR
 
 # Fractional bits of the weights in Pillow's filters.
 _PRECISION = 22
@@ -75,10 +76,46 @@ def restore_stretched(values: tf.Tensor, height: tf.Tensor, width: tf.Tensor) ->
     return _interpolate(lines, values.shape[2], tf.range(width), width, axis=2)
 
 
+def letterbox_picture(image: tf.Tensor, size: int) -> tf.Tensor:
+    """`Letterboxed.resize_image`, but for a level of rounding: OpenCV computes in whole numbers where it enlarges."""
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
+    sides = tf.cast(tf.stack([height, width]), tf.float64)
+    rows, columns = tf.unstack(tf.maximum(1, tf.cast(tf.round(sides * (size / tf.reduce_max(sides))), tf.int32)))
+    shrinks = tf.logical_and(rows <= height, columns <= width)
+    down, across = _area_weights(height, rows, shrinks), _area_weights(width, columns, shrinks)
+    resized = tf.round(tf.einsum("ph,hwc,qw->pqc", down, tf.cast(image, tf.float32), across))
+    top, left = (size - rows) // 2, (size - columns) // 2
+    is_inside = tf.image.pad_to_bounding_box(tf.ones_like(resized), top, left, size, size) > 0
+    padded = tf.image.pad_to_bounding_box(resized, top, left, size, size)
+    return tf.ensure_shape(tf.where(is_inside, padded, tf.constant(LETTERBOX_COLOR, tf.float32)), (size, size, 3))
+
+
 GRAPH_RESIZINGS = {
     "fit": GraphResizing(fit_picture, restore_fitted),
+    "letterbox": GraphResizing(letterbox_picture, restore_fitted),
     "stretch": GraphResizing(stretch_picture, restore_stretched),
 }
+
+
+def _area_weights(source: tf.Tensor, target: tf.Tensor, shrinks: tf.Tensor) -> tf.Tensor:
+    """The weight of each input position in each output position by OpenCV's `INTER_AREA`: float32 `(target, source)`.
+
+    Args:
+        source: Length of an axis.
+        target: Its length after resizing.
+        shrinks: Whether no axis becomes longer; otherwise neighbours are interpolated.
+    """
+    scale = tf.cast(source, tf.float64) / tf.cast(target, tf.float64)
+    position, place = tf.range(source, dtype=tf.float64), tf.range(target, dtype=tf.float64)[:, None]
+    ends = tf.minimum((place + 1) * scale, position + 1), tf.maximum(place * scale, position)
+    averaged = tf.maximum(ends[0] - ends[1], 0) / scale
+    lower = tf.floor(place * scale)
+    share = place + 1 - (lower + 1) / scale
+    share = tf.where(share <= 0, tf.zeros_like(share), share - tf.floor(share))
+    last = tf.cast(source - 1, tf.float64)
+    upper = tf.minimum(lower + 1, last)
+    interpolated = tf.where(position == lower, 1 - share, 0) + tf.where(position == upper, share, 0)
+    return tf.cast(tf.where(shrinks, averaged, interpolated), tf.float32)
 
 
 def _pad_edges(values: tf.Tensor) -> tf.Tensor:

@@ -16,7 +16,7 @@ COUNTS = {1: "1", 2: "2", 3: "3"}
 MANY = "4 or more"
 NOT_GIVEN = "not given"
 # Fields that number things rather than describe them, and one that has a criterion of its own.
-_NO_GROUPS = {"image_id", "ref_id", "video_id", "frame_id", "same_category"}
+_NO_GROUPS = {"image_id", "ref_id", "video_id", "frame_id", "clip", "same_category"}
 # Fields of own data with more different values than this make no groups.
 MOST_VALUES = 12
 

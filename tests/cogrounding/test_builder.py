@@ -1,5 +1,6 @@
 """The command that builds batches of boxes, on small data sets."""
 
+import functools
 import json
 import shutil
 
@@ -14,8 +15,9 @@ from cmpc_tf2.data.shapes import write_shapes
 from cmpc_tf2.preprocessing.letterbox import Letterbox
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.grounding import GroundingTokenizer
-from cmpc_video_tf2.data.moving_shapes import compose, write_moving_shapes
+from cmpc_video_tf2.data import moving_shapes
 from cogrounding_tf2.build_batches import main
+from cogrounding_tf2.data import builder
 from cogrounding_tf2.data.samples import BoxClipSample, BoxSample
 from cogrounding_tf2.data.targets import square_box
 from original import GOLDEN
@@ -169,8 +171,9 @@ def test_missing_frames_of_a_clip(vid, tmp_path):
     assert skipped[1]["reason"].endswith("000002.JPEG: no such image (--image-root says where the images are)")
 
 
-def test_the_boxes_of_shapes_are_those_of_their_pixels(tmp_path):
-    write_shapes(tmp_path, images=4)
+def test_the_boxes_of_shapes_are_those_of_their_pixels(tmp_path, monkeypatch):
+    """The data set is drawn on first use."""
+    monkeypatch.setattr(builder, "write_shapes", functools.partial(write_shapes, images=4))
     assert main(["-d", "shapes", "-t", "val", "--data-root", str(tmp_path), "--output-root", str(tmp_path)]) == 0
     samples = samples_of(tmp_path, "shapes", "val")
     tokenizer = GroundingTokenizer(GroundingTokenizer.read_words(tmp_path / "vocabulary_shapes.txt"), 20)
@@ -187,13 +190,14 @@ def test_the_boxes_of_shapes_are_those_of_their_pixels(tmp_path):
                 assert edge.any()
 
 
-def test_moving_shapes_have_a_box_in_every_frame(tmp_path):
-    write_moving_shapes(tmp_path, videos={"train": 2, "test": 1})
+def test_moving_shapes_have_a_box_in_every_frame(tmp_path, monkeypatch):
+    """The data set is drawn on first use."""
+    monkeypatch.setattr(moving_shapes, "VIDEOS", {"train": 2, "test": 1})
     options = ["--data-root", str(tmp_path), "--output-root", str(tmp_path)]
     assert main(["-d", "moving_shapes", "-t", "train", *options]) == 0
     assert main(["-d", "moving_shapes", "-t", "test", *options]) == 0
     samples = samples_of(tmp_path, "moving_shapes", "test", BoxClipSample)
-    scene, pixels, sentences = compose(2)
+    scene, pixels, sentences = moving_shapes.compose(2)
     assert [sample.expression for sample in samples[::3]] == [text for about in sentences for text in about]
     fields = read_fields(split_folder(tmp_path, "moving_shapes", "test"), len(samples))
     assert [one["frame_id"] for one in fields[:3]] == ["00005", "00009", "00011"]
