@@ -27,3 +27,8 @@ def computing_in(precision: str, weights: str = "float32") -> contextlib.Abstrac
         weights: Type of the weights: float32 for training, the precision itself for inference only.
     """
     return building_with(precision if weights == precision else f"mixed_{precision}")
+
+
+def exact_dtype() -> str:
+    """The dtype of what stays exact in models that are built now: float64 in models of float64, otherwise float32."""
+    return "float64" if keras.config.dtype_policy().compute_dtype == "float64" else "float32"

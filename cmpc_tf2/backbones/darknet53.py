@@ -7,7 +7,7 @@ from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import DarkNet53Config
 from cmpc_tf2.backbones.darknet_layers import BLOCKS, FIRST, HEADS, layer_name, sublayer_names, unused_heads
 from cmpc_tf2.layers.normalized_convolution import NormalizedConvolution
-from cmpc_tf2.precision import building_with
+from cmpc_tf2.precision import building_with, exact_dtype
 from cmpc_tf2.registration import PACKAGE
 
 # Of the leaky ReLUs.
@@ -75,7 +75,7 @@ class DarkNet53(Backbone):
     def __init__(self, config: DarkNet53Config | dict | None = None, folded: bool = False, **kwargs):
         if not isinstance(config, DarkNet53Config):
             config = DarkNet53Config(**(config or {}))
-        image = keras.Input((None, None, 3), name="image")
+        image = keras.Input((None, None, 3), dtype=exact_dtype(), name="image")
         stages = _stages(image, config, folded)
         taps = _neck(stages, config, folded)
         if not folded:

@@ -5,6 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from cmpc_tf2.precision import exact_dtype
 from cogrounding_tf2.config import CoGroundingConfig
 from cogrounding_tf2.decoding import PROPOSALS
 from cogrounding_tf2.models.co_attention import CoAttention
@@ -64,7 +65,7 @@ class CGSLAtt(GroundingModel):
             samples: the two frames of the first clip, those of the second one, and so on.
         """
         config = self.config
-        clip = keras.Input((2, config.image_size, config.image_size, 3), name="clip")
+        clip = keras.Input((2, config.image_size, config.image_size, 3), dtype=exact_dtype(), name="clip")
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         features = clip_features(layers_of(self.image_encoder), clip, mutual=True)
         outputs = self.expression_decoder({**features, "token_ids": ops.repeat(token_ids, 2, axis=0)})
@@ -81,7 +82,7 @@ def clip_encoder(config: CoGroundingConfig, visual_layers: VisualLayers) -> kera
     Returns:
         A model from `clip` to `visual` and `projected` of the middle frame.
     """
-    clip = keras.Input((config.clip_frames, config.image_size, config.image_size, 3), name="clip")
+    clip = keras.Input((config.clip_frames, config.image_size, config.image_size, 3), dtype=exact_dtype(), name="clip")
     return keras.Model(clip, clip_features(visual_layers, clip, mutual=False), name="image_encoder")
 
 

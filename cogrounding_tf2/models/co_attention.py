@@ -29,8 +29,8 @@ class CoAttention(layers.Layer):
             frame, which attends to each of the others.
 
     Returns:
-        `(2 B, n, n, D)` with the frames of a pair one after the other; or `(B, n, n, D)`, the mean over the others, which
-        is not of unit length.
+        `(2 B, n, n, D)` with the frames of a pair one after the other; or `(B, n, n, D)`, the mean over the others,
+        which is not of unit length.
     """
 
     def build(self, frames_shape):

@@ -7,8 +7,9 @@ from keras import ops
 
 from cmpc_tf2.backbones.darknet53 import DarkNet53
 from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.precision import exact_dtype
 from cogrounding_tf2.config import PLACES, GroundingConfig
-from cogrounding_tf2.models.head import SubjectScores, exact_dtype, join_scales, propose_boxes, weigh_confidences
+from cogrounding_tf2.models.head import SubjectScores, join_scales, propose_boxes, weigh_confidences
 from cogrounding_tf2.models.language import LanguageEncoder, PhraseAttention, language_vector
 from cogrounding_tf2.models.location import LocationScores
 
@@ -58,8 +59,8 @@ def expression_decoder(config: GroundingConfig) -> keras.Model:
         the outputs of `SLAtt`.
     """
     channels, exact = config.feature_dim, exact_dtype()
-    visual = keras.Input((PLACES, channels), name="visual")
-    projected = keras.Input((PLACES, channels), name="projected")
+    visual = keras.Input((PLACES, channels), dtype=exact, name="visual")
+    projected = keras.Input((PLACES, channels), dtype=exact, name="projected")
     token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
 
     words = LanguageEncoder(config.vocabulary_size, channels, name="textmodel")(token_ids)

@@ -7,17 +7,13 @@ from cmpc_tf2.layers.normalized_convolution import NormalizedConvolution
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
 from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization
 from cmpc_tf2.layers.transformer import fan_in_uniform
+from cmpc_tf2.precision import exact_dtype
 from cogrounding_tf2.config import ANCHORS, ENTRIES, GRIDS
 from cogrounding_tf2.models.location import place_features
 from cogrounding_tf2.models.package import PACKAGE
 
 # The share of the new value in the running statistics of all norms behind the backbone but those of words and places.
 MOMENTUM = 0.999
-
-
-def exact_dtype() -> str:
-    """The dtype of scores: that of the models being built, but at least float32."""
-    return "float64" if keras.config.dtype_policy().compute_dtype == "float64" else "float32"
 
 
 def fusion_inputs(channels: int) -> int:

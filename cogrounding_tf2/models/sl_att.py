@@ -2,6 +2,7 @@
 
 import keras
 
+from cmpc_tf2.precision import exact_dtype
 from cogrounding_tf2.config import GroundingConfig
 from cogrounding_tf2.models.grounding_model import GroundingModel
 from cogrounding_tf2.models.package import PACKAGE
@@ -59,5 +60,5 @@ def image_encoder(config: GroundingConfig, visual_layers: VisualLayers) -> keras
     Returns:
         A model from `image` to `visual` and `projected`.
     """
-    image = keras.Input((config.image_size, config.image_size, 3), name="image")
+    image = keras.Input((config.image_size, config.image_size, 3), dtype=exact_dtype(), name="image")
     return keras.Model(image, visual_layers.features(visual_layers.visual_maps(image)), name="image_encoder")
