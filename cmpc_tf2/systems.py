@@ -146,6 +146,7 @@ SYSTEMS = {
             model="cogrounding_tf2.models.sl_att:SLAtt",
             config="cogrounding_tf2.config:GroundingConfig",
             recipe="cogrounding_tf2.recipe:SL_ATT",
+            conversion=("cogrounding_tf2.conversion.image",),
         ),
         System(
             name="cg_sl_att",
@@ -154,6 +155,7 @@ SYSTEMS = {
             model="cogrounding_tf2.models.cg_sl_att:CGSLAtt",
             config="cogrounding_tf2.config:CoGroundingConfig",
             recipe="cogrounding_tf2.recipe:CG_SL_ATT",
+            conversion=("cogrounding_tf2.conversion.video",),
         ),
         System(
             name="backbone",
@@ -186,6 +188,7 @@ SYSTEMS = {
             registered_name="cmpc>DarkNet53",
             model="cmpc_tf2.backbones.darknet53:DarkNet53",
             config="cmpc_tf2.backbones.config:DarkNet53Config",
+            conversion=(f"{_NAMES}.darknet",),
         ),
         System(
             name="bert",

@@ -1,10 +1,11 @@
-"""Converts checkpoints of TensorFlow 1 and PyTorch to `.keras` files, and back."""
+"""Converts checkpoints of TensorFlow 1 and PyTorch and weights of darknet to `.keras` files, and back."""
 
 import argparse
 import logging
 
 from cmpc_tf2.commands.options import add_json, print_result
-from cmpc_tf2.conversion.families import TF1, TORCH, load_families
+from cmpc_tf2.conversion.families import DARKNET, TF1, TORCH, load_families
+from cmpc_tf2.conversion.names.darknet import is_darknet_file
 from cmpc_tf2.conversion.tf1_reader import find_files
 from cmpc_tf2.conversion.torch_checkpoint import is_torch_file
 from cmpc_tf2.files import require_writable, write_json
@@ -23,14 +24,21 @@ def add_options(command: argparse.ArgumentParser):
     direction = command.add_mutually_exclusive_group(required=True)
     direction.add_argument(
         "--checkpoint",
+        "--weights",
         metavar="FILE",
-        help="PyTorch or safetensors file, or TensorFlow 1 checkpoint (path without .index)",
+        help="PyTorch or safetensors file, TensorFlow 1 checkpoint (path without .index), or weights of darknet "
+        "(yolov3.weights)",
     )
     direction.add_argument("--to-tf1", action="store_true", help="convert --model back to a TensorFlow 1 checkpoint")
     direction.add_argument("--to-torch", action="store_true", help="convert --model back to a PyTorch file")
-    command.add_argument("--model", metavar="FILE.keras", help="with --to-tf1 and --to-torch: the Keras model")
+    direction.add_argument("--to-darknet", action="store_true", help="convert --model back to weights of darknet")
     command.add_argument(
-        "--output", required=True, help="FILE.keras to write; with --to-tf1 a PREFIX, with --to-torch FILE.pth"
+        "--model", metavar="FILE.keras", help="with --to-tf1, --to-torch and --to-darknet: the Keras model"
+    )
+    command.add_argument(
+        "--output",
+        required=True,
+        help="FILE.keras to write; with --to-tf1 a PREFIX, with --to-torch FILE.pth, with --to-darknet FILE.weights",
     )
     command.add_argument(
         "--vocabulary",
@@ -48,9 +56,9 @@ def add_options(command: argparse.ArgumentParser):
 
 def run(arguments: argparse.Namespace):
     """The `convert` command: everything cheap is checked before TensorFlow is loaded."""
-    is_back = arguments.to_tf1 or arguments.to_torch
+    is_back = arguments.to_tf1 or arguments.to_torch or arguments.to_darknet
     if is_back != bool(arguments.model):
-        arguments.usage_error("--model goes with --to-tf1 or --to-torch, and each of them needs it")
+        arguments.usage_error("--model goes with --to-tf1, --to-torch or --to-darknet, and each of them needs it")
     if is_back and (arguments.vocabulary or arguments.report or arguments.optimizer):
         arguments.usage_error("--vocabulary, --optimizer and --report go with --checkpoint")
     if is_back:
@@ -62,16 +70,25 @@ def run(arguments: argparse.Namespace):
 def _convert_back(arguments: argparse.Namespace):
     if arguments.to_tf1:
         from cmpc_tf2.conversion.tf1 import convert_back
-    else:
+    elif arguments.to_torch:
         from cmpc_tf2.conversion.pytorch import convert_back
+    else:
+        from cmpc_tf2.conversion.darknet_weights import convert_back
 
     count = convert_back(arguments.model, arguments.output)
     print_result(arguments, f"{arguments.output}: {count} variables", {"output": arguments.output, "variables": count})
 
 
+def _format_of(path: str) -> str:
+    """The format of a checkpoint."""
+    if is_torch_file(path):
+        return TORCH
+    return DARKNET if is_darknet_file(path) else TF1
+
+
 def _convert(arguments: argparse.Namespace):
-    file_format = TORCH if is_torch_file(arguments.checkpoint) else TF1
-    others = [arguments.checkpoint] if file_format == TORCH else find_files(arguments.checkpoint)
+    file_format = _format_of(arguments.checkpoint)
+    others = find_files(arguments.checkpoint) if file_format == TF1 else [arguments.checkpoint]
     if arguments.vocabulary:
         others.append(arguments.vocabulary)
     for path in filter(None, (arguments.output, arguments.report, arguments.optimizer)):
@@ -80,6 +97,8 @@ def _convert(arguments: argparse.Namespace):
 
     if file_format == TORCH:
         from cmpc_tf2.conversion.pytorch import convert
+    elif file_format == DARKNET:
+        from cmpc_tf2.conversion.darknet_weights import convert
     else:
         from cmpc_tf2.conversion.tf1 import convert
 

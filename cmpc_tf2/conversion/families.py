@@ -13,7 +13,7 @@ from cmpc_tf2.conversion.torch_names import TorchPair
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.systems import SYSTEMS, System
 
-TF1, TORCH = "tf1", "torch"
+TF1, TORCH, DARKNET = "tf1", "torch", "darknet"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Family:
         name: Its name in reports.
         pairs: Lists the variables of a configuration.
         infer_config: Reads the sizes of a model off the shapes of its variables, a dict by name.
-        file_format: `TF1` or `TORCH`. A variable of a PyTorch checkpoint is a parameter or buffer.
+        file_format: `TF1`, `TORCH` or `DARKNET`. A variable of a PyTorch checkpoint is a parameter or buffer.
         sign: Pattern of a variable's name by which a checkpoint is recognized.
         unless: Pattern of a variable's name that shows a checkpoint to be another family's in spite of `sign`.
         ignored: Variables that are not converted: a pattern for the whole name, and the reason. A group `base` has to
@@ -35,6 +35,7 @@ class Family:
         renames: Other names of its variables: patterns for the whole name and replacements, all applied in turn.
         optimizer_groups: Splits the names of the parameters, in their order in the checkpoint, into the groups of the
             original's optimizer; None if its state is not converted.
+        file_content: What the original's files hold: a dict, for a state dict.
         system: The system of these checkpoints; set by `load_families`.
     """
 
@@ -50,6 +51,7 @@ class Family:
     assumed: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
     optimizer_groups: Callable[[list[str]], list[list[str]]] | None = None
+    file_content: Callable[[dict], dict] = lambda state: {"model": state}
     system: System | None = None
 
     def fits(self, names: Collection[str]) -> bool:

@@ -1,11 +1,11 @@
 """The mapping of PyTorch checkpoints to Keras models, and back."""
 
-import keras
 import numpy as np
 
 from cmpc_tf2.conversion.core import make_report, new_model, require_match
 from cmpc_tf2.conversion.families import TORCH, Family, load_families, recognize
 from cmpc_tf2.conversion.torch_checkpoint import MOMENTS, STEP, TorchCheckpoint
+from cmpc_tf2.conversion.torch_layout import to_keras, torch_shape, torch_weights
 from cmpc_tf2.conversion.torch_names import TorchPair
 from cmpc_tf2.conversion.torch_writer import write_torch_file
 from cmpc_tf2.errors import InputError
@@ -17,17 +17,14 @@ from cmpc_tf2.training.checkpoints import OptimizerState
 
 # Name of the optimizer that continues from a state of PyTorch's AdamW.
 _OPTIMIZER = "adamw"
-# Axes of a PyTorch parameter in the order of Keras, and the other way round.
-_TO_KERAS = {"linear": (1, 0), "conv": (2, 3, 1, 0)}
-_TO_TORCH = {"linear": (1, 0), "conv": (3, 2, 0, 1)}
 
 
 def convert(path: str, output: str, vocabulary_file: str | None = None, optimizer_file: str | None = None) -> dict:
     """Converts a PyTorch checkpoint to a `.keras` file.
 
     Args:
-        path: A file of a whole model (MaskRIS, CARIS) or of a part that training starts from (Swin Transformer, BERT):
-            of `torch.save` or, for BERT, safetensors.
+        path: A file of a whole model (MaskRIS, CARIS, SL-Att., CG-SL-Att.) or of a part that training starts from (Swin
+            Transformer, BERT): of `torch.save` or, for BERT, safetensors.
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
         optimizer_file: Where to write the state of AdamW (`.npz`), to resume by `train --model ... --optimizer ...`.
@@ -53,7 +50,7 @@ def convert(path: str, output: str, vocabulary_file: str | None = None, optimize
         state, step = read_optimizer(checkpoint, family, pairs)
         used = {pair.torch for pair in pairs}
     for pair in pairs:
-        variables[pair.keras].assign(_transposed(checkpoint.tensors[pair.torch], pair, _TO_KERAS))
+        variables[pair.keras].assign(to_keras(checkpoint.tensors[pair.torch], pair))
     save_model(model, output)
     if state:
         state.save(optimizer_file)
@@ -77,7 +74,8 @@ def _require_match(
     checkpoint: TorchCheckpoint, pairs: list[TorchPair], variables: dict, ignorable: tuple
 ) -> dict[str, str]:
     """As `core.require_match`, for the variables of a checkpoint and of a model by name and path."""
-    expected = {pair.torch: _torch_shape(variables[pair.keras].shape, pair) for pair in pairs}
+    # Of several parts of a parameter, the last one tells how many inputs it has.
+    expected = {pair.torch: torch_shape(variables[pair.keras].shape, pair) for pair in pairs}
     problems = []
     for name in expected.keys() & checkpoint.tensors.keys():
         value = checkpoint.tensors[name]
@@ -119,7 +117,7 @@ def read_optimizer(checkpoint: TorchCheckpoint, family: Family, pairs: list[Torc
                     f"{checkpoint.path}: {moment} of {pair.torch} is {value.dtype} {list(value.shape)}; "
                     f"expected {list(shape)} finite floating-point numbers"
                 )
-            values[slot_path] = _transposed(value, pair, _TO_KERAS)
+            values[slot_path] = to_keras(value, pair)
     return OptimizerState(values), step
 
 
@@ -132,23 +130,11 @@ def _common_step(path: str, steps: list[np.ndarray]) -> int:
     return int(first)
 
 
-def _transposed(value: np.ndarray, pair: TorchPair, axes: dict[str, tuple]) -> np.ndarray:
-    """A parameter in the layout of the other side, as float32."""
-    value = value.transpose(axes[pair.transform]) if pair.transform in axes else value
-    return np.ascontiguousarray(value, np.float32).reshape(value.shape)
-
-
-def _torch_shape(shape: tuple, pair: TorchPair) -> tuple:
-    """The shape that a Keras weight has in PyTorch."""
-    axes = _TO_TORCH.get(pair.transform, range(len(shape)))
-    return tuple(shape[axis] for axis in axes)
-
-
 def convert_back(model_file: str, path: str) -> int:
     """Writes the weights of a `.keras` file as a PyTorch checkpoint that the original reads.
 
-    The file is a dict: `model` is the state dict, as the original saves and resumes it, and `sizes` has the sizes of
-    the model, which the original ignores.
+    The file is a dict with the state dict, as the original saves and resumes it (`Family.file_content`), and with
+    `sizes`, the sizes of the model, which the original ignores.
 
     Args:
         model_file: A model or a part that has PyTorch checkpoints.
@@ -165,10 +151,7 @@ def convert_back(model_file: str, path: str) -> int:
     model = load_model(model_file, *(family.system.model_type for family in families))
     family = next(family for family in families if family.system.model_type is type(model))
     variables = {variable.path: variable for variable in model.variables}
-    weights = {
-        pair.torch: _transposed(keras.ops.convert_to_numpy(variables[pair.keras]), pair, _TO_TORCH)
-        for pair in family.pairs(model.config)
-    }
+    weights = torch_weights(family.pairs(model.config), variables)
     weights |= family.unused_variables(model.config)
-    write_torch_file(path, {"model": weights, "sizes": model.config.to_dict()})
+    write_torch_file(path, {**family.file_content(weights), "sizes": model.config.to_dict()})
     return len(weights)

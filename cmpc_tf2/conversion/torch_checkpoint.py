@@ -10,7 +10,7 @@ import numpy as np
 from cmpc_tf2.conversion.torch_reader import find_format, read_safetensors, read_torch_file
 from cmpc_tf2.errors import InputError
 
-SUFFIXES = (".pth", ".pt", ".bin", ".safetensors")
+SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".safetensors")
 # Names of the moments in PyTorch's Adam and AdamW.
 MOMENTS, STEP = ("exp_avg", "exp_avg_sq"), "step"
 # Where checkpoints hold the weights, from outside in; without these entries they are a state dict themselves.
