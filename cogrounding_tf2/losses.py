@@ -1,6 +1,6 @@
 """The losses of the original, and a metric for training batches.
 
-All but the targets is computed in the dtype of the outputs, float32 or float64.
+Everything is computed in the dtype of the outputs, float32 or float64.
 """
 
 from typing import Any, NamedTuple
@@ -39,14 +39,9 @@ class Targets(NamedTuple):
     values: Any
 
 
-def targets_of(boxes, dtype: str = "float32") -> Targets:
-    """The targets of boxes in the square, which are computed in float32 as in the original.
-
-    Args:
-        boxes: x1, y1, x2, y2 in pixels, float `(B, 4)`.
-        dtype: Type of the values.
-    """
-    boxes = ops.clip(ops.cast(boxes, "float32"), 0, SIZE - 1)
+def targets_of(boxes) -> Targets:
+    """The targets of boxes in the square: x1, y1, x2, y2 in pixels, float `(B, 4)`."""
+    boxes = ops.clip(boxes, 0, SIZE - 1)
     anchors = ops.convert_to_tensor(_ANCHORS, boxes.dtype)
     sides = ops.convert_to_tensor(_SIDES, boxes.dtype)
     sizes = ((boxes[:, 2:] - boxes[:, :2]) / SIZE)[:, None] * sides[:, None]  # (B, 9, 2), in cells.
@@ -62,7 +57,7 @@ def targets_of(boxes, dtype: str = "float32") -> Targets:
     anchor = ops.take(ops.convert_to_tensor(_ANCHOR_OF_SCALE, "int32"), best)
     size = ops.take_along_axis(sizes, best[:, None, None], axis=1)[:, 0]
     scaled = ops.log(size / ops.take(anchors, best, axis=0) + 1e-16)
-    values = ops.cast(ops.concatenate([centre - cell, scaled], axis=-1), dtype)
+    values = ops.concatenate([centre - cell, scaled], axis=-1)
     return Targets(3 * first + anchor * side * side + in_scale, first + in_scale, values)
 
 

@@ -76,7 +76,7 @@ def total_loss(outputs: dict, target) -> tuple:
     Returns:
         The loss, and its parts by name, weighed.
     """
-    targets = targets_of(ops.reshape(target, (-1, 4)), outputs["box_logits"].dtype)
+    targets = targets_of(ops.cast(ops.reshape(target, (-1, 4)), outputs["box_logits"].dtype))
     parts = {
         "detection_loss": detection_loss(outputs["box_logits"], targets),
         "rank_loss": RANK_WEIGHT * rank_loss(outputs["similarity"], outputs["visual"], outputs["subject"], targets),

@@ -36,7 +36,8 @@ class UnusedHeads(layers.Layer):
             layer = _convolution(head.number, head.filters, head.kernel_size, **options)
             layer.build((None, None, None, head.inputs))
             self.heads.append(layer)
-        self.trainable = False  # The new layers' weights, too.
+        for weight in self.weights:
+            weight.trainable = False
 
     def call(self, x):
         return x

@@ -114,8 +114,9 @@ def test_six_steps(kind, parity):
     pairs = pairs_of(config)
     model, form = make_model(kind, "float64")
     trained = recipe.trained_variables(model, False)
-    optimizer = TorchRMSprop(1e-4, recipe.weight_decay, rate_factor=rate_factor)
-    optimizer.build(trained)
+    with building_in("float64"):  # The rate is a variable.
+        optimizer = TorchRMSprop(1e-4, recipe.weight_decay, rate_factor=rate_factor)
+        optimizer.build(trained)
     for number, order in enumerate(golden["train/order"]):
         losses, gradients = losses_and_gradients(form, *batch_of(kind, golden, order, "float64"), trained)
         columns, row = golden["train64/columns"], golden["train64/trajectory"][number]
