@@ -239,7 +239,7 @@ def read_samples_per_reference(
 
 
 def _how_to_build(folder: Path, preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
-    return f"build it again with `{rebuild_command(folder, sample_type, sample_type.build_options(preprocessing))}`"
+    return f"build it again with `{rebuild_command(folder, sample_type, preprocessing)}`"
 
 
 def samples_of_step(group_sizes: list[int], batch_size: int, seed: int, step: int) -> list[int]:
@@ -282,7 +282,7 @@ def read_train_sample(
         InputError: It cannot be read, or does not fit the model.
     """
     sample, size = read_batch(path, sample_type), preprocessing.size
-    with named(path):
+    with named(path, f"; {_how_to_build(Path(path).parent, preprocessing, sample_type)}"):
         sample.require_fit(preprocessing)
     if sample.image.shape[:2] != (size, size) or sample.token_ids.shape != (MAX_WORDS,):
         found = f"{sample.image.shape}, {sample.token_ids.shape}"
