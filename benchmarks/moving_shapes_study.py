@@ -1,12 +1,14 @@
-"""What the other frames of a clip are worth, on the embedded data set `moving_shapes`.
+"""What the other frames of a clip are worth, and which backbone tells which action, on the embedded video data sets.
 
-Trains the video demo's small model, and the image model of the same sizes on the annotated frames alone, with several
-seeds, by the commands that a user would type. Runs that are finished in the output folder are not taken again.
+Trains the video demo's small model on both backbones, and the image model of the same sizes on the annotated frames
+alone, with several seeds, by the commands that a user would type. Runs that are finished in the output folder are not
+taken again.
 
     python benchmarks/moving_shapes_study.py
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import sys
@@ -19,12 +21,24 @@ import measuring
 from cmpc_tf2.commands.demo import call
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, read_batch, write_batch
 from cmpc_tf2.files import replacing, write_json
-from cmpc_video_tf2.commands.demo import DATASET, SIZES, STEPS, TRAINING, build_data, scores_by_kind
+from cmpc_video_tf2.commands.demo import SIZES, STEPS, TRAINING, build_data, scores_by_kind, sizes_of
+from cmpc_video_tf2.config import ANNOTATED_FEATURES
+from cmpc_video_tf2.data.moving_shapes import DRAWN_CLIPS
 from cmpc_video_tf2.data.samples import VideoSample
+
+FRAME_ALONE = "annotated frame alone"
+# The sizes of each model by its name.
+MODELS = {
+    "clip r2d": sizes_of("r2d"),
+    **{f"i3d {features}": {**sizes_of("i3d"), "annotated_features": features} for features in ANNOTATED_FEATURES},
+    FRAME_ALONE: SIZES,
+}
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--datasets", nargs="+", choices=DRAWN_CLIPS, default=[*DRAWN_CLIPS])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=[*MODELS])
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--output", type=Path, default=Path("moving_shapes_study"), metavar="DIR")
@@ -32,38 +46,50 @@ def main():
     arguments = parser.parse_args()
     folder = arguments.output
     folder.mkdir(parents=True, exist_ok=True)
-    build_data(folder)
-    alone = folder / "frame_alone"
-    take_annotated_frames(folder, alone)
-    write_json(folder / "sizes.json", SIZES)
+    for dataset in arguments.datasets:
+        build_data(folder, dataset)
+        if FRAME_ALONE in arguments.models:
+            take_annotated_frames(folder, dataset)
 
-    print(f"Overall IoU after {arguments.steps} steps: mean over the seeds {arguments.seeds}, and each of them\n")
-    rows = {}
-    for name, package, dataset, test, root in (
-        ("clip", "cmpc_video_tf2", DATASET, "test", folder),
-        ("annotated frame alone", "cmpc_tf2", "shapes", "val", alone),
-    ):
-        scores = [
-            scores_by_kind(train_and_score(package, dataset, test, root, folder, arguments.steps, seed), folder)
-            for seed in arguments.seeds
-        ]
-        rows[name] = {kind: [score[kind][1] for score in scores] for kind in scores[0]}
-    kinds = list(rows["clip"])
-    print(f"\n| the model sees | {' | '.join(kind.strip() for kind in kinds)} |\n|---|{'---|' * len(kinds)}")
-    for name, scores in rows.items():
+    scores = {dataset: {model: [] for model in arguments.models} for dataset in arguments.datasets}
+    for seed, dataset, model in itertools.product(arguments.seeds, arguments.datasets, arguments.models):
+        report = train_and_score(folder, dataset, model, arguments.steps, seed)
+        by_kind = scores_by_kind(report, folder, dataset)
+        scores[dataset][model].append({kind: score for kind, (_, score) in by_kind.items()})
+    print(f"\nOverall IoU after {arguments.steps} steps: mean over the seeds {arguments.seeds}, and each of them")
+    for dataset, by_model in scores.items():
+        print(f"\n{dataset}\n")
+        print_table(by_model)
+    measuring.write_json(arguments, scores)
+
+
+def print_table(by_model: dict[str, list[dict[str, float]]]):
+    """Prints a table of models by kinds of sentences.
+
+    Args:
+        by_model: For each model, the scores by kind of each seed.
+    """
+    kinds = list(next(iter(by_model.values()))[0])
+    print(f"| the model sees | {' | '.join(kind.strip() for kind in kinds)} |\n|---|{'---|' * len(kinds)}")
+    for model, scores in by_model.items():
+        columns = {kind: [score[kind] for score in scores] for kind in kinds}
         cells = [
-            f"{statistics.mean(scores[kind]):.3f} ({', '.join(f'{value:.3f}' for value in scores[kind])})"
-            for kind in kinds
+            f"{statistics.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
+            for values in columns.values()
         ]
-        print(f"| {name} | {' | '.join(cells)} |")
-    measuring.write_json(arguments, rows)
+        print(f"| {model} | {' | '.join(cells)} |")
 
 
-def take_annotated_frames(folder: Path, target: Path):
+def alone(folder: Path, dataset: str) -> Path:
+    """Where the annotated frames of a data set are pictures."""
+    return folder / f"{dataset}_frame_alone"
+
+
+def take_annotated_frames(folder: Path, dataset: str):
     """Writes the annotated frames of both splits as pictures, under a name that the image model's commands know."""
     for split, name in (("train", "train"), ("test", "val")):
-        for index, path in enumerate(list_batches(folder, DATASET, split)):
-            written = batch_path(target, "shapes", name, index)
+        for index, path in enumerate(list_batches(folder, dataset, split)):
+            written = batch_path(alone(folder, dataset), "shapes", name, index)
             if not written.exists():
                 written.parent.mkdir(parents=True, exist_ok=True)
                 sample = read_batch(path, VideoSample)
@@ -71,19 +97,24 @@ def take_annotated_frames(folder: Path, target: Path):
                     write_batch(partial, Sample(sample.token_ids, sample.image, sample.mask, sample.expression))
 
 
-def train_and_score(package: str, dataset: str, test: str, root: Path, folder: Path, steps: int, seed: int) -> dict:
+def train_and_score(folder: Path, dataset: str, model: str, steps: int, seed: int) -> dict:
     """The report of the test split."""
-    run = root / f"run_{steps}_seed{seed}"
+    run = folder / "runs" / f"{dataset}_{model.replace(' ', '_')}_{steps}_seed{seed}"
     report = run / "report.json"
-    if not report.exists():
-        vocabulary = folder / "data" / f"vocabulary_{DATASET}.txt"
-        options = ["--sizes", folder / "sizes.json", "--vocabulary", vocabulary, *TRAINING]
-        options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10, "--seed", seed]
-        start = ["-d", dataset, "-t", "train", "--batch-root", root, *options]
-        resume = (run / "config.json").exists() and ["--resume"]
-        call("-m", package, "train", "--output-dir", run, *(resume or start))
-        scored = ["-d", dataset, "-t", test, "--batch-root", root, "--report", report]
-        call("-m", package, "evaluate", "--model", run / "last.keras", *scored)
+    if report.exists():
+        return json.loads(report.read_bytes())
+    package, root, name, test = "cmpc_video_tf2", folder, dataset, "test"
+    if model == FRAME_ALONE:
+        package, root, name, test = "cmpc_tf2", alone(folder, dataset), "shapes", "val"
+    sizes = folder / f"{model.replace(' ', '_')}.json"
+    write_json(sizes, MODELS[model])
+    options = ["--sizes", sizes, "--vocabulary", folder / "data" / f"vocabulary_{dataset}.txt", *TRAINING]
+    options += ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10, "--seed", seed]
+    start = ["-d", name, "-t", "train", "--batch-root", root, *options]
+    resume = (run / "config.json").exists() and ["--resume"]
+    call("-m", package, "train", "--output-dir", run, *(resume or start))
+    scored = ["-d", name, "-t", test, "--batch-root", root, "--report", report]
+    call("-m", package, "evaluate", "--model", run / "last.keras", *scored)
     return json.loads(report.read_bytes())
 
 

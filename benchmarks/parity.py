@@ -16,6 +16,8 @@ FILES = (
     "models/test_cmpc.py",
     "training/test_original_steps.py",
     "video/test_cmpc_video.py",
+    "backbones/test_i3d.py",
+    "video/test_cmpc_video_i3d.py",
     "models/test_ancestors.py",
     "text/test_vocabulary.py",
     "data/test_builder.py",

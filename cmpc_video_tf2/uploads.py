@@ -15,8 +15,8 @@ from cmpc_tf2.serving.segmenter import Limits, RequestError
 from cmpc_tf2.serving.uploads import Example, ReadPixels, Upload
 from cmpc_video_tf2.commands.predict import write_video
 from cmpc_video_tf2.config import CLIP_FRAMES
-from cmpc_video_tf2.data import moving_shapes
 from cmpc_video_tf2.data.clips import VideoFile, clip_numbers
+from cmpc_video_tf2.data.moving_shapes import SWELLING, compose
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def draw_videos() -> list[Example]:
     examples = []
     with tempfile.TemporaryDirectory() as folder:
         for number in EXAMPLES:
-            _, frames, sentences = moving_shapes.compose(number, 2 * CLIP_FRAMES)
+            _, frames, sentences = compose(SWELLING, number, 2 * CLIP_FRAMES)
             # Enlarged: MPEG-4 blurs small frames.
             frames = [frame.repeat(4, axis=0).repeat(4, axis=1) for frame in frames]
             path = Path(folder) / f"video_{number:05d}.mp4"

@@ -5,7 +5,8 @@ another shape stops the conversion before anything is written.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import keras
 
@@ -36,7 +37,12 @@ def new_model(family: Family, config, vocabulary_file: str | None) -> keras.Mode
 
 
 def require_match(
-    path: str, found: dict[str, tuple], expected: dict[str, tuple], ignorable: tuple, problems: Iterable[str] = ()
+    path: str,
+    found: dict[str, tuple],
+    expected: dict[str, tuple],
+    ignorable: tuple,
+    problems: Iterable[str] = (),
+    stored_names: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Compares the variables of a checkpoint with those that the model needs.
 
@@ -46,6 +52,7 @@ def require_match(
         expected: Shapes of the variables that the model needs, by name.
         ignorable: `Family.ignored`.
         problems: What else is wrong with the variables, one line each.
+        stored_names: Names in the file of the variables that have another one there, for the message.
 
     Returns:
         The reason why a variable is not converted, by name.
@@ -58,8 +65,11 @@ def require_match(
     unexpected = [name for name, reason in reasons.items() if reason is None]
     misshapen = [name for name, shape in expected.items() if found.get(name, shape) != shape]
     lines = [f"missing: {name}" for name in missing]
-    lines += [f"unexpected: {name}" for name in unexpected]
-    lines += [f"wrong shape: {name} is {list(found[name])}, expected {list(expected[name])}" for name in misshapen]
+    lines += [f"unexpected: {stored_names.get(name, name)}" for name in unexpected]
+    lines += [
+        f"wrong shape: {stored_names.get(name, name)} is {list(found[name])}, expected {list(expected[name])}"
+        for name in misshapen
+    ]
     if lines := [*lines, *problems]:
         counts = f"{len(missing)} missing, {len(unexpected)} unexpected, {len(misshapen)} of another shape"
         heading = f"{path}: does not fit the model ({counts}); nothing was written"
@@ -78,7 +88,14 @@ def _why_ignored(name: str, converted, ignorable: tuple) -> str | None:
 
 
 def make_report(
-    family: Family, config, places: list[tuple[str, str]], shapes: dict, reasons: dict, step: int | None, used: set
+    family: Family,
+    config,
+    places: list[tuple[str, str]],
+    shapes: dict,
+    reasons: dict,
+    step: int | None,
+    used: set,
+    stored_names: Mapping[str, str] = MappingProxyType({}),
 ) -> dict:
     """What became of every variable, ready for JSON.
 
@@ -90,16 +107,21 @@ def make_report(
         reasons: What `require_match` returned.
         step: The training step, if it is known.
         used: Names of the variables that became the state of the optimizer.
+        stored_names: Names in the file of the variables that have another one there.
     """
     key = family.file_format
+
+    def stored(name: str) -> str:
+        return stored_names.get(name, name)
+
     return {
         "model": family.name,
         "config": config.to_dict(),
         "assumed": list(family.assumed),
-        "converted": [{key: name, "keras": path, "shape": list(shapes[name])} for name, path in places],
-        "ignored": [{key: name, "why": reason} for name, reason in reasons.items() if name not in used],
+        "converted": [{key: stored(name), "keras": path, "shape": list(shapes[name])} for name, path in places],
+        "ignored": [{key: stored(name), "why": reason} for name, reason in reasons.items() if name not in used],
         "missing": [],
         "unexpected": [],
         "step": step,
-        "optimizer": sorted(used),
+        "optimizer": sorted(map(stored, used)),
     }

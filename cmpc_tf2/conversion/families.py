@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import importlib
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from cmpc_tf2.conversion.tf1_names import Pair
@@ -33,6 +33,7 @@ class Family:
         unused_variables: Variables that the original restores but does not use: arrays by name, for a configuration.
         assumed: Fields of the sizes that the shapes of its variables do not tell, as `outer.inner` within others.
         renames: Other names of its variables: patterns for the whole name and replacements, all applied in turn.
+        released: Published TensorFlow 1 checkpoints by `TF1Checkpoint.fingerprint`, where those are known.
         optimizer_groups: Splits the names of the parameters, in their order in the checkpoint, into the groups of the
             original's optimizer; None if its state is not converted.
         file_content: What the original's files hold: a dict, for a state dict.
@@ -50,6 +51,7 @@ class Family:
     unused_variables: Callable[[Any], dict] = lambda config: {}
     assumed: tuple[str, ...] = ()
     renames: tuple[tuple[str, str], ...] = ()
+    released: Mapping[str, str] = dataclasses.field(default_factory=dict)
     optimizer_groups: Callable[[list[str]], list[list[str]]] | None = None
     file_content: Callable[[dict], dict] = lambda state: {"model": state}
     system: System | None = None

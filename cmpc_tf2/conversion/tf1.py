@@ -34,7 +34,8 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     Returns:
         The report, ready for JSON: `model`, `config`, `assumed` (sizes that the checkpoint does not tell), `converted`,
         `ignored` with reasons, `missing` and `unexpected` (empty, or there would be no report), `step`; `optimizer`
-        lists the variables that became the optimizer's state.
+        lists the variables that became the optimizer's state, `released` names the published checkpoint that this is,
+        if its checksums are known.
 
     Raises:
         InputError: With the complete list of what does not fit. Nothing is written.
@@ -59,7 +60,8 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
 
     places = [(pair.tf1, pair.keras) for pair in pairs]
     places += [(pair.factor, pair.keras) for pair in pairs if pair.factor]
-    return make_report(family, model.config, places, checkpoint.shapes, reasons, step, used)
+    report = make_report(family, model.config, places, checkpoint.shapes, reasons, step, used, checkpoint.stored_names)
+    return {**report, "released": family.released.get(checkpoint.fingerprint()) if family.released else None}
 
 
 def _require_match(checkpoint: TF1Checkpoint, pairs: list[Pair], variables: dict, ignorable: tuple) -> dict[str, str]:
@@ -73,7 +75,7 @@ def _require_match(checkpoint: TF1Checkpoint, pairs: list[Pair], variables: dict
             found[pair.tf1] = shape[-rank:]
     not_float = sorted(name for name in expected.keys() & found.keys() if checkpoint.dtypes[name] is not np.float32)
     problems = [f"wrong type: {name} is not float32" for name in not_float]
-    return require_match(checkpoint.prefix, found, expected, ignorable, problems)
+    return require_match(checkpoint.prefix, found, expected, ignorable, problems, checkpoint.stored_names)
 
 
 def _assign_weights(checkpoint: TF1Checkpoint, pairs: list[Pair], variables: dict):

@@ -4,6 +4,7 @@ import math
 import re
 from pathlib import Path
 
+from cmpc_tf2.conversion.tf1_index import fingerprint, read_checksums
 from cmpc_tf2.errors import InputError, first_line
 
 
@@ -16,6 +17,7 @@ class TF1Checkpoint:
     Attributes:
         shapes: Shape per variable name.
         dtypes: NumPy type per variable name.
+        stored_names: Names in the file of the variables that `rename` gave others.
 
     Raises:
         InputError: A file is missing, damaged or cut off.
@@ -36,7 +38,7 @@ class TF1Checkpoint:
             self.dtypes = {name: t.as_numpy_dtype for name, t in self._reader.get_variable_to_dtype_map().items()}
         except self._errors as error:
             raise InputError(f"{files[0]}: not a readable TensorFlow checkpoint: {first_line(error)}") from error
-        self._stored_names: dict[str, str] = {}
+        self.stored_names: dict[str, str] = {}
         self._check_size([file for file in files if file.suffix != ".index"])
 
     def rename(self, renames: tuple[tuple[str, str], ...]):
@@ -49,7 +51,8 @@ class TF1Checkpoint:
             renamed = name
             for pattern, replacement in renames:
                 renamed = re.sub(rf"^(?:{pattern})$", replacement, renamed)
-            self._stored_names[renamed] = name
+            if renamed != name:
+                self.stored_names[renamed] = name
             self.shapes[renamed], self.dtypes[renamed] = self.shapes.pop(name), self.dtypes.pop(name)
 
     def _check_size(self, files: list[Path]):
@@ -65,11 +68,17 @@ class TF1Checkpoint:
             raise InputError(f"{names}: cut off: {actual} bytes, expected {expected} or more; copy it again")
 
     def read(self, name: str):
-        """The value of a variable as a NumPy array."""
+        """The value of a variable as a NumPy array. Format V2 has checksums, which TensorFlow compares."""
+        stored = self.stored_names.get(name, name)
         try:
-            return self._reader.get_tensor(self._stored_names.get(name, name))
+            return self._reader.get_tensor(stored)
         except self._errors as error:
-            raise InputError(f"{self.prefix}: cannot read variable {name}: {first_line(error)}") from error
+            raise InputError(f"{self.prefix}: cannot read variable {stored}: {first_line(error)}") from error
+
+    def fingerprint(self) -> str | None:
+        """Identifies the checkpoint by the names and checksums of its variables; None of format V1."""
+        index = Path(f"{self.prefix}.index")
+        return fingerprint(read_checksums(index)) if index.is_file() else None
 
     def read_step(self, name: str) -> int:
         """The value of a variable that counts steps."""

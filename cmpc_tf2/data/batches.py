@@ -87,9 +87,16 @@ class Sample:
         """The ground truth of a sample of a train split, for losses: float32."""
         return self.mask[..., None]
 
-    def fits_training(self, size: int) -> bool:
-        """Whether the sample can be in the train split of a model with pictures of this size."""
-        return self.image.shape[:2] == (size, size)
+    def require_train_fit(self, preprocessing: Preprocessing):
+        """Checks that the file can be in the train split of a model.
+
+        Raises:
+            InputError: It cannot.
+        """
+        self.require_fit(preprocessing)
+        if self.image.shape[:2] != (preprocessing.size, preprocessing.size):
+            size = preprocessing.size
+            raise InputError(f"not of a train split of {size} x {size}: {self.image.shape}, {self.token_ids.shape}")
 
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 from cmpc_tf2.errors import UsageError
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 
 _OWN_NAME = re.compile(r"[^\W_][\w.+-]{0,99}")
 
@@ -158,19 +159,19 @@ def is_known(name: str, datasets: tuple) -> bool:
     return name.casefold() in map(str.casefold, taken)
 
 
-def rebuild_command(folder: Path, sample_type: type, options: list[str]) -> str:
-    """The command that builds the split in a folder again.
+def rebuild_command(folder: Path, sample_type: type, preprocessing: Preprocessing) -> str:
+    """The command that builds the split in a folder again, for a model.
 
     Args:
         folder: `<root>/<dataset>/<split>_batch`.
         sample_type: Class of its samples, a `batches.Sample`.
-        options: Further options.
+        preprocessing: That of the model.
     """
     root, dataset = folder.parent.parent, folder.parent.name
     is_own = sample_type.own_data_builder and not is_known(dataset, DATASETS)
     builder = sample_type.own_data_builder if is_own else sample_type.builder
     place = [] if root == Path(".") else ["--output-root", str(root)]  # Or --overwrite would replace another split.
-    words = ["-d", dataset, "-t", folder.name.removesuffix("_batch"), *options, *place]
+    words = ["-d", dataset, "-t", folder.name.removesuffix("_batch"), *sample_type.build_options(preprocessing), *place]
     return f"{builder} {shlex.join(words)} --overwrite"
 
 

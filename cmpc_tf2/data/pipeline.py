@@ -236,7 +236,7 @@ def read_samples_per_reference(
 
 
 def _how_to_build(folder: Path, preprocessing: Preprocessing, sample_type: type[Sample]) -> str:
-    return f"build it again with `{rebuild_command(folder, sample_type, sample_type.build_options(preprocessing))}`"
+    return f"build it again with `{rebuild_command(folder, sample_type, preprocessing)}`"
 
 
 def samples_of_step(group_sizes: list[int], batch_size: int, seed: int, step: int) -> list[int]:
@@ -278,15 +278,11 @@ def read_train_sample(
     Raises:
         InputError: It cannot be read, or does not fit the model.
     """
-    sample, size = read_batch(path, sample_type), preprocessing.size
-    with named(path):
-        sample.require_fit(preprocessing)
-    if not sample.fits_training(size) or sample.token_ids.shape != (MAX_WORDS,):
-        found = f"{sample.image.shape}, {sample.token_ids.shape}"
-        raise InputError(
-            f"{path}: not of a train split of {size} x {size}: {found}; "
-            f"{_how_to_build(Path(path).parent, preprocessing, sample_type)}"
-        )
+    sample = read_batch(path, sample_type)
+    with named(path, f"; {_how_to_build(Path(path).parent, preprocessing, sample_type)}"):
+        sample.require_train_fit(preprocessing)
+        if sample.token_ids.shape != (MAX_WORDS,):
+            raise InputError(f"expected {MAX_WORDS} token ids, found {sample.token_ids.shape}")
     if vocabulary_size is not None and not 0 <= sample.token_ids.min() <= sample.token_ids.max() < vocabulary_size:
         raise InputError(
             f"{path}: token ids do not fit the model, which has {vocabulary_size} words; "

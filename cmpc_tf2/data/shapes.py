@@ -60,7 +60,7 @@ _FILLERS = ("the", "that", "is")
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
-    """One object of a scene: what it is, and where its centre lies in pixels."""
+    """One object of a scene: what it is, where its centre lies in pixels, and by how much it is turned, in radians."""
 
     kind: str
     color: str
@@ -69,11 +69,12 @@ class Shape:
     x: float
     y: float
     radius: float
+    turn: float = 0.0
 
     def outline(self) -> list[float]:
         """Its outline as COCO has polygons: x and y of the corners in pixels, one after the other."""
         corners, radii, start = OUTLINES[self.kind]
-        angles = start + 2 * np.pi * np.arange(corners) / corners
+        angles = start + self.turn + 2 * np.pi * np.arange(corners) / corners
         radii = self.radius * np.resize(radii, corners)
         corners = np.stack([self.x + radii * np.cos(angles), self.y + radii * np.sin(angles)], axis=1)
         return np.round(corners, 2).ravel().tolist()

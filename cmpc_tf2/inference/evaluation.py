@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cmpc_tf2.data.batches import Sample, read_batch
+from cmpc_tf2.data.datasets import rebuild_command
 from cmpc_tf2.data.stored_words import require_same_words
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import progress
@@ -166,7 +167,7 @@ def _one_by_one(answers: np.ndarray | dict[str, np.ndarray]) -> Iterable:
 
 def _read_fitting(path: Path, sample_type: type[Sample], preprocessing: Preprocessing) -> Sample:
     sample = read_batch(path, sample_type)
-    with named(path):
+    with named(path, f"; build it again with `{rebuild_command(path.parent, sample_type, preprocessing)}`"):
         sample.require_fit(preprocessing)
     return sample
 

@@ -60,7 +60,7 @@ class GroundingTokenizer(Tokenizer):
     """
 
     name = "grounding"
-    reads_stored_ids = True
+    reads_stored_ids = False  # Augmentation changes sentences.
     inputs = "token ids of the words and <eos> with 0 for padding on the right"
     unit = "words"
 

@@ -13,7 +13,7 @@ from cmpc_tf2.tasks.masks.metrics import iou
 from cmpc_video_tf2.config import CLIP_BACKBONES
 from cmpc_video_tf2.data.annotations import read_queries, read_split
 from cmpc_video_tf2.data.datasets import A2DFiles
-from cmpc_video_tf2.data.moving_shapes import ACTIONS, SIDE
+from cmpc_video_tf2.data.moving_shapes import DRAWN_CLIPS, SIDE
 from cmpc_video_tf2.data.samples import VideoSample
 
 # Sizes of the small model: those of the demo of pictures.
@@ -70,30 +70,30 @@ def held_out_action(files: A2DFiles) -> tuple[str, str]:
     return next(
         (query.video_id, query.expression)
         for query in read_queries(files.queries)
-        if splits[query.video_id] == "test" and set(query.expression.split()) & {*ACTIONS}
+        if splits[query.video_id] == "test" and DRAWN_CLIPS[DATASET].action_in(query.expression)
     )
 
 
-def build_data(folder: Path):
-    """Draws `moving_shapes` and builds its splits; existing ones are kept."""
-    build_splits("cmpc_video_tf2", folder, DATASET, ("train", "test"), SIDE, "--all-frames")
+def build_data(folder: Path, dataset: str = DATASET):
+    """Draws a data set and builds its splits; existing ones are kept."""
+    build_splits("cmpc_video_tf2", folder, dataset, ("train", "test"), SIDE, "--all-frames")
 
 
-def scores_by_kind(report: dict, folder: Path) -> dict[str, tuple[int, float]]:
+def scores_by_kind(report: dict, folder: Path, dataset: str = DATASET) -> dict[str, tuple[int, float]]:
     """Samples and overall IoU of all sentences, of those with attributes, with an action, with each action.
 
     Args:
         report: Report on the test split.
         folder: Folder with its batches.
+        dataset: Name of the drawn data set.
     """
-    counts: dict[str, list[int]] = {}
-    paths = list_batches(folder, DATASET, "test", VideoSample)
+    clips, counts = DRAWN_CLIPS[dataset], {}
+    paths = list_batches(folder, dataset, "test", VideoSample)
     for record in report["per_sample"]:
-        words = read_batch(paths[record["index"]], VideoSample).expression.split()
-        action = next((word for word in words if word in ACTIONS), None)
+        action = clips.action_in(read_batch(paths[record["index"]], VideoSample).expression)
         for kind in ("all", *(("actions", f"  {action}") if action else ("attributes",))):
             total = counts.setdefault(kind, [0, 0, 0])
             for place, value in enumerate((1, record["intersection"], record["union"])):
                 total[place] += value
-    order = ("all", "attributes", "actions", *(f"  {action}" for action in ACTIONS))
+    order = ("all", "attributes", "actions", *(f"  {action}" for action in clips.actions))
     return {kind: (counts[kind][0], iou(*counts[kind][1:])) for kind in order if kind in counts}

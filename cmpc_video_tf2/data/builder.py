@@ -26,8 +26,8 @@ from cmpc_video_tf2.data.annotations import (
     read_split,
 )
 from cmpc_video_tf2.data.clips import clip_numbers, open_video
-from cmpc_video_tf2.data.datasets import JHMDB, MOVING_SHAPES, VIDEO_DATASETS, A2DFiles, JHMDBFiles
-from cmpc_video_tf2.data.moving_shapes import write_moving_shapes
+from cmpc_video_tf2.data.datasets import JHMDB, VIDEO_DATASETS, A2DFiles, JHMDBFiles
+from cmpc_video_tf2.data.moving_shapes import DRAWN_CLIPS, write_clips
 from cmpc_video_tf2.data.samples import VideoSample
 
 # Frames of a J-HMDB clip that are tested, where no list names them.
@@ -84,8 +84,8 @@ class VideoBuild(BuildSettings):
             sources += [files.chosen] if files.chosen.is_file() else []
         else:
             files = A2DFiles.below(root, self.image_root)
-            if dataset is MOVING_SHAPES and not files.queries.exists():
-                write_moving_shapes(self.data_root)
+            if dataset.name in DRAWN_CLIPS and not files.queries.exists():
+                write_clips(DRAWN_CLIPS[dataset.name], self.data_root)
             sources, references = [files.queries, files.splits], read_a2d(files, self.split)
         if not references:
             raise InputError(f"{files.queries}: holds nothing of the split {self.split!r}")

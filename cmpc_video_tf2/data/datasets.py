@@ -30,7 +30,10 @@ JHMDB = VideoDataset("jhmdb_sent", ("jhmdb", "jhmdb_sentences"), ("test",), "jhm
 MOVING_SHAPES = VideoDataset(
     "moving_shapes", (), ("train", "test"), "moving_shapes", vocabulary="vocabulary_moving_shapes.txt"
 )
-VIDEO_DATASETS = (A2D, JHMDB, MOVING_SHAPES)
+SLIDING_SHAPES = VideoDataset(
+    "sliding_shapes", (), ("train", "test"), "sliding_shapes", vocabulary="vocabulary_sliding_shapes.txt"
+)
+VIDEO_DATASETS = (A2D, JHMDB, MOVING_SHAPES, SLIDING_SHAPES)
 
 
 @dataclasses.dataclass(frozen=True)

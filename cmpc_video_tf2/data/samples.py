@@ -65,10 +65,8 @@ class VideoSample(Sample):
 
     def require_fit(self, preprocessing: Preprocessing):
         if not set(preprocessing.frames) <= set(self.stored):
-            raise InputError(
-                f"holds {len(self.stored)} frames of the clip, but the model reads {len(preprocessing.frames)}; "
-                f"build the split again with `{self.builder} -d DATASET -t SPLIT --all-frames --overwrite`"
-            )
+            found, needed = len(self.stored), len(preprocessing.frames)
+            raise InputError(f"holds {found} frames of the clip, but the model reads {needed}")
 
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
         """The fitted clip, before its values are normalised: uint8 RGB `(16, S, S, 3)`; 0 in frames not read."""

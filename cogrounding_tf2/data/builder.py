@@ -28,10 +28,10 @@ from cogrounding_tf2.data.annotations import (
 )
 from cogrounding_tf2.data.datasets import CLIP_DATASETS, LISTED, PICTURE_DATASETS, VID
 from cogrounding_tf2.data.original_files import read_words
-from cogrounding_tf2.data.samples import BoxClipSample, BoxSample
+from cogrounding_tf2.data.samples import TRAIN_FRAMES, BoxClipSample, BoxSample
 
-# Frames of a clip in a train split, and in the others.
-TRAIN_FRAMES, TEST_FRAMES = 2, 5
+# Frames of a clip in splits that are not for training.
+TEST_FRAMES = 5
 
 
 @dataclasses.dataclass(frozen=True)

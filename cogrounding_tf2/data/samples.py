@@ -6,13 +6,20 @@ So augmentation starts from the original pixels, and a split is as small as its 
 import dataclasses
 import functools
 import io
+from collections.abc import Iterator
 
 import numpy as np
 
 from cmpc_tf2.data.batches import digest_of, require_array
 from cmpc_tf2.data.image_decoding import decode_image
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.preprocessing.letterbox import Letterbox
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+from cogrounding_tf2.data.augmentation import augment, augment_clip
+from cogrounding_tf2.data.targets import square_box
+
+# Frames of a clip in a train split: the previous and the annotated one.
+TRAIN_FRAMES = 2
 
 _TOKEN_IDS = "text_batch"
 _FILE = "file_batch"
@@ -40,6 +47,7 @@ class BoxSample:
     expression: str
 
     # As those of `cmpc_tf2.data.batches.Sample`.
+    stores_resized = False
     contents = "pictures with boxes"
     builder = "python -m cogrounding_tf2 build_batches"
     own_data_builder = None
@@ -65,10 +73,28 @@ class BoxSample:
         """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture."""
         return digest_of(self.pixels)
 
+    def describe(self) -> dict:
+        """As `Sample.describe`; `area` is that of the box."""
+        return _describe(self)
+
     @staticmethod
-    def input_shape(size: int) -> tuple[int | None, ...]:
+    def input_shape(size: int) -> tuple[int, ...]:
         """Shape of `fitted`."""
         return size, size, 3
+
+    @staticmethod
+    def target_shape(size: int) -> tuple[int, ...]:
+        """Shape of `target`."""
+        return (4,)
+
+    def target(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The box in the square that the model sees, as the original's loader gives it: float32 `(4,)`."""
+        return square_box(self.box, Letterbox.of(*self.image.shape[:2], preprocessing.size))
+
+    def augmented(self, size: int, draws: Iterator[float]) -> "AugmentedSample":
+        """The sample, changed at random as `augmentation.augment` does."""
+        found = augment(self.image, self.box, self.expression, size, draws)
+        return AugmentedSample(self.token_ids, found.images, found.boxes, found.expression)
 
     @staticmethod
     def build_options(preprocessing: Preprocessing) -> list[str]:
@@ -76,11 +102,10 @@ class BoxSample:
         return []
 
     def require_fit(self, preprocessing: Preprocessing):
-        """Checks that the file holds what a model needs.
+        """As `Sample.require_fit`: every picture fits."""
 
-        Raises:
-            InputError: It does not.
-        """
+    def require_train_fit(self, preprocessing: Preprocessing):
+        """As `Sample.require_train_fit`: every picture fits."""
 
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
         """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
@@ -127,6 +152,7 @@ class BoxClipSample:
     annotated: int
     expression: str
 
+    stores_resized = False
     contents = "clips with boxes"
     builder = BoxSample.builder
     own_data_builder = None
@@ -166,15 +192,33 @@ class BoxClipSample:
         """Digest of the annotated frame, 16 hexadecimal digits: the same whatever frames are around it."""
         return digest_of(self.image)
 
+    def describe(self) -> dict:
+        """As `BoxSample.describe`, of the annotated frame."""
+        return _describe(self)
+
     @staticmethod
-    def input_shape(size: int) -> tuple[int | None, ...]:
-        """As `BoxSample.input_shape`; the number of frames is that of the split."""
-        return None, size, size, 3
+    def input_shape(size: int) -> tuple[int, ...]:
+        """As `BoxSample.input_shape`, for training."""
+        return TRAIN_FRAMES, size, size, 3
+
+    @staticmethod
+    def target_shape(size: int) -> tuple[int, ...]:
+        """Shape of `target`, for training."""
+        return TRAIN_FRAMES, 4
+
+    def target(self, preprocessing: Preprocessing) -> np.ndarray:
+        """As `BoxSample.target`, in each frame: float32 `(F, 4)`."""
+        return square_box(self.boxes, Letterbox.of(*self.image.shape[:2], preprocessing.size))
+
+    def augmented(self, size: int, draws: Iterator[float]) -> "AugmentedSample":
+        """The sample, changed at random as `augmentation.augment_clip` does."""
+        found = augment_clip(self.frames, self.boxes, self.expression, size, draws)
+        return AugmentedSample(self.token_ids, found.images, found.boxes, found.expression)
 
     @staticmethod
     def build_options(preprocessing: Preprocessing) -> list[str]:
         """As `BoxSample.build_options`."""
-        return ["--frames", str(len(preprocessing.frames))] if preprocessing.frames else []
+        return []  # The builder goes by the name of the split.
 
     def require_fit(self, preprocessing: Preprocessing):
         """Checks that the file holds as many frames as a model reads.
@@ -182,12 +226,19 @@ class BoxClipSample:
         Raises:
             InputError: It does not.
         """
-        if preprocessing.frames is not None and len(preprocessing.frames) != len(self.lengths):
-            options = " ".join(self.build_options(preprocessing))
-            raise InputError(
-                f"holds clips of {len(self.lengths)} frames, but the model reads {len(preprocessing.frames)}; build "
-                f"the split again with `{self.builder} -d DATASET -t SPLIT {options} --overwrite`"
-            )
+        self._require_frames(len(preprocessing.frames))
+
+    def require_train_fit(self, preprocessing: Preprocessing):
+        """Checks that the file holds a pair of frames, which the model is trained on.
+
+        Raises:
+            InputError: It does not.
+        """
+        self._require_frames(TRAIN_FRAMES)
+
+    def _require_frames(self, count: int):
+        if len(self.lengths) != count:
+            raise InputError(f"holds clips of {len(self.lengths)} frames, expected {count}")
 
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
         """The fitted frames, before their values are normalised: uint8 RGB `(F, S, S, 3)`."""
@@ -216,6 +267,37 @@ class BoxClipSample:
         is_index = annotated.shape == () and annotated.dtype.kind in "iu" and 0 <= annotated < len(lengths)
         require_array(is_index, _ANNOTATED, f"a whole number below {len(lengths)}", annotated)
         return cls(token_ids, file, lengths, boxes, int(annotated), _read_expression(arrays))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class AugmentedSample:
+    """A training sample after augmentation, in the square that the model sees.
+
+    Attributes:
+        token_ids: Those of the sentence before, which may have had other sides.
+        images: uint8 RGB `(S, S, 3)`, of clips `(F, S, S, 3)`.
+        boxes: x1, y1, x2, y2 in pixels of the square: float64 `(4,)`, of clips `(F, 4)`.
+        expression: The sentence.
+    """
+
+    token_ids: np.ndarray
+    images: np.ndarray
+    boxes: np.ndarray
+    expression: str
+
+    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The pixels, as they are."""
+        return self.images
+
+    def target(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The boxes, as they are: float32."""
+        return self.boxes.astype(np.float32)
+
+
+def _describe(sample: BoxSample | BoxClipSample) -> dict:
+    x1, y1, x2, y2 = sample.box
+    size, area = list(sample.image.shape[:2]), round((x2 - x1) * (y2 - y1))
+    return {"expression": sample.expression, "picture": sample.digest, "size": size, "area": area}
 
 
 def _read_common(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from cmpc_tf2.fields import FieldError
 from original import GOLDEN, read_rule, weight_by_rule
 
 TINY = I3DConfig(width=8)
+ENDPOINTS_ROW = "I3D: endpoints of three clips, relative to each one's largest value"
 
 
 def by_rule(name: str, shape: tuple) -> np.ndarray:
@@ -48,7 +49,7 @@ def test_endpoints(number, backbone, golden, parity):
     assert len(names) == (16 if number == 0 else 4)
     for name in names:
         expected = golden[f"{number}/{name}"]
-        parity.within("I3D, endpoints, relative", found[name][0], expected, 1e-5, np.abs(expected).max(), name)
+        parity.within(ENDPOINTS_ROW, found[name][0], expected, 1e-5, np.abs(expected).max(), name)
 
 
 def test_gradients(backbone, golden, parity):
@@ -66,12 +67,15 @@ def test_gradients(backbone, golden, parity):
     names = [str(name).removeprefix(RGB) for name in golden["gradient/names"]]
     assert sorted(names) == sorted(kernels_and_offsets)
     gradients = tape.gradient(target, [variables[kernels_and_offsets[name]].value for name in names])
-    parity.within("I3D, target, relative", target, golden["gradient/target"], 1e-5, abs(golden["gradient/target"]))
+    expected = golden["gradient/target"]
+    parity.within("I3D: a weighted sum of the levels, relative", target, expected, 1e-5, abs(expected))
     for name, gradient, norm in zip(names, gradients, golden["gradient/norms"], strict=True):
-        parity.within("I3D, gradient norms, relative", tf.norm(gradient), norm, 1e-4, norm, name)
+        parity.within("I3D: norms of the gradients of this sum, relative", tf.norm(gradient), norm, 1e-4, norm, name)
     first = golden["gradient/Conv3d_1a_7x7/conv_3d/w"]
     found = gradients[names.index("Conv3d_1a_7x7/conv_3d/w")]
-    parity.within("I3D, the first kernel's gradient, relative", found, first, 1e-4, np.abs(first).max())
+    parity.within(
+        "I3D: gradient of the first kernel, relative to its largest value", found, first, 1e-4, np.abs(first).max()
+    )
 
 
 def test_folding_changes_nothing(backbone, golden):
@@ -134,7 +138,8 @@ def test_full_width(parity):
     for name, step in (("Mixed_3c", 8), ("Mixed_4f", 4), ("Mixed_5c", 2)):
         expected = golden[next(key for key in golden if key.startswith(name))]
         every = found[name][:, ::step, ::step]
-        parity.within("I3D at full width, relative", every, expected, 1e-5, np.abs(expected).max(), name)
+        what = "I3D at full width: levels, relative to each one's largest value"
+        parity.within(what, every, expected, 1e-5, np.abs(expected).max(), name)
     for name, shape, mean, std, most in zip(
         *(golden[key] for key in ("names", "shapes", "means", "stds", "maxima")), strict=True
     ):
@@ -152,5 +157,6 @@ def test_logits_of_kinetics(parity):
     last.set_weights([by_rule(name, tuple(value.shape)) for name, value in zip(names, last.weights, strict=True)])
     clip = np.random.RandomState(2).randint(0, 256, (1, 16, 224, 224, 3)).astype("float32") / 127.5 - 1
     logits = classifier(clip)[0]
-    parity.within("I3D, logits of Kinetics", logits, golden["Logits"].ravel(), 1e-5, np.abs(golden["Logits"]).max())
+    expected = golden["Logits"].ravel()
+    parity.within("I3D at full width: logits of Kinetics, relative", logits, expected, 1e-5, np.abs(expected).max())
     np.testing.assert_allclose(keras.ops.softmax(logits), golden["Predictions"].ravel(), atol=1e-5)

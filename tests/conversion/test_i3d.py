@@ -8,7 +8,8 @@ import pytest
 from cmpc_tf2.backbones.config import I3DConfig
 from cmpc_tf2.backbones.i3d import InceptionI3D
 from cmpc_tf2.cli import main
-from cmpc_tf2.conversion.names.i3d import RGB, i3d_pairs
+from cmpc_tf2.conversion.names.i3d import FAMILY, RGB, i3d_pairs
+from cmpc_tf2.conversion.tf1_index import fingerprint, read_checksums
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
 from cmpc_tf2.model_files import load_model
 from original import GOLDEN, weight_by_rule, write_checkpoint
@@ -53,6 +54,8 @@ def test_both_forms(name, ignored, convert, capsys):
     assert {one["why"].split(",")[0] for one in report["ignored"]} <= {
         "the classifier of Kinetics", "slot of the optimizer"
     }  # fmt: skip
+    assert {one["tf1"] for part in ("converted", "ignored") for one in report[part]} == set(values)
+    assert report["released"] is None
     weights = {variable.path: np.asarray(variable) for variable in load_model(convert.folder / "i3d.keras").variables}
     for pair in i3d_pairs(I3DConfig(width=8)):
         stored = values.get(pair.tf1, values.get(pair.tf1.removeprefix(RGB)))
@@ -71,6 +74,60 @@ def test_names_and_shapes_are_those_of_the_released_checkpoints():
             assert shapes[pair.tf1][-len(variables[pair.keras]) :] == variables[pair.keras]
 
 
+def test_checksums_are_read_from_the_index(convert):
+    """Of all variables of a released checkpoint, by their names there; computed anew from a few small ones."""
+    values = values_like("rgb_scratch_kin600")
+    write_checkpoint(str(convert.folder / "checksums"), values)
+    checksums = read_checksums(convert.folder / "checksums.index")
+    assert checksums.keys() == RELEASED["rgb_scratch_kin600"]["masked_crc32c"].keys()
+    small = [name for name, value in values.items() if value.size < 50]
+    assert len(small) > 50 and all(checksums[name] == masked_crc32c(values[name].tobytes()) for name in small)
+
+
+def masked_crc32c(content: bytes) -> int:
+    """Castagnoli's CRC, bit by bit, masked as TensorFlow stores it."""
+    value = 0xFFFFFFFF
+    for byte in content:
+        value ^= byte
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+    value ^= 0xFFFFFFFF
+    return ((value >> 15 | value << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def test_released_checkpoints_are_known_by_their_checksums():
+    known = {name: fingerprint(checkpoint["masked_crc32c"]) for name, checkpoint in RELEASED.items()}
+    assert {name: digest for name, digest in known.items() if name.startswith("rgb")} == {
+        name: digest for digest, name in FAMILY.released.items()
+    }
+    other = dict(RELEASED["rgb_imagenet"]["masked_crc32c"])
+    other[f"{RGB}Conv3d_1a_7x7/conv_3d/w"] += 1
+    assert fingerprint(other) not in FAMILY.released
+
+
+def test_the_report_names_a_released_checkpoint(convert, monkeypatch):
+    values = values_like("rgb_scratch")
+    write_checkpoint(str(convert.folder / "known"), values)
+    monkeypatch.setitem(FAMILY.released, TF1Checkpoint(str(convert.folder / "known")).fingerprint(), "rgb_scratch")
+    for changed, released in ((0, "rgb_scratch"), (1, None)):
+        values[f"{RGB}Logits/Conv3d_0c_1x1/conv_3d/b"] += changed
+        assert convert(values) == 0
+        assert json.loads((convert.folder / "report.json").read_text())["released"] == released
+
+
+def test_a_flipped_byte_is_found(convert, capsys):
+    write_checkpoint(str(convert.folder / "flipped"), values_like("rgb_imagenet"))
+    data = convert.folder / "flipped.data-00000-of-00001"
+    content = bytearray(data.read_bytes())
+    content[len(content) // 3] ^= 1
+    data.write_bytes(content)
+    output = convert.folder / "flipped.keras"
+    assert main(["convert", "--checkpoint", str(convert.folder / "flipped"), "--output", str(output)]) == 1
+    error = capsys.readouterr().err
+    assert "flipped: cannot read variable RGB/inception_i3d/" in error and "Checksum does not match" in error
+    assert not output.exists()
+
+
 def test_flow_is_refused(convert, capsys):
     assert convert(values_like("flow_imagenet")) == 1
     error = capsys.readouterr().err
@@ -86,7 +143,7 @@ def test_a_missing_and_a_misshapen_variable_are_named(convert, capsys):
     error = capsys.readouterr().err
     assert f"missing: {RGB}Mixed_4c/Branch_1/Conv3d_0b_3x3/conv_3d/w" in error
     assert f"wrong shape: {RGB}Mixed_5b/Branch_2/Conv3d_0a_3x3/batch_norm/beta is [2, 16], expected [16]" in error
-    assert "unexpected: " in error and "other" in error
+    assert "unexpected: RGB/other\n" in error
 
 
 def test_the_way_back(convert):

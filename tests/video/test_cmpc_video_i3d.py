@@ -26,6 +26,7 @@ from small import subtract_mean
 FILE = "i3d/cmpc_video_i3d_tiny"
 OUTPUTS = {"mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
 SAMPLES = range(3)
+STAGES = "video model on I3D: 19 stages, relative to each one's largest value"
 LOGITS = "video model on I3D: logits of 3 samples, each alone and in one batch"
 
 
@@ -98,7 +99,7 @@ def test_stages(model, inputs, golden, parity):
     for ours, theirs in {**names, **{name: name for name in laterals}}.items():
         expected = golden[f"0/{theirs}"]
         value = np.asarray(found[ours]).reshape(expected.shape)
-        parity.within("video model on I3D: stages, relative", value, expected, 1e-5, np.abs(expected).max(), theirs)
+        parity.within(STAGES, value, expected, 1e-5, np.abs(expected).max(), theirs)
 
 
 def test_the_inference_form_changes_nothing(model, inputs):
@@ -136,7 +137,7 @@ def test_six_steps(converted, golden, parity):
         found = {"clip": subtract_mean(golden[f"{sample}/clip"])[None], "token_ids": golden[f"{sample}/words"][None]}
         losses.append(float(trainer.train_on_batch(found, mask, return_dict=True)["loss"]))
     expected = golden["train/trajectory"][:, golden["train/columns"].tolist().index("total")]
-    parity.within("video model on I3D: losses of six steps, relative", losses / expected, np.ones(6), 1e-5)
+    parity.within("video model on I3D: losses of six training steps, relative", losses / expected, np.ones(6), 1e-5)
     found = {"clip": subtract_mean(golden["0/clip"])[None], "token_ids": golden["0/words"][None]}
     coarse = np.asarray(model(found)["mask_logits"])[0, ::8, ::8]
     parity.within("video model on I3D: coarse logits after them", coarse, golden["train/pred_end"], 1e-5)
@@ -155,7 +156,8 @@ def test_gradients_of_fine_tuning(converted, golden, parity):
     assert sorted(names) == sorted(kernels)
     gradients = tape.gradient(loss, [variables[kernels[name]].value for name in names])
     for name, gradient, norm in zip(names, gradients, golden["finetune/gradient_norms_step0"], strict=True):
-        parity.within("video model on I3D: gradient norms, relative", tf.norm(gradient), norm, 1e-4, norm, name)
+        what = "video model on I3D: norms of the gradients of fine-tuning, relative"
+        parity.within(what, tf.norm(gradient), norm, 1e-4, norm, name)
 
 
 def test_fine_tuning_trains_and_decays_the_kernels_of_the_blocks(model):

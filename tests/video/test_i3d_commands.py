@@ -84,13 +84,20 @@ def test_evaluate_and_predict_agree(data, model_file, tmp_path, capsys):
 
 
 def test_files_of_five_frames_are_refused(data, train, model_file, capsys):
-    assert train("refused", root=data / "five") == 1
-    advice = "holds 5 frames of the clip, but the model reads 16; build the split again with `python -m cmpc_video_tf2"
-    error = capsys.readouterr().err
-    assert f"0.npz: {advice}" in error and "--all-frames" in error and error.count("\n") == 1
-    batches = ["-d", "a2d", "-t", "test", "--batch-root", str(data / "five")]
-    assert main(["evaluate", "--model", str(model_file), *batches]) == 1
-    assert advice in capsys.readouterr().err
+    five = data / "five"
+    batches = ["-d", "a2d", "-t", "test", "--batch-root", str(five)]
+    for split, run in (
+        ("train", lambda: train("refused", root=five)),
+        ("test", lambda: main(["evaluate", "--model", str(model_file), *batches])),
+    ):
+        assert run() == 1
+        error = capsys.readouterr().err
+        command = (
+            f"python -m cmpc_video_tf2.build_batches -d a2d_sent_new -t {split} --image-size 32 --all-frames "
+            f"--output-root {five} --overwrite"
+        )
+        assert "0.npz: holds 5 frames of the clip, but the model reads 16; build it again with " in error
+        assert f"`{command}`\n" in error and error.count("\n") == 1
 
 
 def test_a_missing_split_is_named_with_the_command(data, train, tmp_path, capsys):

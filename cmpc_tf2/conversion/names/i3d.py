@@ -11,6 +11,12 @@ IGNORED = (
     (rf"{RGB}Logits/Conv3d_0c_1x1/conv_3d/[wb](/Momentum)?", "the classifier of Kinetics, which CMPC-V does not use"),
     (r"(?P<base>.+)/Momentum", "slot of the optimizer, not a weight"),
 )
+# By the checksums in the index files of kinetics-i3d (commit 0667e889).
+RELEASED = {
+    "1303a716313a8f6a56b144fc7ec0819b36c78ddfd2a954415d69c200d03b8dd5": "rgb_imagenet",
+    "6727546691ed268724d330fe7522b5c7d0a38c933b7481ea4a5eb3b4bef285f3": "rgb_scratch",
+    "a23cf0fa07eadc856bc372c1b15b86f2d1cface0b13a4effe2f0b24048e97eb5": "rgb_scratch_kin600",
+}
 
 
 def i3d_pairs(config: I3DConfig) -> list[Pair]:
@@ -39,4 +45,5 @@ FAMILY = Family(
     unless=rf"{SCOPE}/.*",
     ignored=IGNORED,
     renames=((rf"(?!{RGB})(.+)", rf"{RGB}\1"),),  # The checkpoint of 600 classes has no scope.
+    released=RELEASED,
 )
