@@ -26,33 +26,41 @@ MOST_FRAMES = 1000
 EXAMPLES = (1200, 1201, 1202)
 
 
-def receive_video(
-    video: UploadFile,
-    moment: Annotated[float, Form(ge=0, le=1, description="the frame to mark: 0 is the first, 1 the last")] = 0.5,
-) -> ReadPixels:
-    """The fields `video` and `moment`."""
+def video_upload(count: int = CLIP_FRAMES) -> Upload:
+    """Videos for a model that reads clips of some frames, and marks the middle one."""
 
-    def read(limits: Limits) -> np.ndarray:
-        # The decoder takes the path of a file.
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "video"
-            with path.open("wb") as file:
-                shutil.copyfileobj(video.file, file)
-            return read_clip(path, moment, limits)
+    def receive_video(
+        video: UploadFile,
+        moment: Annotated[float, Form(ge=0, le=1, description="the frame to mark: 0 is the first, 1 the last")] = 0.5,
+    ) -> ReadPixels:
+        """The fields `video` and `moment`."""
 
-    return read
+        def read(limits: Limits) -> np.ndarray:
+            # The decoder takes the path of a file.
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "video"
+                with path.open("wb") as file:
+                    shutil.copyfileobj(video.file, file)
+                return read_clip(path, moment, limits, count)
+
+        return read
+
+    return Upload(
+        medium="clips", receive=receive_video, picture_of=lambda pixels: pixels[count // 2], draw_examples=draw_videos
+    )
 
 
-def read_clip(path: Path, moment: float, limits: Limits) -> np.ndarray:
+def read_clip(path: Path, moment: float, limits: Limits, count: int = CLIP_FRAMES) -> np.ndarray:
     """Decodes the clip around a moment of an uploaded video.
 
     Args:
         path: An mp4 or avi file.
         moment: From 0 (the first frame) to 1 (the last).
         limits: Limits of the file, and of the pixels of a frame.
+        count: Frames of a clip.
 
     Returns:
-        uint8 RGB `(16, h, w, 3)`.
+        uint8 RGB `(count, h, w, 3)`.
 
     Raises:
         RequestError: It is not such a file, or too large or too long.
@@ -66,18 +74,18 @@ def read_clip(path: Path, moment: float, limits: Limits) -> np.ndarray:
     if head[4:8] != b"ftyp" and not (head[:4] == b"RIFF" and head[8:] == b"AVI "):
         raise RequestError(422, "video: expected an mp4 or avi file", "video")
     try:
-        return np.stack(_clip_at(VideoFile(path), moment, limits))
+        return np.stack(_clip_at(VideoFile(path), moment, limits, count))
     except RequestError:
         raise
     except InputError as error:
         raise RequestError(422, "video: cannot be decoded, or is cut off", "video") from error
 
 
-def _clip_at(video: VideoFile, moment: float, limits: Limits) -> list[np.ndarray]:
+def _clip_at(video: VideoFile, moment: float, limits: Limits, count: int) -> list[np.ndarray]:
     """The frames around a moment. If the file is right about its length, it is decoded once, otherwise twice."""
 
     def numbers(last: int) -> list[int]:
-        return clip_numbers(1 + round(moment * (last - 1)), last)
+        return clip_numbers(1 + round(moment * (last - 1)), last, count)
 
     stated = video.stated_last
     wanted = set(numbers(int(stated))) if 1 <= stated <= MOST_FRAMES else set()
@@ -122,11 +130,3 @@ def draw_videos() -> list[Example]:
             expressions = [about[-1] for about in sentences]
             examples.append(Example(path.name, path.read_bytes(), encode_image(frames[CLIP_FRAMES]), expressions))
     return examples
-
-
-VIDEO_UPLOAD = Upload(
-    medium="clips",
-    receive=receive_video,
-    picture_of=lambda pixels: pixels[CLIP_FRAMES // 2],
-    draw_examples=draw_videos,
-)

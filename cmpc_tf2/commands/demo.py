@@ -93,10 +93,10 @@ def make_folder(folder: Path):
 
 def build_data(folder: Path):
     """Draws `shapes` and builds its four splits; those that are there stay."""
-    build_splits("cmpc_tf2", folder, "shapes", ("train", *SPLITS), SIZES["image_size"])
+    build_splits("cmpc_tf2", folder, "shapes", ("train", *SPLITS), "--image-size", SIZES["image_size"])
 
 
-def build_splits(module: str, folder: Path, dataset: str, splits: tuple[str, ...], size: int, *options: str):
+def build_splits(module: str, folder: Path, dataset: str, splits: tuple[str, ...], *options):
     """Builds the splits of a drawn data set; those that are there stay.
 
     Args:
@@ -104,16 +104,17 @@ def build_splits(module: str, folder: Path, dataset: str, splits: tuple[str, ...
         folder: The demo's.
         dataset: Name of the data set.
         splits: Names of the splits.
-        size: Side of the train split's pictures in pixels.
         options: Further options of `build_batches`.
     """
     places = ["--data-root", folder / "data", "--output-root", folder, "--workers", os.cpu_count()]
     for split in splits:
         if not (split_folder(folder, dataset, split) / MANIFEST).exists():
-            call("-m", module, "build_batches", "-d", dataset, "-t", split, "--image-size", size, *places, *options)
+            call("-m", module, "build_batches", "-d", dataset, "-t", split, *places, *options)
 
 
-def train_model(module: str, folder: Path, dataset: str, sizes: dict, steps: int, options: list) -> Path:
+def train_model(
+    module: str, folder: Path, dataset: str, sizes: dict, steps: int, options: list, metric: str = "overall_iou"
+) -> Path:
     """Trains a new model and draws its training curve.
 
     Args:
@@ -123,6 +124,7 @@ def train_model(module: str, folder: Path, dataset: str, sizes: dict, steps: int
         sizes: Sizes of the model.
         steps: Training steps.
         options: Further options of `train`.
+        metric: The metric that the curve shows.
 
     Returns:
         The model file.
@@ -132,7 +134,7 @@ def train_model(module: str, folder: Path, dataset: str, sizes: dict, steps: int
     model = ["--sizes", folder / "sizes.json", "--vocabulary", folder / "data" / f"vocabulary_{dataset}.txt"]
     schedule = ["--steps", steps, "--decay-steps", steps, "--checkpoint-every", steps // 10]
     call("-m", module, "train", *data, "--output-dir", folder / "run", *model, *schedule, *options)
-    draw_curve(folder / "run", folder / "training_curve.png")
+    draw_curve(folder / "run", folder / "training_curve.png", metric)
     return folder / "run" / "last.keras"
 
 
@@ -156,8 +158,8 @@ def table(reports: dict[str, dict]) -> str:
     return "\n".join(lines)
 
 
-def draw_curve(run_folder: Path, path: Path):
-    """Draws loss and overall IoU on the training batches over the steps."""
+def draw_curve(run_folder: Path, path: Path, metric: str):
+    """Draws loss and a metric on the training batches over the steps."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -168,7 +170,7 @@ def draw_curve(run_folder: Path, path: Path):
     entries = read_log(run_folder)
     steps = [int(entry["step"]) for entry in entries]
     figure, axes = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    for axis, name, title in zip(axes, ("loss", "overall_iou"), ("loss", "overall IoU"), strict=True):
+    for axis, name, title in zip(axes, ("loss", metric), ("loss", metric.replace("_iou", " IoU")), strict=True):
         axis.plot(steps, [float(entry[name]) for entry in entries], marker="o")
         axis.set(xlabel="step", title=f"{title} on training batches")
         axis.grid(alpha=0.3)

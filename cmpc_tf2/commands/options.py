@@ -116,6 +116,11 @@ def add_inference_options(command: argparse.ArgumentParser):
         type=number(RANGES["image_size"]),
         help="side of the model's input in pixels (default: as in training)",
     )
+    add_precision(command)
+
+
+def add_precision(command: argparse.ArgumentParser):
+    """Adds the type that a model computes in."""
     command.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),

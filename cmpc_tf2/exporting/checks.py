@@ -9,12 +9,13 @@ from pathlib import Path
 import keras
 import numpy as np
 from PIL import Image
-from scipy.special import expit
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.exporting.graph_files import GraphFormat
+from cmpc_tf2.inference.evaluation import one_by_one
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.systems import import_object
 
 # Largest difference between the exported model's results and ours.
 TOLERANCE = 1e-4
@@ -79,7 +80,8 @@ def _inputs_and_results(model: ReferringModel) -> tuple[dict, dict]:
     runner = ModelRunner(model)
     given = {f"tensors/{pixels.name}": model.preprocessing.normalize(values)}
     given |= {f"tensors/{name}": value for name, value in text.items()}
-    expected = {"tensors/mask_logits": runner.decode(runner.encode(values), text)[..., None]}
+    answer = import_object(model.exported_answer)()
+    expected = {f"tensors/{answer.output}": _decoded(model, model.preprocessing.normalize(values), text)}
     if model.vocabulary:
         known = [word for word in model.vocabulary if word.isascii() and word.isalnum()]
         expression = " ".join(known[:3]) or "thing"
@@ -91,9 +93,8 @@ def _inputs_and_results(model: ReferringModel) -> tuple[dict, dict]:
             given["serving_default/image_bytes"] = np.array(file.getvalue())
         given["serving_default/expression"] = np.array(expression.encode())
         text = {name: value[None] for name, value in model.make_tokenizer().encode(expression).items()}
-        logits = runner.decode(runner.encode(values[:1]), text)[0]
-        size = model.config.image_size
-        expected["serving_default/probabilities"] = model.preprocessing.restore(expit(logits), size, size)
+        (found,) = one_by_one(runner.decode(runner.encode(values[:1]), text))
+        expected[f"serving_default/{answer.measured}"] = answer.expected(found, model)
     return given, expected
 
 
@@ -110,12 +111,16 @@ def compare_file(model: ReferringModel, path: Path, graph_format: GraphFormat) -
         raw = rng.integers(0, 256, size=(pictures, *pixels.shape[1:]), dtype=np.uint8)
         values = model.preprocessing.normalize(raw)
         text = model.tokenizer_type.random_inputs(model.config, lengths, rng)
-        tensors = {name: keras.ops.convert_to_tensor(value) for name, value in text.items()}
-        features = model.image_encoder(values, training=False)
-        expected = model.expression_decoder({**features, **tensors}, training=False)["mask_logits"]
         found = graph_format.run(path, {pixels.name: values, **text})
-        differences.append(found - keras.ops.convert_to_numpy(expected))
+        differences.append(found - _decoded(model, values, text))
     return _largest_difference(differences)
+
+
+def _decoded(model: ReferringModel, values: np.ndarray, text: dict[str, np.ndarray]) -> np.ndarray:
+    """The output of the model that the signature `tensors` gives."""
+    tensors = {name: keras.ops.convert_to_tensor(value) for name, value in text.items()}
+    outputs = model.expression_decoder({**model.image_encoder(values, training=False), **tensors}, training=False)
+    return keras.ops.convert_to_numpy(outputs[import_object(model.exported_answer).output])
 
 
 def _largest_difference(differences: Iterable) -> float:

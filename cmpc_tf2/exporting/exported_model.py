@@ -8,6 +8,7 @@ from cmpc_tf2.exporting.graph_tokenizers import GRAPH_TOKENIZERS
 from cmpc_tf2.exporting.raw_inputs import GRAPH_RESIZINGS, decode_picture, normalize_pixels
 from cmpc_tf2.inference.runner import tensor_specs
 from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.systems import import_object
 
 
 class ExportedModel(tf.Module):
@@ -24,6 +25,7 @@ class ExportedModel(tf.Module):
         self.size = model.config.image_size
         self.input_name = model.input_name
         self.preprocessing = model.preprocessing
+        self.answer = import_object(model.exported_answer)()
         self.resizing = GRAPH_RESIZINGS[model.preprocessing.resizing]
         decoder_inputs = tensor_specs(self.decoder.input)
         self.text = {name: spec for name, spec in decoder_inputs.items() if name not in self.encoder.output}
@@ -34,12 +36,12 @@ class ExportedModel(tf.Module):
         """All signatures by name.
 
         `tensors`: `image`, float32 `(B, S, S, 3)`, normalised (of a video model `clip`, `(B, 16, S, S, 3)`), and the
-        outputs of the tokenizer, int32 `(B, T)` each, to `mask_logits`, float32 `(B, S, S, 1)`; one image serves any
-        number of sentences.
+        outputs of the tokenizer, int32 `(B, T)` each, to `mask_logits`, float32 `(B, S, S, 1)`, or `box_logits`; one
+        image serves any number of sentences.
 
         `serving_default`: `image_bytes`, a JPEG or PNG file (of a video model `frames`, uint8 RGB `(16, h, w, 3)`), and
-        `expression`, both scalars, to `mask`, uint8 `(h, w)` of 0 and 1, `probabilities`, float32 `(h, w)`, and
-        `score`, their mean within the mask.
+        `expression`, both scalars, to the results of a `GraphAnswer`: `mask`, `probabilities` and `score`, or `box` and
+        `score`.
 
         `encode_image` (`encode_clip`) and `decode_expression` are its two halves, for several `expressions`, `(E,)`,
         with results of a further, leading axis.
@@ -64,8 +66,8 @@ class ExportedModel(tf.Module):
     def _tensors(self, inputs):
         inputs = dict(inputs)
         features = self.encoder(inputs.pop(self.input_name), training=False)
-        logits = self.decoder({**features, **inputs}, training=False)
-        return {"mask_logits": logits["mask_logits"]}
+        outputs = self.decoder({**features, **inputs}, training=False)
+        return {self.answer.output: outputs[self.answer.output]}
 
     def _encode(self, inputs):
         if "frames" in inputs:
@@ -88,13 +90,8 @@ class ExportedModel(tf.Module):
         height, width, expressions = (inputs.pop(name) for name in ("height", "width", "expressions"))
         specs = {name: tf.TensorSpec(spec.shape[1:], tf.int32) for name, spec in self.text.items()}
         text = tf.map_fn(self.tokenizer, expressions, fn_output_signature=specs)
-        logits = self.decoder({**inputs, **text}, training=False)["mask_logits"]
-        probabilities = self.resizing.restore(tf.sigmoid(logits[..., 0]), height, width)
-        mask = tf.cast(probabilities >= 0.5, tf.uint8)
-        inside = tf.cast(mask, tf.float32)
-        count = tf.reduce_sum(inside, axis=[1, 2])
-        score = tf.math.divide_no_nan(tf.reduce_sum(probabilities * inside, axis=[1, 2]), count)
-        return {"mask": mask, "probabilities": probabilities, "score": score}
+        output = self.decoder({**inputs, **text}, training=False)[self.answer.output]
+        return self.answer.in_graph(output, self.resizing, height, width)
 
     def _serve(self, inputs):
         inputs = dict(inputs)

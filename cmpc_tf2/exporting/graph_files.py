@@ -17,7 +17,7 @@ class GraphFormat:
         suffix: Suffix of its file names.
         needs: Packages in addition to the requirements, by import name; the extra with the format's name installs them.
         write: Writes a signature, a `tf.function`, to a path.
-        run: Runs the file at a path on `image` (or `clip`) and `token_ids`: the mask logits.
+        run: Runs the file at a path on `image` (or `clip`) and `token_ids`: the output.
     """
 
     suffix: str
@@ -40,7 +40,7 @@ def run_onnx(path: Path, inputs: dict[str, np.ndarray]) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # Its errors are raised and need not be logged.
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return session.run(["mask_logits"], inputs)[0]
+    return session.run(None, inputs)[0]
 
 
 def write_tflite(signature, path: Path):

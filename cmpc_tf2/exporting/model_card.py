@@ -6,36 +6,34 @@ from pathlib import Path
 
 import cmpc_tf2
 from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.systems import import_object
 
 _USE_OF_PICTURES = """found = model.signatures["serving_default"](
     image_bytes=tf.constant(open("photo.jpg", "rb").read()), expression=tf.constant("man in the red shirt")
-)
-found["mask"]  # uint8 (h, w), 0 and 1, at the picture's own size; also "probabilities" and "score\""""
+)"""
 
 _USE_OF_CLIPS = """found = model.signatures["serving_default"](
-    frames=tf.constant(frames), expression=tf.constant("man in black climbing")  # uint8 RGB (16, h, w, 3)
-)
-found["mask"]  # uint8 (h, w), 0 and 1, of the ninth frame; also "probabilities" and "score\""""
+    frames=tf.constant(frames), expression=tf.constant("man in black climbing")  # uint8 RGB ({frames}, h, w, 3)
+)"""
 
-_USE_OF_TENSORS = """found = model.signatures["tensors"]({inputs})
-found["mask_logits"]  # float32 (B, S, S, 1)"""
+_USE_OF_TENSORS = """found = model.signatures["tensors"]({inputs})"""
 
 
 def write_card(model: ReferringModel, source: Path, name: str) -> str:
     """The model card: what it is, how to use it, its limits."""
-    config, is_video = model.config, model.input_name == "clip"
-    use = _USE_OF_CLIPS if is_video else _USE_OF_PICTURES
+    config, is_video, answer = model.config, model.input_name == "clip", import_object(model.exported_answer)
+    use = _USE_OF_CLIPS.format(frames=model.image_encoder.input.shape[1]) if is_video else _USE_OF_PICTURES
+    use = f"{use}\n{answer.use[model.input_name]}"
     if not model.vocabulary:
         text = [name for name in model.input if name != model.input_name]
         inputs = ", ".join([f"{model.input_name}=pixels", *(f"{name}={name}" for name in text)])
-        use = _USE_OF_TENSORS.format(inputs=inputs)
-    task, data = ("video segmentation", "clip") if is_video else ("image segmentation", "picture")
+        use = f"{_USE_OF_TENSORS.format(inputs=inputs)}\n{answer.use['tensors']}"
+    data = "clip" if is_video else "picture"
     checksum = hashlib.sha256(source.read_bytes()).hexdigest()
     words = f"{len(model.vocabulary)} words, in the graph" if model.vocabulary else "not in the model file"
     return f"""# {name}
 
-A SavedModel of {model.title} for referring {task}: a {data} and a sentence in, a mask of the object that the
-sentence refers to out.
+A SavedModel of {model.title}: a {data} and a sentence in, {answer.description} out.
 Written by cmpc-tf2 {cmpc_tf2.__version__} from `{source.name}` (sha256 `{checksum}`).
 
 | | |

@@ -86,8 +86,8 @@ def evaluate(
     shown = shown or ("dcrf" if dcrf else protocol.shown)
     options = {"preprocessing": model.preprocessing, **({"dcrf": True} if dcrf else {})}
     score = functools.partial(_score, protocol=protocol, shown=shown, **options)
-    tokenizer = _make_tokenizer(model, paths, medium.sample_type)
-    decoded_samples = _decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
+    tokenizer = make_tokenizer_for(model, paths, medium.sample_type)
+    decoded_samples = decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:
             skipped.append({"index": decoded.index, "reason": "the expression has no words"})
@@ -109,7 +109,7 @@ def evaluate(
     }
 
 
-def _make_tokenizer(model: "ModelRunner", paths: list[Path], sample_type: type[Sample]) -> Tokenizer | None:
+def make_tokenizer_for(model: "ModelRunner", paths: list[Path], sample_type: type[Sample]) -> Tokenizer | None:
     """The tokenizer of a model that reads sentences; None if it reads the stored token ids, which are checked."""
     if not model.tokenizer_type.reads_stored_ids:
         return model.make_tokenizer()
@@ -135,7 +135,7 @@ def _score(decoded: DecodedSample, protocol: "Protocol", shown: str, **options) 
     return marks[shown], record
 
 
-def _decode_samples(
+def decode_samples(
     model: "ModelRunner", tokenizer: Tokenizer | None, paths: list[Path], batch_size: int, sample_type: type[Sample]
 ) -> Iterator[DecodedSample]:
     """Decodes all samples; neighbouring ones of equal pixels share the encoding."""
@@ -155,11 +155,12 @@ def _decode_samples(
                 features = model.encode(readable[0][1].fitted(model.preprocessing)[None])
             texts = [text for *_, text in readable]
             answers = model.decode(features, {name: np.stack([text[name] for text in texts]) for name in texts[0]})
-            for (index, sample, _), answer in zip(readable, _one_by_one(answers), strict=True):
+            for (index, sample, _), answer in zip(readable, one_by_one(answers), strict=True):
                 yield DecodedSample(index, sample, answer)
 
 
-def _one_by_one(answers: np.ndarray | dict[str, np.ndarray]) -> Iterable:
+def one_by_one(answers: np.ndarray | dict[str, np.ndarray]) -> Iterable:
+    """The answers of a batch, from `ModelRunner.decode`, without batch axis."""
     if isinstance(answers, dict):
         return (dict(zip(answers, values, strict=True)) for values in zip(*answers.values(), strict=True))
     return answers

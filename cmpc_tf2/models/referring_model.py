@@ -44,6 +44,8 @@ class ReferringModel(KerasFileModel):
     tokenizer_name: ClassVar[str] = WordTokenizer.name
     # Protocol by which the original is scored, in `tasks/masks/protocol.py`.
     protocol_name: ClassVar[str] = "rim"
+    # What exported models answer, a `exporting.answers.GraphAnswer`, as `module:name`.
+    exported_answer: ClassVar[str] = "cmpc_tf2.exporting.answers:MaskAnswer"
     # What differs from the defaults of `Preprocessing`.
     preprocessing_options: ClassVar[dict] = {}
     # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it.

@@ -76,7 +76,7 @@ def held_out_action(files: A2DFiles) -> tuple[str, str]:
 
 def build_data(folder: Path, dataset: str = DATASET):
     """Draws a data set and builds its splits; existing ones are kept."""
-    build_splits("cmpc_video_tf2", folder, dataset, ("train", "test"), SIDE, "--all-frames")
+    build_splits("cmpc_video_tf2", folder, dataset, ("train", "test"), "--image-size", SIDE, "--all-frames")
 
 
 def scores_by_kind(report: dict, folder: Path, dataset: str = DATASET) -> dict[str, tuple[int, float]]:

@@ -27,11 +27,11 @@ def run(arguments: argparse.Namespace):
     from cmpc_tf2.model_files import load_for_inference
     from cmpc_tf2.serving.segmenter import Limits, Segmenter
     from cmpc_video_tf2.predictor import VideoPredictor
-    from cmpc_video_tf2.uploads import VIDEO_UPLOAD
+    from cmpc_video_tf2.uploads import video_upload
 
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size, "clips")
     predictor = VideoPredictor(model, read_vocabulary(arguments.vocabulary, model))
     predictor.set_clip(np.zeros((CLIP_FRAMES, 64, 64, 3), np.uint8))
     predictor.explain("thing")  # The first answer would take longer.
     limits = Limits(file_bytes=100_000_000, pixels=4_000_000, encodings=2)
-    serve(arguments, Segmenter(predictor, predictor.set_clip, limits), VIDEO_UPLOAD)
+    serve(arguments, Segmenter(predictor, predictor.set_clip, limits), video_upload())

@@ -15,42 +15,46 @@ from cmpc_video_tf2.config import CLIP_FRAMES
 VIDEO_SUFFIXES = (".mp4", ".avi")
 
 
-def clip_numbers(annotated: int, last: int) -> list[int]:
-    """Numbers of the 16 frames around an annotated one; beyond the ends the first or last frame is repeated.
+def clip_numbers(annotated: int, last: int, count: int = CLIP_FRAMES) -> list[int]:
+    """Numbers of the frames around an annotated one; beyond the ends the first or last frame is repeated.
 
     Source: `frame_range` in `CMPC_video/build_A2D_batches.py` of CMPC-Refseg.
 
     Args:
         annotated: The annotated frame, counted from 1.
         last: The video's last frame.
+        count: Frames of a clip.
     """
-    first = annotated - CLIP_FRAMES // 2
-    return [min(max(number, 1), last) for number in range(first, first + CLIP_FRAMES)]
+    first = annotated - count // 2
+    return [min(max(number, 1), last) for number in range(first, first + count)]
 
 
-def clips_of(frames: Iterable[np.ndarray], every: int) -> Iterator[tuple[int, list[np.ndarray]]]:
+def clips_of(
+    frames: Iterable[np.ndarray], every: int, count: int = CLIP_FRAMES
+) -> Iterator[tuple[int, list[np.ndarray]]]:
     """The clip around every n-th frame of a video, from the first on; few frames are held at a time.
 
     Args:
         frames: All frames in order.
         every: Step from one annotated frame to the next.
+        count: Frames of a clip.
 
     Yields:
-        The number of the annotated frame, from 1, and the 16 frames around it.
+        The number of the annotated frame, from 1, and the frames around it.
     """
     held: dict[int, np.ndarray] = {}
     annotated, last = 1, 0
-    ahead = CLIP_FRAMES - 1 - CLIP_FRAMES // 2
+    ahead = count - 1 - count // 2
 
     def clip() -> tuple[int, list[np.ndarray]]:
-        return annotated, [held[number] for number in clip_numbers(annotated, last)]
+        return annotated, [held[number] for number in clip_numbers(annotated, last, count)]
 
     for last, frame in enumerate(frames, start=1):
         held[last] = frame
         if last == annotated + ahead:
             yield clip()
             annotated += every
-        for number in [number for number in held if number < annotated - CLIP_FRAMES // 2]:
+        for number in [number for number in held if number < annotated - count // 2]:
             del held[number]
     while annotated <= last:
         yield clip()

@@ -14,13 +14,13 @@ from cmpc_tf2.errors import InputError, named
 from cmpc_video_tf2.config import CLIP_FRAMES
 from cmpc_video_tf2.data.annotations import read_queries, read_split
 from cmpc_video_tf2.data.datasets import A2DFiles
-from cmpc_video_tf2.data.moving_shapes import SEED, Actor, draw_scene
+from cmpc_video_tf2.data.moving_shapes import DRAWN_CLIPS, SEED, Actor, draw_scene
 from cogrounding_tf2.data.original_files import ListedBox, box_numbers, read_videos
 from cogrounding_tf2.data.original_files import read_split as read_listed_split
 
 # Pixels by which a box may reach over the edge of its picture; those of COCO do so by rounding.
 _OVER_THE_EDGE = 1
-# Frames of a video of `moving_shapes` that are annotated: shapes differ most from their size at rest, are at rest, and
+# Frames of a drawn video that are annotated: shapes differ most from their size at rest, are at rest, and
 # are in between.
 MOVING_FRAMES = (5, 9, 11)
 
@@ -189,11 +189,12 @@ def _locate(paths: list[str], images: Path | None) -> list[Path]:
     return [images.joinpath(*part[start:]) for part in parts]
 
 
-def read_moving_shapes(files: A2DFiles, split: str, frames: int) -> list[BoxReference]:
-    """The references of `moving_shapes`: by sentence, then by frame. Boxes are those of the drawn outlines.
+def read_drawn_clips(dataset: str, files: A2DFiles, split: str, frames: int) -> list[BoxReference]:
+    """The references of a drawn data set: by sentence, then by frame. Boxes are those of the drawn outlines.
 
     Args:
-        files: The files of the data set, drawn with its own seed.
+        dataset: Name of the data set.
+        files: Its files, drawn with its own seed.
         split: The split.
         frames: Frames of a clip.
     """
@@ -208,7 +209,7 @@ def read_moving_shapes(files: A2DFiles, split: str, frames: int) -> list[BoxRefe
                     f"video {query.video_id}, instance {query.instance_id}, frame {number}",
                     tuple(folder / f"{other:05d}.png" for other in clip),
                     frames // 2,
-                    functools.partial(_moving_boxes, query.video_id, query.instance_id, clip),
+                    functools.partial(_moving_boxes, dataset, query.video_id, query.instance_id, clip),
                     (query.expression,),
                     ({"video_id": query.video_id, "frame_id": f"{number:05d}", "clip": names},),
                 )
@@ -216,12 +217,14 @@ def read_moving_shapes(files: A2DFiles, split: str, frames: int) -> list[BoxRefe
     return references
 
 
-def _moving_boxes(video_id: str, instance: int, numbers: tuple[int, ...], height: int, width: int) -> np.ndarray:
-    actor = _scene(int(video_id.rpartition("_")[2]))[instance]
+def _moving_boxes(
+    dataset: str, video_id: str, instance: int, numbers: tuple[int, ...], height: int, width: int
+) -> np.ndarray:
+    actor = _scene(dataset, int(video_id.rpartition("_")[2]))[instance]
     return np.stack([box_of_mask(rasterize([actor.at(number).outline()], height, width)) for number in numbers])
 
 
 @functools.lru_cache(maxsize=8)
-def _scene(index: int) -> list[Actor]:
+def _scene(dataset: str, index: int) -> list[Actor]:
     """The shapes of a drawn video; as `moving_shapes.compose`, without painting them."""
-    return draw_scene(np.random.default_rng([SEED, index]))
+    return draw_scene(DRAWN_CLIPS[dataset], np.random.default_rng([SEED, index]))

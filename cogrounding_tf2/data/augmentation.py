@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cmpc_tf2.preprocessing.letterbox import Letterbox
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.preprocessing.resizing import LETTERBOX_COLOR, RESIZINGS
 from cogrounding_tf2.data.targets import whole_pixels
 
@@ -39,6 +40,14 @@ class Augmented(NamedTuple):
     boxes: np.ndarray
     expression: str
     matrix: np.ndarray
+
+    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
+        """As `BoxSample.fitted`: the pictures are in the square already."""
+        return self.images
+
+    def target(self, preprocessing: Preprocessing) -> np.ndarray:
+        """As `BoxSample.target`, float32."""
+        return self.boxes.astype(np.float32)
 
 
 def draws_of(rng: random.Random) -> Iterator[float]:

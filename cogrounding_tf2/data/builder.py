@@ -17,11 +17,11 @@ from cmpc_tf2.files import read_bytes
 from cmpc_tf2.text.grounding import GroundingTokenizer
 from cmpc_tf2.text.vocabulary import MAX_WORDS, NoWordsError
 from cmpc_video_tf2.data.datasets import A2DFiles
-from cmpc_video_tf2.data.moving_shapes import write_moving_shapes
+from cmpc_video_tf2.data.moving_shapes import DRAWN_CLIPS, write_clips
 from cogrounding_tf2.data.annotations import (
     BoxReference,
+    read_drawn_clips,
     read_listed,
-    read_moving_shapes,
     read_refer,
     read_vid,
     require_boxes,
@@ -128,9 +128,9 @@ class ClipBoxBuild(BoxBuild):
             if self.split_root is not None:
                 raise UsageError(f"--split-root: expected -d {VID.name}, received {dataset.name}")
             if not files.queries.exists():
-                write_moving_shapes(self.data_root)
+                write_clips(DRAWN_CLIPS[dataset.name], self.data_root)
             sources = [files.queries, files.splits]
-            references = read_moving_shapes(files, self.split, self.clip_frames)
+            references = read_drawn_clips(dataset.name, files, self.split, self.clip_frames)
         return self._plan(sources, vocabulary_file, references)
 
     def recorded(self) -> dict:

@@ -15,7 +15,7 @@ from cmpc_tf2.data.image_decoding import decode_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing.letterbox import Letterbox
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
-from cogrounding_tf2.data.augmentation import augment, augment_clip
+from cogrounding_tf2.data.augmentation import Augmented, augment, augment_clip
 from cogrounding_tf2.data.targets import square_box
 
 # Frames of a clip in a train split: the previous and the annotated one.
@@ -91,10 +91,9 @@ class BoxSample:
         """The box in the square that the model sees, as the original's loader gives it: float32 `(4,)`."""
         return square_box(self.box, Letterbox.of(*self.image.shape[:2], preprocessing.size))
 
-    def augmented(self, size: int, draws: Iterator[float]) -> "AugmentedSample":
+    def augmented(self, size: int, draws: Iterator[float]) -> Augmented:
         """The sample, changed at random as `augmentation.augment` does."""
-        found = augment(self.image, self.box, self.expression, size, draws)
-        return AugmentedSample(self.token_ids, found.images, found.boxes, found.expression)
+        return augment(self.image, self.box, self.expression, size, draws)
 
     @staticmethod
     def build_options(preprocessing: Preprocessing) -> list[str]:
@@ -210,10 +209,9 @@ class BoxClipSample:
         """As `BoxSample.target`, in each frame: float32 `(F, 4)`."""
         return square_box(self.boxes, Letterbox.of(*self.image.shape[:2], preprocessing.size))
 
-    def augmented(self, size: int, draws: Iterator[float]) -> "AugmentedSample":
+    def augmented(self, size: int, draws: Iterator[float]) -> Augmented:
         """The sample, changed at random as `augmentation.augment_clip` does."""
-        found = augment_clip(self.frames, self.boxes, self.expression, size, draws)
-        return AugmentedSample(self.token_ids, found.images, found.boxes, found.expression)
+        return augment_clip(self.frames, self.boxes, self.expression, size, draws)
 
     @staticmethod
     def build_options(preprocessing: Preprocessing) -> list[str]:
@@ -267,31 +265,6 @@ class BoxClipSample:
         is_index = annotated.shape == () and annotated.dtype.kind in "iu" and 0 <= annotated < len(lengths)
         require_array(is_index, _ANNOTATED, f"a whole number below {len(lengths)}", annotated)
         return cls(token_ids, file, lengths, boxes, int(annotated), _read_expression(arrays))
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class AugmentedSample:
-    """A training sample after augmentation, in the square that the model sees.
-
-    Attributes:
-        token_ids: Those of the sentence before, which may have had other sides.
-        images: uint8 RGB `(S, S, 3)`, of clips `(F, S, S, 3)`.
-        boxes: x1, y1, x2, y2 in pixels of the square: float64 `(4,)`, of clips `(F, 4)`.
-        expression: The sentence.
-    """
-
-    token_ids: np.ndarray
-    images: np.ndarray
-    boxes: np.ndarray
-    expression: str
-
-    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
-        """The pixels, as they are."""
-        return self.images
-
-    def target(self, preprocessing: Preprocessing) -> np.ndarray:
-        """The boxes, as they are: float32."""
-        return self.boxes.astype(np.float32)
 
 
 def _describe(sample: BoxSample | BoxClipSample) -> dict:

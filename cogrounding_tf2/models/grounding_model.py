@@ -23,6 +23,7 @@ class GroundingModel(ReferringModel):
     config_type: ClassVar[type] = GroundingConfig
     tokenizer_name = "grounding"
     protocol_name = "boxes"
+    exported_answer = "cogrounding_tf2.exporting:BoxAnswer"
     preprocessing_options: ClassVar = {
         "resizing": "letterbox",
         "channels": "rgb",

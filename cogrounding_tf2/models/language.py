@@ -56,28 +56,28 @@ class BidirectionalLSTM(layers.Layer):
         width = 4 * self.units
         shapes = {"weight_ih": (x_shape[-1], width), "weight_hh": (self.units, width)}
         shapes |= {"bias_ih": (width,), "bias_hh": (width,)}
-        self.directions = [
-            {
-                name: self.add_weight(shape, fan_in_uniform(self.units), name=f"{name}_{direction}")
-                for name, shape in shapes.items()
-            }
-            for direction in DIRECTIONS
-        ]
+        for direction in DIRECTIONS:
+            for name, shape in shapes.items():
+                # As attributes: TensorFlow finds no weights in dicts within lists when it saves a graph.
+                weight = self.add_weight(shape, fan_in_uniform(self.units), name=f"{name}_{direction}")
+                setattr(self, f"{name}_{direction}", weight)
 
     def call(self, x, is_word):
         steps = range(x.shape[1])
-        forward, backward = self.directions
+        forward, backward = DIRECTIONS
         found = [self._read(x, is_word, forward, steps), self._read(x, is_word, backward, reversed(steps))]
         return ops.where(is_word[:, :, None], ops.concatenate(found, axis=-1), ops.zeros((), x.dtype))
 
-    def _read(self, x, is_word, weights: dict, steps):
+    def _read(self, x, is_word, direction: str, steps):
         """The states of one direction; at padding, the state does not change."""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, f"{name}_{direction}") for name in names)
         # The input's share of all steps is one product; only the state's share has to be sequential.
-        from_input = ops.matmul(x, weights["weight_ih"]) + (weights["bias_ih"] + weights["bias_hh"])
+        from_input = ops.matmul(x, weight_ih) + (bias_ih + bias_hh)
         c = h = ops.zeros_like(from_input[:, 0, : self.units])
         states = {}
         for step in steps:
-            i, f, g, o = ops.split(from_input[:, step] + ops.matmul(h, weights["weight_hh"]), 4, axis=-1)
+            i, f, g, o = ops.split(from_input[:, step] + ops.matmul(h, weight_hh), 4, axis=-1)
             new_c = c * ops.sigmoid(f) + ops.sigmoid(i) * ops.tanh(g)
             is_here = is_word[:, step, None]
             h = ops.where(is_here, ops.sigmoid(o) * ops.tanh(new_c), h)

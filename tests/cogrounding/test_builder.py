@@ -197,7 +197,7 @@ def test_moving_shapes_have_a_box_in_every_frame(tmp_path, monkeypatch):
     assert main(["-d", "moving_shapes", "-t", "train", *options]) == 0
     assert main(["-d", "moving_shapes", "-t", "test", *options]) == 0
     samples = samples_of(tmp_path, "moving_shapes", "test", BoxClipSample)
-    scene, pixels, sentences = moving_shapes.compose(2)
+    scene, pixels, sentences = moving_shapes.compose(moving_shapes.SWELLING, 2)
     assert [sample.expression for sample in samples[::3]] == [text for about in sentences for text in about]
     fields = read_fields(split_folder(tmp_path, "moving_shapes", "test"), len(samples))
     assert [one["frame_id"] for one in fields[:3]] == ["00005", "00009", "00011"]

@@ -15,7 +15,7 @@ from cmpc_tf2.serving.uploads import PICTURE_UPLOAD, Example
 from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from cmpc_video_tf2.predictor import VideoPredictor
-from cmpc_video_tf2.uploads import VIDEO_UPLOAD
+from cmpc_video_tf2.uploads import video_upload
 from http_client import served
 from page_driver import SIZE, app_of, canvas, choose, mark, opened, picture, saved_mask
 from pictures import file_of, several
@@ -239,7 +239,7 @@ def test_a_video_is_marked_at_a_moment(browser, tmp_path):
     predictor = VideoPredictor(model)
     path = write_video(tmp_path / "clip.mp4", 20)
     examples = [Example(path.name, path.read_bytes(), file_of(picture()), ["red circle"])]
-    with served(app_of(predictor, predictor.set_clip, VIDEO_UPLOAD, examples)) as port:
+    with served(app_of(predictor, predictor.set_clip, video_upload(), examples)) as port:
         tab = opened(browser, f"http://127.0.0.1:{port}")
         choose(tab, path.read_bytes(), "clip.mp4")
         assert saved_mask(tab, mark(tab, "the man")).shape == (48, 64)
@@ -272,7 +272,7 @@ def test_the_page_may_run_only_its_own_scripts(address):
 
 
 def test_examples_are_drawn():
-    for upload in (PICTURE_UPLOAD, VIDEO_UPLOAD):
+    for upload in (PICTURE_UPLOAD, video_upload()):
         examples = upload.draw_examples()
         assert len(examples) == 3 and all(example.expressions for example in examples)
         assert all(Image.open(io.BytesIO(example.thumbnail)).format == "PNG" for example in examples)

@@ -12,7 +12,7 @@ from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.data.clips import VideoFile
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from cmpc_video_tf2.predictor import VideoPredictor
-from cmpc_video_tf2.uploads import MOST_FRAMES, VIDEO_UPLOAD, read_clip
+from cmpc_video_tf2.uploads import MOST_FRAMES, read_clip, video_upload
 from http_client import SEGMENT, client_of
 from small import SMALL, WORDS
 from videos import write_video
@@ -56,7 +56,7 @@ def test_videos_that_cannot_be_used_are_reported(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("eagerly")
 def test_videos_are_segmented_over_http(tmp_path):
     predictor = VideoPredictor(CMPCVideo(CMPCVideoConfig(**SMALL.to_dict()), vocabulary=WORDS))
-    app = create_app(Segmenter(predictor, predictor.set_clip, Limits()), "small.keras", VIDEO_UPLOAD)
+    app = create_app(Segmenter(predictor, predictor.set_clip, Limits()), "small.keras", video_upload())
     path = write_video(tmp_path / "clip.mp4", 20)
     requests = [
         {"files": {"video": content}, "data": {"expressions": ["the man"], "moment": moment}}
