@@ -1,12 +1,16 @@
 """Sizes, weights and numbers of the Co-Grounding goldens, as `tests/golden/README.md` describes."""
 
+import contextlib
 import functools
 import json
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
+import pytest
 
 from cmpc_tf2.backbones.config import DarkNet53Config
 from cmpc_tf2.conversion.torch_names import TorchPair
@@ -21,6 +25,13 @@ TINY = GroundingConfig(**_SIZES)
 TINY_CLIPS = CoGroundingConfig(**_SIZES)
 NORMS = ("bn", "loc_embedding.1", "loc_text_embedding.1", "mapping_lang.1", "mapping_lang.5")
 AXES = {"linear": (1, 0), "conv": (2, 3, 1, 0)}
+
+
+def picture_by_rule(seed: int, shift: int = 0) -> np.ndarray:
+    """The picture of a seed, as the goldens of full size have them: uint8 `(256, 256, 3)`."""
+    tiles = np.random.RandomState(seed).randint(0, 256, (16, 16, 3)).repeat(16, axis=0).repeat(16, axis=1)
+    noise = np.random.RandomState(1000 + seed + shift).randint(-12, 13, (256, 256, 3))
+    return np.clip(np.roll(tiles, shift, axis=1) + noise, 0, 255).astype(np.uint8)
 
 
 def read_golden(name: str) -> dict[str, np.ndarray]:
@@ -106,6 +117,61 @@ def scales_of(places) -> list[np.ndarray]:
         maps.append(np.moveaxis(scale, -1, 1) if scale.ndim == 4 else scale)
         start = end
     return maps
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[dict]:
+    """The last output of each layer by its path, within the block."""
+    outputs, run_layer = {}, keras.layers.Layer.__call__
+
+    def record_layer(layer, *args, **kwargs):
+        outputs[layer.path or layer.name] = result = run_layer(layer, *args, **kwargs)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.layers.Layer, "__call__", record_layer)
+        yield outputs
+
+
+def stage(name: str, recorded: dict) -> np.ndarray:
+    """What a stage of the golden behind the backbone is called here, in the golden's layout."""
+    if name.startswith("textmodel."):
+        found = recorded["textmodel"][("sentence", "context", "embedded")[int(name[-1])]]
+        return np.asarray(found)
+    if name.startswith(("sub_attn.", "loc_attn.")):
+        return np.asarray(recorded[name[:8]][1 if name.endswith("0") else 0])
+    if name == "loc_embedding":
+        return np.maximum(recorded["location_scores/loc_embedding.1"], 0)
+    if name == "loc_text_embedding":
+        return np.maximum(recorded["location_scores/loc_text_embedding.1"], 0)[0]
+    if name == "mapping_lang":
+        return np.maximum(recorded["mapping_lang.5"], 0)
+    part, _, scale = name.rpartition("_")
+    end = {"mapping_visu": "", "fcn_emb": ".2", "fcn_out": ".1"}[part]
+    return np.moveaxis(np.asarray(recorded[f"{part}.{scale}{end}"]), -1, 1)
+
+
+def assert_stages(parity, what: str, recorded: dict, golden: dict, prefix: str, others: tuple[str, ...] = ()) -> int:
+    """Compares the stages behind the backbone, as far as the golden has them; returns their number.
+
+    Args:
+        parity: The fixture.
+        what: What is compared.
+        recorded: Outputs of layers by path.
+        golden: Arrays by name.
+        prefix: Beginning of the names.
+        others: Beginnings of stages that are compared elsewhere.
+    """
+    names = [name.removeprefix(prefix) for name in golden if name.startswith(prefix)]
+    names = [name for name in names if not name.startswith(others)]
+    for name in names:
+        found, expected = stage(name, recorded), golden[prefix + name]
+        if name.startswith(("textmodel", "sub_attn", "loc_attn")):
+            found = found[:, : expected.shape[1]]  # The original leaves out slots that no sentence of a batch needs.
+        if name.endswith("attn.1"):  # There before it is scaled to unit length.
+            expected = expected / np.linalg.norm(expected, axis=-1, keepdims=True)
+        parity.within(what, found, expected, 1e-5, np.abs(expected).max(), name)
+    return len(names)
 
 
 OUTPUTS = {

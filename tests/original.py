@@ -80,9 +80,9 @@ def _tf1_value(name: str, noise: np.ndarray) -> np.ndarray:
     last = name.rsplit("/", 1)[-1]
     if last == "gamma":
         return 1 + 0.1 * noise
-    if last in ("moving_variance", "variance", "factor"):
+    if last in ("moving_variance", "running_var", "variance", "factor"):
         return 1 + 0.2 * np.abs(noise)
-    if last in ("beta", "moving_mean", "mean", "biases", "bias", "b", "W_ci", "W_cf", "W_co"):
+    if last in ("beta", "moving_mean", "running_mean", "mean", "biases", "bias", "b", "W_ci", "W_cf", "W_co"):
         return 0.1 * noise
     if last == "Variable":
         return 0.4 * noise

@@ -4,13 +4,14 @@ import dataclasses
 
 import numpy as np
 
-from cmpc_tf2.backbones.config import DeepLabResNetConfig, SwinConfig
+from cmpc_tf2.backbones.config import DarkNet53Config, DeepLabResNetConfig, SwinConfig
 from cmpc_tf2.models.cmpc.config import CMPCConfig
 from cmpc_tf2.models.config import DeepLabModelConfig
 from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.text.config import BertConfig
 from cmpc_video_tf2.config import CMPCVideoConfig
+from cogrounding_tf2.config import CoGroundingConfig, GroundingConfig
 
 SMALL = CMPCConfig(
     image_size=32,
@@ -39,12 +40,17 @@ SMALL_MASKRIS = MaskRISConfig(
     groups=4,
     prompts=3,
 )
+SMALL_GROUNDING = GroundingConfig(
+    vocabulary_size=12, feature_dim=10, darknet=DarkNet53Config((3, 4, 5, 6, 7, 9), output_filters=8)
+)
 # By type of configuration, for tests that take every system.
 SMALL_SIZES = {
     CMPCConfig: SMALL,
     DeepLabModelConfig: SMALL_ANCESTOR,
     CMPCVideoConfig: CMPCVideoConfig(**SMALL.to_dict()),
     MaskRISConfig: SMALL_MASKRIS,
+    GroundingConfig: SMALL_GROUNDING,
+    CoGroundingConfig: CoGroundingConfig(**SMALL_GROUNDING.to_dict(), clip_frames=3),
 }
 WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "the", "red", "blue", "circle", "square", "left", "of", "man"]
 # The word pieces of MaskRIS.

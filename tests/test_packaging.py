@@ -15,7 +15,7 @@ import pytest
 import cmpc_tf2
 from conftest import ROOT
 
-PACKAGES = ("cmpc_tf2", "cmpc_video_tf2")
+PACKAGES = ("cmpc_tf2", "cmpc_video_tf2", "cogrounding_tf2")
 NAME = f"cmpc_tf2-{cmpc_tf2.__version__}"
 SIZES = {
     "image_size": 64,

@@ -33,6 +33,7 @@ LIGHT = (
     "cogrounding_tf2/data/builder.py",
     "cogrounding_tf2/data/targets.py",
     "tools/build_embeddings.py",
+    "tools/convert_darknet_weights.py",
     "tools/convert_tf1_ckpt.py",
     "tools/convert_torch_ckpt.py",
     "tools/fetch_assets.py",
@@ -151,6 +152,7 @@ def test_light_modules_do_not_import_tensorflow(name):
 
 HELPFUL = [
     ["build_batches.py"],
+    ["tools/convert_darknet_weights.py"],
     ["tools/convert_tf1_ckpt.py"],
     ["tools/convert_torch_ckpt.py"],
     ["tools/build_embeddings.py"],

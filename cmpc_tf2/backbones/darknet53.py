@@ -25,16 +25,26 @@ class UnusedHeads(layers.Layer):
     """
 
     def __init__(self, config: DarkNet53Config | dict, **kwargs):
-        super().__init__(**{**kwargs, "trainable": False})
+        super().__init__(**kwargs)
         self.config = config if isinstance(config, DarkNet53Config) else DarkNet53Config(**config)
+
+    @property
+    def trainable(self) -> bool:
+        """False: there is no gradient. It stays so if the whole model is made trainable."""
+        return False
+
+    @trainable.setter
+    def trainable(self, value: bool):
+        pass
 
     def build(self, input_shape):
         self.heads = []
         for head in unused_heads(self.config):
             # A folded layer has a bias and no norm.
-            options = {"folded": not head.has_norm, "trainable": False, "dtype": self.dtype_policy}
+            options = {"folded": not head.has_norm, "dtype": self.dtype_policy}
             layer = _convolution(head.number, head.filters, head.kernel_size, **options)
             layer.build((None, None, None, head.inputs))
+            layer.trainable = False
             self.heads.append(layer)
         for weight in self.weights:
             weight.trainable = False

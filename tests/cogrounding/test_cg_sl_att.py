@@ -1,17 +1,22 @@
 """CG-SL-Att. against the numbers of the original, in both forms."""
 
+import numpy as np
 import pytest
 from keras import ops
 
 from cogrounding_original import (
     TINY_CLIPS,
     assert_outputs,
+    assert_stages,
     assign_by_rule,
     normalize,
+    picture_by_rule,
     read_golden,
     read_manifest,
+    recording,
     scales_of,
 )
+from cogrounding_tf2.config import CoGroundingConfig
 from cogrounding_tf2.conversion.names import video_pairs
 from cogrounding_tf2.models.cg_sl_att import CGSLAtt
 
@@ -72,3 +77,52 @@ def test_pairs(pair_model, golden, parity):
 def test_one_pair(pair_model, golden, parity):
     outputs = pair_model(inputs_of(golden, 1, frames=slice(1, 3)))
     assert_outputs(parity, "CG-SL-Att., small, one pair", outputs, golden, "pair/1", TOLERANCE, row=slice(None))
+
+
+def test_stages(model, golden, parity):
+    """Of the frames and of what is joined: `#1` to `#3` are the middle frame with frames 1, 3 and 4."""
+    with recording() as recorded:
+        model(inputs_of(golden, 0))
+    prefix, others = "five/0/stage/", ("darknet_", "corr_")
+    assert assert_stages(parity, "CG-SL-Att., small: stages", recorded, golden, prefix, others) == 19
+    for scale in range(3):
+        joined = np.maximum(recorded[f"corr_conv.{scale}.0/bn"], 0)[0]  # (frames, P, D)
+        for frame, end in enumerate(("", "#1", "#2", "#3")):
+            expected = golden[f"{prefix}corr_conv_{scale}{end}"][0]
+            found = joined[frame].T.reshape(expected.shape)
+            parity.within("CG-SL-Att., small: frames joined", found, expected, 1e-5, expected.max(), str(scale))
+
+
+def test_stages_of_a_pair(pair_model, golden, parity):
+    with recording() as recorded:
+        pair_model(inputs_of(golden, 0, frames=slice(1, 3)))
+    for scale in range(3):
+        expected = golden[f"pair/0/stage/corr_conv_{scale}"]
+        joined = np.maximum(recorded[f"corr_conv.{scale}.0/bn"], 0)[0]
+        found = joined.swapaxes(1, 2).reshape(expected.shape)
+        parity.within("CG-SL-Att., small: pairs joined", found, expected, 1e-5, expected.max(), str(scale))
+
+
+def test_the_pair_model_shares_the_weights(model, pair_model):
+    assert {id(variable) for variable in pair_model.weights} == {id(variable) for variable in model.weights}
+
+
+def test_every_parameter_has_a_place(model):
+    pairs = video_pairs(TINY_CLIPS)
+    assert sorted(pair.keras for pair in pairs) == sorted(variable.path for variable in model.weights)
+    assert {pair.torch for pair in pairs} == read_manifest("video_tiny").keys()
+    assert {pair.torch for pair in video_pairs(CoGroundingConfig())} == read_manifest("video_full").keys()
+
+
+@pytest.mark.slow
+def test_full_size(parity):
+    golden, config = read_golden("full"), CoGroundingConfig()
+    model = CGSLAtt(config)
+    assign_by_rule(model.weights, video_pairs(config), read_manifest("video_full"))
+    frames = normalize(np.stack([picture_by_rule(10, 8 * frame) for frame in range(5)])[None])
+    words = golden["words"][None].astype("int32")
+    inputs = {"clip": ops.convert_to_tensor(frames), "token_ids": ops.convert_to_tensor(words)}
+    outputs = model(inputs)
+    assert_outputs(parity, "CG-SL-Att., full size", outputs, golden, "video", 5e-5)
+    confidences = np.asarray(outputs["box_logits"])[0, :, 4]
+    assert np.argsort(-confidences)[:5].tolist() == golden["video/top5_index"].tolist()

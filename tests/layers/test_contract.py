@@ -13,8 +13,9 @@ from keras import tree
 
 import cmpc_tf2
 import cmpc_video_tf2
+import cogrounding_tf2
 from cmpc_tf2.precision import building_with
-from small import SMALL_MASKRIS
+from small import SMALL_GROUNDING, SMALL_MASKRIS
 
 BATCH = 3
 RNG = np.random.default_rng(0)
@@ -103,18 +104,30 @@ CASES = {
     "cmpc>FeedForward": Case((values(4, 6),), {"units": 9, "activation": "gelu"}),
     "cmpc>FewKeysAttention": Case((values(6, 8), values(4, 8), values(4, 8)), {"heads": 2, "head_dim": 3}),
     "cmpc>FewQueriesAttention": Case((values(4, 8), values(6, 8), values(6, 8)), {"heads": 2, "head_dim": 3}),
+    "cmpc>NormalizedConvolution": Case(
+        (values(5, 4, 6),), {"filters": 7, "kernel_size": 3, "strides": 2, "slope": 0.1, "names": ["c", "n"]}
+    ),
     "cmpc>PatchEmbedding": Case((values(9, 10, 3),), {"width": 6, "patch_size": 4}),
     "cmpc>PatchMerging": Case((values(5, 4, 6),)),
     "cmpc>SwinBlock": Case((values(5, 4, 6),), {"heads": 2, "window": 3, "is_shifted": True, "drop_path": 0.1}),
+    "cmpc>TorchBatchNormalization": Case((MAPS,), {"momentum": 0.3}),
+    "cmpc>UnusedHeads": Case((MAPS,), {"config": SMALL_GROUNDING.darknet.to_dict()}),
     "cmpc>WindowAttention": Case((values(2, 9, 6),), {"heads": 2, "window": 3}),
     "cmpc_video>TemporalContext": Case((MAPS, values(3, 4))),
     "cmpc_video>TemporalGraph": Case((values(3, 2, 2, 4), values(4))),
+    "cogrounding>BidirectionalLSTM": Case((values(4, 3), IS_WORD), {"units": 5}),
+    "cogrounding>CoAttention": Case((values(3, 2, 2, 4),)),
+    "cogrounding>LanguageEncoder": Case((3 * IS_WORD,), {"vocabulary_size": 9, "units": 6}),
+    "cogrounding>LanguageFusion": Case((values(2, 2, 4), values(4))),
+    "cogrounding>LocationScores": Case((values(1344), values(5)), {"channels": 5}, dtype="float32"),
+    "cogrounding>PhraseAttention": Case((values(4, 6), values(4, 3), IS_WORD)),
+    "cogrounding>SubjectScores": Case((values(6, 4), values(4)), dtype="float32"),
 }
 
 
 def find_layers() -> dict[str, type]:
     """All layers that the packages register, by name, after all modules were imported that may define some."""
-    for package in (cmpc_tf2, cmpc_video_tf2):
+    for package in (cmpc_tf2, cmpc_video_tf2, cogrounding_tf2):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if module.name.split(".")[1] in ("backbones", "layers", "models", "text"):
                 importlib.import_module(module.name)
@@ -125,7 +138,9 @@ def find_layers() -> dict[str, type]:
     }
 
 
-LAYERS = {name: found for name, found in find_layers().items() if name.startswith(("cmpc>", "cmpc_video>"))}
+LAYERS = {
+    name: found for name, found in find_layers().items() if name.startswith(("cmpc>", "cmpc_video>", "cogrounding>"))
+}
 
 
 def test_every_registered_layer_has_a_case():

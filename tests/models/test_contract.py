@@ -21,6 +21,8 @@ from small import SMALL_SIZES, WORDS
 NAMES = [name for name, system in SYSTEMS.items() if system.medium is not None]
 # One word, all the words that fit, and two sentences between.
 LENGTHS = [1, 20, 7, 3]
+# Factors of tolerances, for outputs of unit length or between 0 and 1 by their own range: that amplifies rounding.
+AMPLIFICATION = {"location": 15, "visual": 15, "similarity": 5, "box_logits": 5}
 PREPROCESSING = {"channels": "rgb", "mean": [1.0, 2.0, 3.0], "deviation": [50.0, 60.0, 70.0]}
 
 
@@ -83,10 +85,16 @@ def model_file(subject, tmp_path_factory):
     return path
 
 
+def logits_of(outputs: dict) -> np.ndarray:
+    """The output that the predictions follow from."""
+    return outputs["mask_logits" if "mask_logits" in outputs else "box_logits"]
+
+
 def assert_close(found: dict, expected: dict, samples=slice(None), tolerance: float = 1e-6):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
-        np.testing.assert_allclose(found[name][samples], value[samples], rtol=0, atol=tolerance, err_msg=name)
+        limit = tolerance * AMPLIFICATION.get(name, 1)
+        np.testing.assert_allclose(found[name][samples], value[samples], rtol=0, atol=limit, err_msg=name)
 
 
 def test_the_configuration_comes_back_from_json(subject):
@@ -124,7 +132,7 @@ def test_samples_do_not_see_each_other(subject):
         inputs[name][1:] = value[[0]]
     found = subject.run(inputs)
     assert_close(found, subject.outputs, slice(0, 1))
-    assert np.abs(found["mask_logits"][1:] - subject.outputs["mask_logits"][1:]).max() > 1e-3
+    assert np.abs(logits_of(found)[1:] - logits_of(subject.outputs)[1:]).max() > 1e-3
 
 
 def test_one_encoding_serves_many_sentences(subject):
@@ -135,7 +143,8 @@ def test_one_encoding_serves_many_sentences(subject):
     for encoder, tolerance in ((subject.model.image_encoder, 1e-6), (subject.model.inference_encoder(), 1e-5)):
         found = subject.run({**encoder(pixels[:1]), **text}, subject.model.expression_decoder)
         assert_close(found, expected, tolerance=tolerance)
-    assert np.abs(expected["mask_logits"][0] - expected["mask_logits"][1]).max() > 1e-3
+    logits = logits_of(expected)
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3
 
 
 def test_the_encoder_for_inference_gives_the_same_features(subject):
@@ -158,7 +167,7 @@ def test_bfloat16_is_close_to_float32(subject, model_file):
     found = subject.run(subject.inputs, model)
     for name, expected in subject.outputs.items():
         assert found[name].dtype == np.float32
-        assert 0 < np.abs(found[name] - expected).max() < 0.02, name
+        assert 0 < np.abs(found[name] - expected).max() < 0.02 * AMPLIFICATION.get(name, 1), name
 
 
 def test_at_its_own_size_a_model_stays_as_it_is(subject):
