@@ -15,6 +15,8 @@ GRIDS = (8, 16, 32)
 PLACES = sum(side**2 for side in GRIDS)
 # Boxes that each place proposes, and numbers that describe one: x, y, w, h and confidence.
 ANCHORS, ENTRIES = 3, 5
+# Boxes of a clip that post-processing chooses from: as many as frames, in the original.
+CANDIDATES = 5
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,11 +12,9 @@ from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.boxes.metrics import VARIANTS, intersection_and_union
 from cmpc_tf2.tasks.boxes.task import BoxTask
 from cmpc_tf2.tasks.task import Protocol, Variant
+from cogrounding_tf2.config import CANDIDATES
 from cogrounding_tf2.data.targets import true_box
 from cogrounding_tf2.decoding import decode_boxes, predict_box, ranked
-
-# Boxes of an item that post-processing chooses from: as many as frames, in the original.
-CANDIDATES = 5
 
 
 class BoxProtocol(Protocol):

@@ -6,13 +6,12 @@ import keras
 from keras import ops
 
 from cmpc_tf2.precision import exact_dtype
-from cogrounding_tf2.config import CoGroundingConfig
-from cogrounding_tf2.decoding import PROPOSALS
+from cogrounding_tf2.config import CANDIDATES, CoGroundingConfig
 from cogrounding_tf2.models.co_attention import CoAttention
 from cogrounding_tf2.models.grounding_model import GroundingModel
+from cogrounding_tf2.models.head import places_of_proposals
 from cogrounding_tf2.models.package import PACKAGE
 from cogrounding_tf2.models.visual import SCALES, VisualLayers, layers_of, new_layers
-from cogrounding_tf2.protocol import CANDIDATES
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -51,7 +50,7 @@ class CGSLAtt(GroundingModel):
         """The proposals, and for post-processing the features of the places of the five best ones, `(B, 5, D)`."""
         logits = outputs["box_logits"]
         best = ops.top_k(logits[..., 4], CANDIDATES)[1]
-        places = ops.take(ops.convert_to_tensor(PROPOSALS["place"]), best)
+        places = ops.take(ops.convert_to_tensor(places_of_proposals()), best)
         return {"box_logits": logits, "features": ops.take_along_axis(outputs["visual"], places[..., None], axis=1)}
 
     def training_form(self) -> keras.Model:

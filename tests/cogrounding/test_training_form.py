@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization
 from cmpc_tf2.precision import building_with
 from cogrounding_original import TINY, TINY_CLIPS, assign_by_rule, read_golden, read_manifest
 from cogrounding_tf2.config import GRIDS
@@ -99,6 +100,15 @@ def losses_of(outputs: dict, boxes: np.ndarray) -> list[float]:
     misplaced = found["similarity"][rows, places[other]]
     rank = sum(np.maximum(0.1 + wrong - right, 0).sum() for wrong in (swapped, misplaced)) / (2 * len(rows))
     return [yolo, rank, cross_entropy(found["location"], places)]
+
+
+def test_momentum():
+    """Convolutions behind the backbone take nearly all of the new batch, all other norms a tenth."""
+    model = CGSLAtt(TINY_CLIPS)
+    norms = [layer for layer in model._flatten_layers() if isinstance(layer, TorchBatchNormalization)]
+    assert len(norms) == 72 + 4 + 18
+    for norm in norms:
+        assert norm.momentum == (0.999 if norm.path.endswith("/bn") else 0.1), norm.path
 
 
 @pytest.mark.parametrize("form", ["image_outputs", "pair_outputs"])
