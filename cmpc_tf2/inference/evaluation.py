@@ -84,8 +84,7 @@ def evaluate(
     skipped, records = [], []
     protocol = protocol or task.protocol(model.protocol_name)
     shown = shown or ("dcrf" if dcrf else protocol.shown)
-    options = {"preprocessing": model.preprocessing, **({"dcrf": True} if dcrf else {})}
-    score = functools.partial(_score, protocol=protocol, shown=shown, **options)
+    score = functools.partial(_score, protocol=protocol, shown=shown, preprocessing=model.preprocessing, dcrf=dcrf)
     tokenizer = make_tokenizer_for(model, paths, medium.sample_type)
     decoded_samples = decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
@@ -100,13 +99,8 @@ def evaluate(
     if not records:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
     records = task.finish(records)
-    return {
-        "samples": len(records),
-        "skipped": skipped,
-        "truncated": _truncated(records, tokenizer),
-        **task.summarize(records),
-        "per_sample": records,
-    }
+    found = {"samples": len(records), "skipped": skipped, "truncated": _truncated(records, tokenizer)}
+    return {**found, **task.summarize(records), "per_sample": records}
 
 
 def make_tokenizer_for(model: "ModelRunner", paths: list[Path], sample_type: type[Sample]) -> Tokenizer | None:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from scipy.special import expit
 
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.inference.evaluation import one_by_one
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.tasks.masks.explanation import Explanation, WordReading, stage_similarity
@@ -66,7 +67,8 @@ class ExpressionPredictor:
             InputError: The expression has no words, or nothing was set.
         """
         text = self._text_of(expression)
-        return self._prediction(self._runner.decode(self.encoded.features, text)[0])
+        (answer,) = one_by_one(self._runner.decode(self.encoded.features, text))
+        return self._prediction(answer)
 
     def explain(self, expression: str) -> Explanation:
         """As `predict`, and how the model arrives at the result."""
