@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.inference.frames import FrameEncoder
 from cmpc_tf2.layers.fusion import fusing
 from cmpc_tf2.models.referring_model import ReferringModel
 
@@ -58,7 +59,12 @@ class ModelRunner:
             return tf.function(function, input_signature=signature, jit_compile=jit_compile)
 
         pixels = tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)
-        self._encode = graph(lambda pixels: encoder(pixels, training=False), pixels)
+        encode = graph(lambda pixels: encoder(pixels, training=False), pixels)
+        by_frames = model.frame_encoder()
+        if by_frames is None:
+            self._encode = lambda pixels: encode(tf.constant(self.preprocessing.normalize(pixels)))
+        else:
+            self._encode = FrameEncoder(*by_frames, self.preprocessing)
         self._decode = graph(lambda features, text: model.answer(run(decoder, features, text)), features, text)
         self._explain = graph(functools.partial(run, model.explaining_decoder()), features, one_text)
 
@@ -66,13 +72,13 @@ class ModelRunner:
         """Features of pictures or clips.
 
         Args:
-            pixels: uint8 RGB `(B, S, S, 3)`, or `(B, 16, S, S, 3)`, already fitted to the model's size
+            pixels: uint8 RGB `(B, S, S, 3)`, or `(B, F, S, S, 3)`, already fitted to the model's size
                 (`Sample.fitted`).
 
         Returns:
             Tensors with batch size B, for `decode`.
         """
-        return self._encode(tf.constant(self.preprocessing.normalize(pixels)))
+        return self._encode(pixels)
 
     def decode(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> np.ndarray:
         """The model's answers to expressions.

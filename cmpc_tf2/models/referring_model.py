@@ -111,6 +111,14 @@ class ReferringModel(KerasFileModel):
         """The output that a task scores, `(B, ...)`: mask logits, float32 `(B, S, S)`."""
         return outputs["mask_logits"][..., 0]
 
+    def frame_encoder(self) -> tuple[keras.Model, keras.Model] | None:
+        """The encoder of a model of clips in two halves for inference, if frames can be encoded one by one.
+
+        Returns:
+            The arguments `encode` and `join` of `inference.frames.FrameEncoder`.
+        """
+        return None
+
     @property
     def input_name(self) -> str:
         """The input that pixels go to: `image` or `clip`."""

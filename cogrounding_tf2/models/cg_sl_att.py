@@ -45,6 +45,14 @@ class CGSLAtt(GroundingModel):
         """A faster copy of the encoder with folded batch norms: same outputs up to rounding; not to be trained."""
         return clip_encoder(self.config, layers_of(self.image_encoder).folded())
 
+    def frame_encoder(self) -> tuple[keras.Model, keras.Model]:
+        """As `ReferringModel.frame_encoder`: up to the attention between frames, and from there on."""
+        visual_layers, config = layers_of(self.image_encoder).folded(), self.config
+        frame = keras.Input((config.image_size, config.image_size, 3), name="frame")
+        maps = visual_layers.visual_maps(frame)
+        framed = [keras.Input((config.clip_frames, *one.shape[1:]), dtype=one.dtype) for one in maps]
+        return keras.Model(frame, maps), keras.Model(framed, joined_features(visual_layers, framed, mutual=False))
+
     @staticmethod
     def answer(outputs: dict):
         """The proposals, and for post-processing the features of the places of the five best ones, `(B, 5, D)`."""
@@ -88,6 +96,10 @@ def clip_encoder(config: CoGroundingConfig, visual_layers: VisualLayers) -> kera
 def clip_features(visual_layers: VisualLayers, clip, mutual: bool) -> dict:
     """The features of a clip's places, as `VisualLayers.features`; `mutual` as of `CoAttention`."""
     maps = visual_layers.visual_maps(ops.reshape(clip, (-1, *clip.shape[2:])))
-    framed = [ops.reshape(x, (-1, clip.shape[1], *x.shape[1:])) for x in maps]
+    return joined_features(visual_layers, [ops.reshape(x, (-1, clip.shape[1], *x.shape[1:])) for x in maps], mutual)
+
+
+def joined_features(visual_layers: VisualLayers, framed: list, mutual: bool) -> dict:
+    """As `clip_features`, given the maps of the frames, `(B, F, n, n, D)` each."""
     enriched = [join(x, mutual=mutual) for join, x in zip(visual_layers.correlations, framed, strict=True)]
     return visual_layers.features(enriched)

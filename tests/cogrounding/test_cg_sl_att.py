@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from keras import ops
 
+from cmpc_tf2.inference.runner import ModelRunner
 from cogrounding_original import (
     TINY_CLIPS,
+    as_original,
     assert_outputs,
     assert_stages,
     assign_by_rule,
@@ -126,3 +128,22 @@ def test_full_size(parity):
     assert_outputs(parity, "CG-SL-Att., full size", outputs, golden, "video", 5e-5)
     confidences = np.asarray(outputs["box_logits"])[0, :, 4]
     assert np.argsort(-confidences)[:5].tolist() == golden["video/top5_index"].tolist()
+
+
+def test_frames_are_encoded_once(model, golden, parity, monkeypatch):
+    """Clips that share frames, in the form for inference."""
+    runner = ModelRunner(model)
+    counts = []
+    encode = runner._encode._encode
+    monkeypatch.setattr(runner._encode, "_encode", lambda frames: counts.append(len(frames)) or encode(frames))
+    frames = golden["frames"][0]
+    shifted = np.concatenate([frames[1:], frames[-1:]])
+    for clip, count in ((frames, 5), (frames, 0), (shifted, 0), (golden["frames"][1], 5)):
+        counts.clear()
+        runner.encode(clip[None])
+        assert sum(counts) == count
+    text = {"token_ids": golden["words"][:1].astype("int32")}
+    answers = runner.decode(runner.encode(frames[None]), text)
+    for scale, found in enumerate(as_original(answers["box_logits"])):
+        key = f"five/0/pred_{scale}"
+        parity.within("CG-SL-Att., small, for inference", found[0], golden[key], TOLERANCE, name=key)
