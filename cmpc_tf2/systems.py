@@ -65,8 +65,8 @@ class System:
         return {
             "pictures": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
             "clips": "`python -m cmpc_video_tf2`",
-            "grounding": f"`python -m cogrounding_tf2` (to train it: --model-name {self.name})",
-            "grounding_clips": f"`python -m cogrounding_tf2` (to train it: --model-name {self.name})",
+            "grounding": "`python -m cogrounding_tf2`",
+            "grounding_clips": "`python -m cogrounding_tf2`",
             None: f"`python -m cmpc_tf2 train {self.start_option}`",
         }[self.medium]
 

@@ -12,7 +12,7 @@ import cmpc_tf2
 from cmpc_tf2.recipes.losses import SummedCrossEntropy
 from cmpc_tf2.recipes.optimizers import BiasDoublingAdam, polynomial_schedule
 from conftest import ROOT
-from models.test_contract import LENGTHS, NAMES, build, make_inputs
+from models.test_contract import LENGTHS, MASK_NAMES, build, make_inputs
 from small import WORDS, weights_of
 
 
@@ -28,7 +28,7 @@ def make_masks(model) -> np.ndarray:
     return masks.astype("float32")
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=MASK_NAMES)
 def fitted(request, tmp_path_factory, eager):
     """A model after one step of `fit` with callbacks, its inputs and masks, what `fit` returned, and its folder."""
     folder = tmp_path_factory.mktemp(request.param)

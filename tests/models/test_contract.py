@@ -19,6 +19,8 @@ from original import weight_by_rule
 from small import SMALL_SIZES, WORDS
 
 NAMES = [name for name, system in SYSTEMS.items() if system.medium is not None]
+# Those that give masks; the others give boxes.
+MASK_NAMES = [name for name in NAMES if SYSTEMS[name].medium in ("pictures", "clips")]
 # One word, all the words that fit, and two sentences between.
 LENGTHS = [1, 20, 7, 3]
 # Factors of tolerances, for outputs of unit length or between 0 and 1 by their own range: that amplifies rounding.

@@ -14,11 +14,11 @@ from cmpc_tf2.model_files import load_model
 from cmpc_tf2.systems import SYSTEMS
 from cmpc_tf2.training.config import TrainConfig
 from cmpc_tf2.training.run import train
-from models.test_contract import NAMES, build, make_inputs
+from models.test_contract import MASK_NAMES, build, make_inputs
 from small import PIECES, SMALL, WORDS, assert_same_weights, weights_of
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=MASK_NAMES)
 def batch(request):
     """A new model, and a batch with whatever its recipe adds."""
     model = build(request.param, vocabulary=PIECES if request.param == "maskris" else WORDS)
