@@ -16,6 +16,8 @@ STAGES = {"subject": "similarity", "location": "location", "objectness": "object
 class BoxExplainer(ExpressionPredictor):
     """Finds boxes; subclasses set what they are found in."""
 
+    gives_masks = False
+
     def explain(self, expression: str) -> Explanation:
         """As `predict`, with maps of how well places fit the subject and the location of the expression."""
         text = self._text_of(expression)

@@ -1,6 +1,7 @@
 """Pictures and sentences in, masks out."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -46,6 +47,8 @@ class ExpressionPredictor:
 
     # The model's input other than the expression.
     input_name: str
+    # Whether `predict` gives masks, which DenseCRF can refine.
+    gives_masks: ClassVar[bool] = True
 
     def __init__(self, model: ReferringModel, vocabulary: Vocabulary | list[str] | None = None):
         if not isinstance(model, ReferringModel) or model.input_name != self.input_name:

@@ -14,6 +14,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_bytes, read_json, write_bytes, write_json
 from cmpc_tf2.inference.requests import Request
 from cmpc_tf2.tasks.masks.drawing import draw_masks
+from cmpc_tf2.tasks.masks.prediction import Prediction
 
 RESULTS, SETTINGS = "results.jsonl", "settings.json"
 
@@ -102,16 +103,11 @@ class ResultsFolder:
 
 def describe_mask(expression: str, mask: np.ndarray, score: float) -> dict:
     """A mask, bool `(h, w)`, with the keys of COCO's results; `ResultsFolder` describes them."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    box = [0, 0, 0, 0]
-    if len(rows):
-        left, top = int(columns[0]), int(rows[0])
-        box = [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
     return {
         "expression": expression,
         "size": list(mask.shape),
         "segmentation": encode_run_lengths(mask),
-        "bbox": box,
+        "bbox": Prediction.bbox_of(mask),
         "area": int(np.count_nonzero(mask)),
         "score": round(score, 6),
     }

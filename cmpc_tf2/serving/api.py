@@ -80,7 +80,7 @@ def create_app(segmenter: Segmenter, model_name: str, upload: Upload = PICTURE_U
         name=model_name,
         title=segmenter.model_title,
         medium=upload.medium,
-        has_dcrf=importlib.util.find_spec("pydensecrf") is not None,
+        has_dcrf=segmenter.gives_masks and importlib.util.find_spec("pydensecrf") is not None,
         words=segmenter.few_words,
         limits=segmenter.limits,
     )
@@ -112,7 +112,8 @@ def _add_requests(app: FastAPI, segmenter: Segmenter, upload: Upload, has_dcrf: 
     ) -> Segments:
         """Marks what expressions refer to."""
         if dcrf and not has_dcrf:
-            raise RequestError(422, "dcrf: DenseCRF is not installed on this server", "dcrf")
+            reason = "DenseCRF is not installed on this server" if segmenter.gives_masks else "the model gives boxes"
+            raise RequestError(422, f"dcrf: {reason}; leave it out", "dcrf")
         if dcrf and mask_format == "probabilities":
             raise RequestError(422, "dcrf: gives no probabilities; expected the mask format rle or png", "dcrf")
 

@@ -73,12 +73,14 @@ class Segmenter:
     Attributes:
         limits: The limits.
         model_title: The model in words.
+        gives_masks: Whether the answers are masks, which DenseCRF can refine.
         admitted: Requests that wait or are worked on.
     """
 
     def __init__(self, predictor: ExpressionPredictor, set_pixels: Callable[[np.ndarray], None], limits: Limits):
         self.limits = limits
         self.model_title = predictor.model_title
+        self.gives_masks = predictor.gives_masks
         self._predictor = predictor
         self._set_pixels = set_pixels
         self._encodings: collections.OrderedDict[bytes, Encoded] = collections.OrderedDict()

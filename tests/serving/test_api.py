@@ -32,6 +32,7 @@ def test_masks_are_the_predictors(app, small_model):
         assert segment["expression"] == expression
         np.testing.assert_array_equal(coco.decode(segment["mask"]).astype(bool), expected.mask)
         assert segment["area"] == expected.mask.sum()
+        assert segment["bbox"] == coco.toBbox(segment["mask"]).tolist()
         if segment["area"]:
             assert segment["score"] == pytest.approx(expected.probabilities[expected.mask].mean(), abs=1e-5)
         assert [word["word"] for word in segment["words"]] == expression.split()

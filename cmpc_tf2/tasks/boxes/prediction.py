@@ -1,6 +1,7 @@
 """The box of one expression, in the picture."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -28,11 +29,23 @@ class BoxPrediction:
         """The pixels of the box, bool `(h, w)`."""
         return mask_of(self.box, self.size)
 
-    def describe(self, expression: str) -> dict:
-        """The result with the keys of COCO's results: `bbox` is x, y, width and height in pixels."""
+    @property
+    def bbox(self) -> list[float]:
+        """As COCO has boxes: x, y, width and height in pixels."""
         x1, y1, x2, y2 = (round(float(value), 2) for value in self.box)
-        box = [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
-        return {"expression": expression, "size": list(self.size), "bbox": box, "score": round(self.score, 6)}
+        return [x1, y1, round(x2 - x1, 2), round(y2 - y1, 2)]
+
+    def scored_mask(self, threshold: float = 0.5, refined_by: np.ndarray | None = None) -> tuple[np.ndarray, float]:
+        """The pixels of the box, bool `(h, w)`, and its score; no argument changes them."""
+        return self.mask, self.score
+
+    def bands(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """As those of a mask: the score in the pixels of the box, float32 `(h, w)`, with the rows."""
+        yield slice(None), self.mask * np.float32(self.score)
+
+    def describe(self, expression: str) -> dict:
+        """The result with the keys of COCO's results."""
+        return {"expression": expression, "size": list(self.size), "bbox": self.bbox, "score": round(self.score, 6)}
 
 
 def mask_of(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from cmpc_tf2.data.image_files import encode_image
 from cmpc_tf2.data.segmentations import encode_run_lengths
+from cmpc_tf2.tasks.boxes.prediction import BoxPrediction
 from cmpc_tf2.tasks.masks.explanation import Explanation
 from cmpc_tf2.tasks.masks.prediction import Prediction
 
@@ -46,10 +47,11 @@ class RunLengths(BaseModel):
 
 
 class Segment(BaseModel):
-    """The mask of an expression."""
+    """The mask of an expression, and its box as COCO has it (x, y, width, height); of a model of boxes its pixels."""
 
     expression: str
     mask: RunLengths | str
+    bbox: tuple[float, float, float, float]
     area: int
     score: float
     unknown_words: list[str]
@@ -100,6 +102,7 @@ def make_segment(
     return Segment(
         expression=expression,
         mask=encode(mask),
+        bbox=prediction.bbox if isinstance(prediction, BoxPrediction) else prediction.bbox_of(mask),
         area=int(mask.sum()),
         score=score,
         unknown_words=explanation.unknown_words,
