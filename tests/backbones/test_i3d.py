@@ -97,6 +97,13 @@ def test_statistics_never_move(backbone, golden):
         np.testing.assert_array_equal(old, variable)
 
 
+def test_random_kernels_keep_the_scale_of_the_features(rng):
+    keras.utils.set_random_seed(0)
+    clip = rng.uniform(-1, 1, size=(1, 8, 32, 32, 3)).astype("float32")
+    for level, features in InceptionI3D(TINY)(clip).items():
+        assert 0.2 < float(np.sqrt(np.mean(np.square(features)))) < 5, level
+
+
 def test_levels_and_their_sizes():
     backbone = InceptionI3D(TINY)
     taps = backbone(np.zeros((2, 11, 72, 40, 3), "float32"))
