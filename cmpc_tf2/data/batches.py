@@ -88,15 +88,12 @@ class Sample:
         return self.mask[..., None]
 
     def require_train_fit(self, preprocessing: Preprocessing):
-        """Checks that the file can be in the train split of a model.
-
-        Raises:
-            InputError: It cannot.
-        """
+        """As `require_fit`, for training."""
         self.require_fit(preprocessing)
-        if self.image.shape[:2] != (preprocessing.size, preprocessing.size):
-            size = preprocessing.size
-            raise InputError(f"not of a train split of {size} x {size}: {self.image.shape}, {self.token_ids.shape}")
+
+    def has_train_size(self, size: int) -> bool:
+        """Whether the picture has the size that train splits of a model have."""
+        return self.image.shape[:2] == (size, size)
 
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:

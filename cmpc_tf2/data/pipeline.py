@@ -278,11 +278,13 @@ def read_train_sample(
     Raises:
         InputError: It cannot be read, or does not fit the model.
     """
-    sample = read_batch(path, sample_type)
-    with named(path, f"; {_how_to_build(Path(path).parent, preprocessing, sample_type)}"):
+    sample, size = read_batch(path, sample_type), preprocessing.size
+    advice = _how_to_build(Path(path).parent, preprocessing, sample_type)
+    with named(path, f"; {advice}"):
         sample.require_train_fit(preprocessing)
-        if sample.token_ids.shape != (MAX_WORDS,):
-            raise InputError(f"expected {MAX_WORDS} token ids, found {sample.token_ids.shape}")
+    if not sample.has_train_size(size) or sample.token_ids.shape != (MAX_WORDS,):
+        found = f"{sample.image.shape}, {sample.token_ids.shape}"
+        raise InputError(f"{path}: not of a train split of {size} x {size}: {found}; {advice}")
     if vocabulary_size is not None and not 0 <= sample.token_ids.min() <= sample.token_ids.max() < vocabulary_size:
         raise InputError(
             f"{path}: token ids do not fit the model, which has {vocabulary_size} words; "

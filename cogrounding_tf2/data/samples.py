@@ -29,8 +29,31 @@ _LENGTHS = "length_batch"
 _ANNOTATED = "annotated"
 
 
+class _FileSample:
+    """What samples of picture files have in common, as `cmpc_tf2.data.batches.Sample`; pictures keep their size."""
+
+    stores_resized = False
+    builder = "python -m cogrounding_tf2 build_batches"
+    own_data_builder = None
+
+    def describe(self) -> dict:
+        """As `Sample.describe`, of the annotated picture; `area` is that of the box."""
+        x1, y1, x2, y2 = self.box
+        size, area = list(self.image.shape[:2]), round((x2 - x1) * (y2 - y1))
+        return {"expression": self.expression, "picture": self.digest, "size": size, "area": area}
+
+    @staticmethod
+    def build_options(preprocessing: Preprocessing) -> list[str]:
+        """The options by which the builder makes a split for a model: none, it goes by the name of the split."""
+        return []
+
+    def has_train_size(self, size: int) -> bool:
+        """As `Sample.has_train_size`: every picture has."""
+        return True
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class BoxSample:
+class BoxSample(_FileSample):
     """One referring expression with its picture and box.
 
     Attributes:
@@ -46,11 +69,7 @@ class BoxSample:
     box: np.ndarray
     expression: str
 
-    # As those of `cmpc_tf2.data.batches.Sample`.
-    stores_resized = False
     contents = "pictures with boxes"
-    builder = "python -m cogrounding_tf2 build_batches"
-    own_data_builder = None
     keys = (_TOKEN_IDS, _FILE, _BOX, _EXPRESSION)
     input_name = "image"
 
@@ -73,10 +92,6 @@ class BoxSample:
         """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture."""
         return digest_of(self.pixels)
 
-    def describe(self) -> dict:
-        """As `Sample.describe`; `area` is that of the box."""
-        return _describe(self)
-
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:
         """Shape of `fitted`."""
@@ -94,11 +109,6 @@ class BoxSample:
     def augmented(self, size: int, draws: Iterator[float]) -> Augmented:
         """The sample, changed at random as `augmentation.augment` does."""
         return augment(self.image, self.box, self.expression, size, draws)
-
-    @staticmethod
-    def build_options(preprocessing: Preprocessing) -> list[str]:
-        """The options by which the builder makes a split for a model with this preprocessing."""
-        return []
 
     def require_fit(self, preprocessing: Preprocessing):
         """As `Sample.require_fit`: every picture fits."""
@@ -132,7 +142,7 @@ class BoxSample:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BoxClipSample:
+class BoxClipSample(_FileSample):
     """One referring expression with some frames around an annotated one, and the box in each of them.
 
     Attributes:
@@ -151,10 +161,7 @@ class BoxClipSample:
     annotated: int
     expression: str
 
-    stores_resized = False
     contents = "clips with boxes"
-    builder = BoxSample.builder
-    own_data_builder = None
     keys = (_TOKEN_IDS, _FILE, _LENGTHS, _BOX, _ANNOTATED, _EXPRESSION)
     input_name = "clip"
 
@@ -191,10 +198,6 @@ class BoxClipSample:
         """Digest of the annotated frame, 16 hexadecimal digits: the same whatever frames are around it."""
         return digest_of(self.image)
 
-    def describe(self) -> dict:
-        """As `BoxSample.describe`, of the annotated frame."""
-        return _describe(self)
-
     @staticmethod
     def input_shape(size: int) -> tuple[int, ...]:
         """As `BoxSample.input_shape`, for training."""
@@ -212,11 +215,6 @@ class BoxClipSample:
     def augmented(self, size: int, draws: Iterator[float]) -> Augmented:
         """The sample, changed at random as `augmentation.augment_clip` does."""
         return augment_clip(self.frames, self.boxes, self.expression, size, draws)
-
-    @staticmethod
-    def build_options(preprocessing: Preprocessing) -> list[str]:
-        """As `BoxSample.build_options`."""
-        return []  # The builder goes by the name of the split.
 
     def require_fit(self, preprocessing: Preprocessing):
         """Checks that the file holds as many frames as a model reads.
@@ -265,12 +263,6 @@ class BoxClipSample:
         is_index = annotated.shape == () and annotated.dtype.kind in "iu" and 0 <= annotated < len(lengths)
         require_array(is_index, _ANNOTATED, f"a whole number below {len(lengths)}", annotated)
         return cls(token_ids, file, lengths, boxes, int(annotated), _read_expression(arrays))
-
-
-def _describe(sample: BoxSample | BoxClipSample) -> dict:
-    x1, y1, x2, y2 = sample.box
-    size, area = list(sample.image.shape[:2]), round((x2 - x1) * (y2 - y1))
-    return {"expression": sample.expression, "picture": sample.digest, "size": size, "area": area}
 
 
 def _read_common(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

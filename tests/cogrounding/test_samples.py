@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cmpc_tf2.data.batches import check_batches, digest_of, group_by_pixels, read_batch, write_batch
+from cmpc_tf2.data.batches import check_batches, digest_of, read_batch, write_batch
 from cmpc_tf2.data.image_files import encode_image
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.inference.evaluation import group_by_pixels
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cogrounding_tf2.data.samples import BoxClipSample, BoxSample
 
@@ -62,7 +63,7 @@ def test_clips_come_back(tmp_path):
     assert (found.image == 5).all() and found.box.tolist() == [1.5, 2, 11, 12.25] and found.annotated == 1
     assert found.boxes.shape == (3, 4) and found.pixels is found.frames
     assert found.fitted(PREPROCESSING).shape == (3, 32, 32, 3)
-    assert BoxClipSample.input_shape(32) == (None, 32, 32, 3) and found.input_name == "clip"
+    assert BoxClipSample.input_shape(32) == (2, 32, 32, 3) and found.input_name == "clip"
 
 
 def test_a_clip_has_the_digest_of_its_annotated_frame():
@@ -78,11 +79,12 @@ def test_samples_of_a_picture_are_grouped(picture):
 
 def test_the_number_of_frames_has_to_fit():
     five = Preprocessing(32, "letterbox", frames=tuple(range(5)))
-    assert BoxClipSample.build_options(five) == ["--frames", "5"]
     clip(1, 2, 3, 4, 5).require_fit(five)
-    clip(1, 2).require_fit(PREPROCESSING)
-    with pytest.raises(InputError, match=r"holds clips of 2 frames, but the model reads 5; build .* --frames 5"):
+    clip(1, 2).require_train_fit(five)  # Pairs, whatever the model reads afterwards.
+    with pytest.raises(InputError, match="holds clips of 2 frames, expected 5"):
         clip(1, 2).require_fit(five)
+    with pytest.raises(InputError, match="holds clips of 5 frames, expected 2"):
+        clip(1, 2, 3, 4, 5).require_train_fit(five)
 
 
 BAD_PICTURES = {
