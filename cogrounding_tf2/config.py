@@ -13,8 +13,11 @@ IMAGE_SIZE = 256
 # Cells along a side of the three scales, coarse to fine, and of all three together.
 GRIDS = (8, 16, 32)
 PLACES = sum(side**2 for side in GRIDS)
+# Width and height of the anchors in a picture of 416 pixels, three for each scale.
+ANCHORS = ((373, 326), (156, 198), (116, 90), (59, 119), (62, 45), (30, 61), (33, 23), (16, 30), (10, 13))
+ANCHORS_SIZE = 416
 # Boxes that each place proposes, and numbers that describe one: x, y, w, h and confidence.
-ANCHORS, ENTRIES = 3, 5
+PROPOSED, ENTRIES = len(ANCHORS) // len(GRIDS), 5
 # Boxes of a clip that post-processing chooses from: as many as frames, in the original.
 CANDIDATES = 5
 

@@ -6,26 +6,8 @@ from scipy.special import expit, softmax
 from cmpc_tf2.preprocessing.letterbox import Letterbox
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.boxes.prediction import BoxPrediction
-from cogrounding_tf2.data.targets import ANCHORS, ANCHORS_SIZE, GRIDS, SIZE
-
-_ANCHORS_PER_SCALE = len(ANCHORS) // len(GRIDS)
-
-
-def _make_table() -> dict[str, np.ndarray]:
-    """For each of the 4032 proposals, in the order scale, anchor, row, column: its place, anchor and stride."""
-    rows = []
-    first_place = 0
-    for scale, side in enumerate(GRIDS):
-        for anchor in range(_ANCHORS_PER_SCALE):
-            number = scale * _ANCHORS_PER_SCALE + anchor
-            for row, column in np.ndindex(side, side):
-                rows.append((first_place + row * side + column, number, row, column, side))
-        first_place += side**2
-    return dict(zip(("place", "anchor", "row", "column", "side"), np.array(rows, np.int32).T, strict=True))
-
-
-# Proposals: the place in the order scale, row, column; the anchor; row, column and side of the grid.
-PROPOSALS = _make_table()
+from cogrounding_tf2.config import ANCHORS, ANCHORS_SIZE, IMAGE_SIZE
+from cogrounding_tf2.proposals import PROPOSALS
 
 
 def decode_boxes(box_logits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
@@ -40,7 +22,7 @@ def decode_boxes(box_logits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """
     x, y, w, h = np.float32(box_logits[chosen, :4]).T
     found = {name: values[chosen] for name, values in PROPOSALS.items()}
-    stride = np.float32(SIZE) / found["side"].astype(np.float32)
+    stride = np.float32(IMAGE_SIZE) / found["side"].astype(np.float32)
     # Anchors in cells, then in pixels, as the original computes them.
     anchors = np.float32(ANCHORS)[found["anchor"]].T / (np.float32(ANCHORS_SIZE) / found["side"].astype(np.float32))
     centre = np.stack([expit(x) + found["column"], expit(y) + found["row"]]) * stride

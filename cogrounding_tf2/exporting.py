@@ -8,7 +8,7 @@ import tensorflow as tf
 from cmpc_tf2.exporting.answers import GraphAnswer
 from cmpc_tf2.exporting.raw_inputs import GraphResizing
 from cmpc_tf2.models.referring_model import ReferringModel
-from cogrounding_tf2.data.targets import SIZE
+from cogrounding_tf2.config import IMAGE_SIZE
 from cogrounding_tf2.decoding import predict_box
 from cogrounding_tf2.losses import best_box
 
@@ -27,8 +27,8 @@ class BoxAnswer(GraphAnswer):
 
     def in_graph(self, output: tf.Tensor, resizing: GraphResizing, height: tf.Tensor, width: tf.Tensor) -> dict:
         sides = tf.cast(tf.stack([width, height]), tf.float64)
-        ratio = SIZE / tf.reduce_max(sides)
-        borders = (SIZE - tf.maximum(tf.round(sides * ratio), 1)) / 2
+        ratio = IMAGE_SIZE / tf.reduce_max(sides)
+        borders = (IMAGE_SIZE - tf.maximum(tf.round(sides * ratio), 1)) / 2
         ratio, borders = tf.cast(ratio, tf.float32), tf.cast(borders, tf.float32)
         restored = (best_box(output) - tf.tile(borders, [2])) / ratio
         box = tf.clip_by_value(restored, 0.0, tf.tile(tf.cast(sides, tf.float32), [2]))

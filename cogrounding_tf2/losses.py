@@ -9,24 +9,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from cogrounding_tf2.config import GRIDS
-from cogrounding_tf2.data.targets import ANCHORS, ANCHORS_SIZE, SIZE
-from cogrounding_tf2.decoding import PROPOSALS
+from cogrounding_tf2.config import IMAGE_SIZE, PROPOSED
 from cogrounding_tf2.models.package import PACKAGE
+from cogrounding_tf2.proposals import ANCHORS_IN_CELLS, FIRST_PLACES, PROPOSALS, SIDES
 
 # Factor of the errors of the box in the first loss, and factor and margin of the second.
 BOX_WEIGHT, RANK_WEIGHT, MARGIN = 5.0, 100.0, 0.1
 
-_SIDES = np.repeat(GRIDS, len(ANCHORS) // len(GRIDS))
-# Width and height of the anchors in cells, `(9, 2)`.
-_ANCHORS = np.array(ANCHORS) / (ANCHORS_SIZE / _SIDES[:, None])
-# First place and first proposal of the scale of each anchor, and anchors before it in that scale.
-_FIRST_PLACE = np.concatenate([[0], np.cumsum(np.square(GRIDS))])[np.arange(9) // 3]
-_ANCHOR_OF_SCALE = np.arange(9) % 3
-
 
 class Targets(NamedTuple):
-    """What the outputs are compared with, as `data.targets.target` describes it.
+    """What the outputs are compared with, the anchor with the largest overlap and the cell of the centre.
 
     Attributes:
         proposal: The number of the proposal, int `(B,)`, among 4032.
@@ -41,20 +33,20 @@ class Targets(NamedTuple):
 
 def targets_of(boxes) -> Targets:
     """The targets of boxes in the square: x1, y1, x2, y2 in pixels, float `(B, 4)`."""
-    boxes = ops.clip(boxes, 0, SIZE - 1)
-    anchors = ops.convert_to_tensor(_ANCHORS, boxes.dtype)
-    sides = ops.convert_to_tensor(_SIDES, boxes.dtype)
-    sizes = ((boxes[:, 2:] - boxes[:, :2]) / SIZE)[:, None] * sides[:, None]  # (B, 9, 2), in cells.
+    boxes = ops.clip(boxes, 0, IMAGE_SIZE - 1)
+    anchors = ops.convert_to_tensor(ANCHORS_IN_CELLS, boxes.dtype)
+    sides = ops.convert_to_tensor(SIDES, boxes.dtype)
+    sizes = ((boxes[:, 2:] - boxes[:, :2]) / IMAGE_SIZE)[:, None] * sides[:, None]  # (B, 9, 2), in cells.
     shared = ops.prod(ops.minimum(sizes, anchors), axis=-1)
     overlap = shared / (ops.prod(sizes, axis=-1) + ops.prod(anchors, axis=-1) - shared + 1e-16)
     best = ops.argmax(overlap, axis=-1)
-    side = ops.take(ops.convert_to_tensor(_SIDES, "int32"), best)
-    centre = (boxes[:, :2] + boxes[:, 2:]) / (2 * SIZE) * ops.cast(side, boxes.dtype)[:, None]
+    side = ops.take(ops.convert_to_tensor(SIDES, "int32"), best)
+    centre = (boxes[:, :2] + boxes[:, 2:]) / (2 * IMAGE_SIZE) * ops.cast(side, boxes.dtype)[:, None]
     cell = ops.floor(centre)
     column, row = (ops.cast(cell[:, axis], "int32") for axis in range(2))
     in_scale = row * side + column
-    first = ops.take(ops.convert_to_tensor(_FIRST_PLACE, "int32"), best)
-    anchor = ops.take(ops.convert_to_tensor(_ANCHOR_OF_SCALE, "int32"), best)
+    first = ops.take(ops.convert_to_tensor(FIRST_PLACES, "int32"), best)
+    anchor = ops.cast(best, "int32") % PROPOSED  # Of the scale.
     size = ops.take_along_axis(sizes, best[:, None, None], axis=1)[:, 0]
     scaled = ops.log(size / ops.take(anchors, best, axis=0) + 1e-16)
     values = ops.concatenate([centre - cell, scaled], axis=-1)
@@ -132,8 +124,8 @@ def best_box(box_logits):
     def of_best(values):
         return ops.take(ops.convert_to_tensor(values, logits.dtype), best, axis=0)
 
-    stride = of_best(SIZE / PROPOSALS["side"])[:, None]
+    stride = of_best(IMAGE_SIZE / PROPOSALS["side"])[:, None]
     cells = of_best(np.stack([PROPOSALS["column"], PROPOSALS["row"]], axis=-1))
     centre = (ops.sigmoid(logits[:, :2]) + cells) * stride
-    half = ops.exp(logits[:, 2:4]) * of_best(_ANCHORS[PROPOSALS["anchor"]]) * stride / 2
+    half = ops.exp(logits[:, 2:4]) * of_best(ANCHORS_IN_CELLS[PROPOSALS["anchor"]]) * stride / 2
     return ops.concatenate([centre - half, centre + half], axis=-1)

@@ -13,14 +13,14 @@ from cmpc_tf2.tasks.boxes.metrics import VARIANTS, intersection_and_union
 from cmpc_tf2.tasks.boxes.task import BoxTask
 from cmpc_tf2.tasks.task import Protocol, Variant
 from cogrounding_tf2.config import CANDIDATES
-from cogrounding_tf2.data.targets import true_box
+from cogrounding_tf2.data.truths import true_box
 from cogrounding_tf2.decoding import decode_boxes, predict_box, ranked
 
 
 class BoxProtocol(Protocol):
     """The predicted box against the annotated one, both in the pixels of the picture.
 
-    The annotation passes through the whole pixels of the square on its way (`targets.true_box`), so that `plain` is
+    The annotation passes through the whole pixels of the square on its way (`truths.true_box`), so that `plain` is
     that of the original; `exact` compares what `predict` gives with the annotation itself.
 
     Source: `test_epoch` in the training script of SijieSong/CVPR21-Cogrounding_semantic_attention (commit 7b0630a).

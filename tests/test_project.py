@@ -31,7 +31,7 @@ LIGHT = (
     "cogrounding_tf2/build_batches.py",
     "cogrounding_tf2/data/augmentation.py",
     "cogrounding_tf2/data/builder.py",
-    "cogrounding_tf2/data/targets.py",
+    "cogrounding_tf2/data/truths.py",
     "tools/build_embeddings.py",
     "tools/convert_darknet_weights.py",
     "tools/convert_tf1_ckpt.py",

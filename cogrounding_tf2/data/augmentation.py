@@ -16,7 +16,7 @@ import numpy as np
 from cmpc_tf2.preprocessing.letterbox import Letterbox
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.preprocessing.resizing import LETTERBOX_COLOR, RESIZINGS
-from cogrounding_tf2.data.targets import whole_pixels
+from cogrounding_tf2.data.truths import whole_pixels
 
 # Largest change of brightness, as a share.
 BRIGHTNESS = 0.5

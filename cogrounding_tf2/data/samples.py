@@ -16,7 +16,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing.letterbox import Letterbox
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cogrounding_tf2.data.augmentation import Augmented, augment, augment_clip
-from cogrounding_tf2.data.targets import square_box
+from cogrounding_tf2.data.truths import square_box
 
 # Frames of a clip in a train split: the previous and the annotated one.
 TRAIN_FRAMES = 2
@@ -59,7 +59,7 @@ class BoxSample(_FileSample):
     Attributes:
         token_ids: int64 `(T,)`, right-padded with 0.
         file: Content of the picture file, uint8 `(n,)`.
-        box: x1, y1, x2, y2 in pixels of the picture, as annotated: float64 `(4,)`. `targets.whole_pixels` gives what
+        box: x1, y1, x2, y2 in pixels of the picture, as annotated: float64 `(4,)`. `truths.whole_pixels` gives what
             the original makes of it.
         expression: The sentence as it was given.
     """

@@ -9,7 +9,7 @@ from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
 from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization
 from cmpc_tf2.layers.transformer import fan_in_uniform
 from cmpc_tf2.precision import exact_dtype
-from cogrounding_tf2.config import ANCHORS, ENTRIES, GRIDS
+from cogrounding_tf2.config import ENTRIES, GRIDS, PROPOSED
 from cogrounding_tf2.models.location import place_features
 from cogrounding_tf2.models.package import PACKAGE
 
@@ -85,7 +85,7 @@ def places_of_proposals() -> np.ndarray:
     """The place of each of the 3 P proposals, in the order scale, anchor, row, column: int32 `(3 P,)`."""
     places = np.arange(sum(side**2 for side in GRIDS), dtype=np.int32)
     scales = np.split(places, np.cumsum(np.square(GRIDS))[:-1])
-    return np.concatenate([np.tile(scale, ANCHORS) for scale in scales])
+    return np.concatenate([np.tile(scale, PROPOSED) for scale in scales])
 
 
 def propose_boxes(projected, language, channels: int) -> list:
@@ -109,9 +109,9 @@ def propose_boxes(projected, language, channels: int) -> list:
         ):
             x = NormalizedConvolution(filters, kernel_size, momentum=MOMENTUM, name=name)(x)
         initializers = {name: fan_in_uniform(x.shape[-1]) for name in ("kernel_initializer", "bias_initializer")}
-        numbers = ANCHORS * ENTRIES
+        numbers = PROPOSED * ENTRIES
         x = layers.Conv2D(numbers, 1, **initializers, dtype=exact_dtype(), name=f"fcn_out.{scale}.1")(x)
-        proposals.append(ops.reshape(x, (-1, *x.shape[1:3], ANCHORS, ENTRIES)))
+        proposals.append(ops.reshape(x, (-1, *x.shape[1:3], PROPOSED, ENTRIES)))
     return proposals
 
 
@@ -130,6 +130,6 @@ def weigh_confidences(proposals: list, weights):
         confidence = numbers[..., 4:] * weight[..., None, None]
         weighed = ops.concatenate([numbers[..., :4], confidence], axis=-1)
         boxes.append(
-            ops.reshape(ops.transpose(weighed, (0, 3, 1, 2, 4)), (-1, ANCHORS * weight.shape[1] ** 2, ENTRIES))
+            ops.reshape(ops.transpose(weighed, (0, 3, 1, 2, 4)), (-1, PROPOSED * weight.shape[1] ** 2, ENTRIES))
         )
     return ops.concatenate(boxes, axis=1)

@@ -19,7 +19,7 @@ from cmpc_video_tf2.data import moving_shapes
 from cogrounding_tf2.build_batches import main
 from cogrounding_tf2.data import builder
 from cogrounding_tf2.data.samples import BoxClipSample, BoxSample
-from cogrounding_tf2.data.targets import square_box
+from cogrounding_tf2.data.truths import square_box
 from original import GOLDEN
 from refer_layout import make_refer
 

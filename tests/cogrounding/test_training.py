@@ -22,10 +22,12 @@ from cogrounding_original import (
     read_golden,
     read_manifest,
 )
+from cogrounding_tf2.config import ANCHORS, GRIDS
 from cogrounding_tf2.conversion.names import image_pairs, video_pairs
 from cogrounding_tf2.losses import targets_of
 from cogrounding_tf2.models.cg_sl_att import CGSLAtt
 from cogrounding_tf2.models.sl_att import SLAtt
+from cogrounding_tf2.proposals import PROPOSALS
 from cogrounding_tf2.recipe import CG_SL_ATT, SL_ATT, rate_factor, total_loss
 
 # Parameters whose gradient is zero in exact arithmetic: what is found is rounding.
@@ -160,11 +162,37 @@ def test_first_losses_in_float32(kind, parity):
     require_close(parity, what, losses, golden["train/columns"], golden["train/trajectory"][0], 5e-5)
 
 
-def test_targets_are_the_originals():
+def found_target(box) -> tuple[int, int, int, np.ndarray]:
+    """Anchor, row, column and values of the target for a box."""
+    proposal, place, values = (
+        ops.convert_to_numpy(one)[0] for one in targets_of(ops.convert_to_tensor([box], "float32"))
+    )
+    assert PROPOSALS["place"][proposal] == place
+    return *(int(PROPOSALS[name][proposal]) for name in ("anchor", "row", "column")), values
+
+
+def test_targets_are_the_originals(parity):
     golden = read_golden("image_tiny")
-    boxes = np.stack([golden[f"{k}/box"].reshape(4) for k in range(3)]).astype(np.float32)
-    found = targets_of(ops.convert_to_tensor(boxes))
-    np.testing.assert_allclose(found.values, golden["target/values"][:, :4], atol=1e-6)
+    for number in range(3):
+        *found, values = found_target(golden[f"{number}/box"].reshape(4))
+        assert found == [golden[f"target/{name}"][number] for name in ("best_anchor", "gj", "gi")]
+        parity.within("SL-Att.: targets", values, golden["target/values"][number, :4], 1e-6)
+
+
+@pytest.mark.parametrize("number, anchor", list(enumerate(ANCHORS)))
+def test_a_box_of_an_anchors_size_has_that_anchor(number, anchor):
+    size = np.minimum(np.array(anchor) * 256 / 416, 240)
+    found, row, column, values = found_target([5, 6, size[0] + 5, size[1] + 6])
+    assert found == number
+    centre = (size / 2 + (5, 6)) * GRIDS[number // 3] / 256
+    np.testing.assert_allclose([column + values[0], row + values[1]], centre, rtol=1e-5)
+    np.testing.assert_allclose(values[2:], np.log(size / (np.array(anchor) * 256 / 416)), atol=1e-5)
+
+
+def test_boxes_are_clamped_to_the_square():
+    found, expected = found_target([-30, 100, 400, 300]), found_target([0, 100, 255, 255])
+    assert found[:3] == expected[:3] and (found[3] == expected[3]).all()
+    assert found_target([250, 250, 400, 400])[:3] == (8, 31, 31)
 
 
 def test_rates_fall_from_epoch_to_epoch():
