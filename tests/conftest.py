@@ -1,6 +1,9 @@
 """Models and checkpoints shared by the tests: each is built once."""
 
 import contextlib
+import ctypes
+import functools
+import gc
 import os
 import sys
 import warnings
@@ -23,6 +26,49 @@ REAL_DATA = Path(os.environ.get("CMPC_TEST_DATA", ROOT.parent / "shared"))
 
 # Timeout in seconds: even slow machines need less.
 PATIENCE = 600
+
+# New objects after which garbage is collected between two tests.
+MANY_OBJECTS = 20_000
+
+
+def pytest_collection_finish():
+    """Leaves what imports made out of every collection of garbage."""
+    gc.disable()
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Collects garbage between tests only, in the main thread.
+
+    A model is a cycle of objects, and the full collections that free it are rare. Others start in any thread, also in
+    one of `tf.data`. After a test of broken batches there was none at all until the process ended.
+    """
+    result = yield
+    if nextitem is None or nextitem.path != item.path:
+        gc.collect()
+        _return_memory()
+    elif gc.get_count()[0] > MANY_OBJECTS:
+        gc.collect(1)
+    return result
+
+
+def _return_memory():
+    """Returns freed memory to the system, where the C library is glibc."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def attributes_listed_once():
+    """Lets Keras list the attributes of a plain layer once rather than for every layer that it saves or loads.
+
+    It means to, but looks the list up by another name than it keeps it by.
+    """
+    if "keras" in sys.modules:
+        saving_lib = sys.modules["keras"].src.saving.saving_lib
+        saving_lib.get_attr_skipset = functools.cache(saving_lib.get_attr_skipset)
 
 
 @pytest.fixture(scope="session")

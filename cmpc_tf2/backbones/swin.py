@@ -153,6 +153,9 @@ class SwinBlock(layers.Layer):
         x += self.drop_path(self._attend(self.norm1(x)))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
     def _attend(self, x):
         _, height, width, _ = x.shape
         x = pad_to_multiple(x, self.window)
@@ -186,6 +189,10 @@ class PatchMerging(layers.Layer):
         # Cells of even rows and columns, odd rows, odd columns, both.
         cells = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
         return self.reduction(self.norm(ops.concatenate(cells, axis=-1)))
+
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        return batch, -(-height // 2), -(-width // 2), 2 * channels
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -80,6 +80,9 @@ class PeepholeConvLSTM(keras.layers.Layer):
             c = _scale(new_c, *normalize_c)
         return h
 
+    def compute_output_shape(self, sequence_shape):
+        return (*sequence_shape[0][:-1], self.filters)
+
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}
 

@@ -49,5 +49,8 @@ class LevelFusion(keras.layers.Layer):
         products = [ops.matmul(feature_map, kernel) for feature_map, kernel in zip(maps, map_kernels, strict=True)]
         return relu_of_sum(*products, sentence, position)
 
+    def compute_output_shape(self, maps_shape, sentence_shape):
+        return (sentence_shape[0], *maps_shape[0][1:-1], self.filters)
+
     def get_config(self):
         return {**super().get_config(), "filters": self.filters}

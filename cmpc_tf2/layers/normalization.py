@@ -40,6 +40,9 @@ class L2Normalize(keras.layers.Layer):
     def call(self, x):
         return _l2_normalize_channels(x)
 
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
 
 _l2_normalize_channels = fusible(l2_normalize)
 

@@ -27,6 +27,11 @@ class SplitPhases(keras.layers.Layer):
         x = ops.reshape(x, (-1, rows, self.rate, columns, self.rate, channels))
         return ops.reshape(ops.transpose(x, (2, 4, 0, 1, 3, 5)), (-1, rows, columns, channels))
 
+    def compute_output_shape(self, input_shape):
+        batch, height, width, channels = input_shape
+        batch = None if batch is None else batch * self.rate**2
+        return batch, height // self.rate, width // self.rate, channels
+
     def get_config(self):
         return {**super().get_config(), "rate": self.rate}
 
@@ -40,3 +45,8 @@ class MergePhases(SplitPhases):
         x = ops.reshape(x, (self.rate, self.rate, -1, rows, columns, channels))
         x = ops.transpose(x, (2, 3, 0, 4, 1, 5))
         return ops.reshape(x, (-1, rows * self.rate, columns * self.rate, channels))
+
+    def compute_output_shape(self, input_shape):
+        batch, rows, columns, channels = input_shape
+        batch = None if batch is None else batch // self.rate**2
+        return batch, rows * self.rate, columns * self.rate, channels

@@ -77,6 +77,9 @@ class BilinearResize(keras.layers.Layer):
         x = ops.matmul(rows, ops.reshape(x, (-1, height, target_width * channels)))
         return ops.reshape(x, (-1, target_height, target_width, channels))
 
+    def compute_output_shape(self, input_shape):
+        return (input_shape[0], *self._target, input_shape[-1])
+
     def get_config(self):
         return {**super().get_config(), "size": self.size}
 

@@ -158,5 +158,8 @@ class Bert(layers.Layer):
             x = layer(x, ops.cast(score_mask[:, None, None, :], x.dtype))
         return x[:, :length]
 
+    def compute_output_shape(self, token_ids_shape):
+        return (*token_ids_shape, self.config.width)
+
     def get_config(self):
         return {**super().get_config(), "config": self.config.to_dict()}

@@ -57,6 +57,12 @@ class TextEncoder(keras.layers.Layer):
         is_empty = ops.logical_not(ops.any(is_word, axis=1, keepdims=True))
         return l2_normalize(outputs), ops.logical_or(is_word, is_empty), vectors
 
+    def compute_output_spec(self, token_ids):
+        shape = token_ids.shape
+        words = keras.KerasTensor((*shape, self.units), self.compute_dtype)
+        vectors = keras.KerasTensor((*shape, self.embedding_dim), self.compute_dtype)
+        return words, keras.KerasTensor(shape, "bool"), vectors
+
     def get_config(self):
         return {
             **super().get_config(),

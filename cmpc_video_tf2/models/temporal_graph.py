@@ -55,6 +55,9 @@ class TemporalGraph(keras.layers.Layer):
         affinity = ops.einsum("bfc,bgc->bfg", self.query(nodes), self.key(nodes)) / math.sqrt(channels)
         return self.convolution(nodes, ops.matmul(softmax(affinity), nodes))
 
+    def compute_output_shape(self, cells_shape):
+        return (*cells_shape[:2], cells_shape[-1])
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class TemporalContext(keras.layers.Layer):
@@ -85,3 +88,6 @@ class TemporalContext(keras.layers.Layer):
         affinity = projected_affinity(flat, self.cell_projection, self.node_projection(nodes))
         context = ops.einsum("bnf,bfc->bnc", softmax(affinity / math.sqrt(channels)), nodes)
         return l2_normalize(ops.reshape(context, (-1, height, width, channels)))
+
+    def compute_output_shape(self, cells_shape):
+        return cells_shape

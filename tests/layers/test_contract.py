@@ -157,15 +157,25 @@ def layer(request, case):
     return case.build(LAYERS[request.node.callspec.params["case"]])
 
 
-def apply(layer, case: Case, samples: slice = slice(None), dtype: str = "float32") -> list:
-    """The outputs of a layer for some of the samples, with the samples first."""
+def inputs_of(case: Case, samples: slice = slice(None), dtype: str = "float32") -> tuple:
+    """The call arguments of a layer for some of the samples."""
 
     def take(value):
         value = keras.ops.convert_to_tensor(value[samples])
         return keras.ops.cast(value, dtype) if keras.backend.is_float_dtype(value.dtype) else value
 
     inputs = tree.map_structure(take, case.inputs)
-    outputs = layer(*(inputs if case.prepare is None else case.prepare(*inputs)))
+    return inputs if case.prepare is None else case.prepare(*inputs)
+
+
+def as_symbol(tensor) -> keras.KerasTensor:
+    """The input of a functional model that takes such tensors."""
+    return keras.KerasTensor((None, *tensor.shape[1:]), keras.backend.standardize_dtype(tensor.dtype))
+
+
+def apply(layer, case: Case, samples: slice = slice(None), dtype: str = "float32") -> list:
+    """The outputs of a layer for some of the samples, with the samples first."""
+    outputs = layer(*inputs_of(case, samples, dtype))
     return [output if case.samples is None else case.samples(output) for output in tree.flatten(outputs)]
 
 
@@ -189,6 +199,20 @@ def test_outputs_have_the_dtype_of_the_policy(dtype, request, case):
     kinds = [keras.backend.standardize_dtype(output.dtype) for output in outputs]
     expected = case.dtype or dtype
     assert expected in kinds and set(kinds) <= {expected, "bool"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_shapes_and_weights_are_known_before_a_call(dtype, request, case):
+    """A functional model gets them from the shapes and types of the inputs, for any number of samples."""
+    with building_with(dtype):
+        layer, inputs = case.build(LAYERS[request.node.callspec.params["case"]]), inputs_of(case, dtype=dtype)
+        expected = tree.flatten(layer(*tree.map_structure(as_symbol, inputs)))
+        paths = [variable.path for variable in layer.variables]
+        outputs = tree.flatten(layer(*inputs))
+    for symbol, output in zip(expected, outputs, strict=True):
+        assert symbol.shape == (None, *output.shape[1:])
+        assert symbol.dtype == keras.backend.standardize_dtype(output.dtype)
+    assert [variable.path for variable in layer.variables] == paths
 
 
 def test_a_batch_equals_its_samples_alone(layer, case):

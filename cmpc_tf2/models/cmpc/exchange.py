@@ -63,6 +63,9 @@ class TextGuidedExchange(keras.layers.Layer):
         given = [transform(other) for other, transform in zip(others, self.transforms, strict=True)]
         return _add_gated(level, *given, *(gate(context) for gate in self.gates))
 
+    def compute_output_shape(self, level_shape):
+        return level_shape
+
     def pool(self, level, sentence):
         """The context vector `(B, C)` of a level."""
         channels = level.shape[-1]

@@ -56,6 +56,9 @@ class MutanVisual(keras.layers.Layer):
         x = self.projection(ops.concatenate([visual, grid], axis=-1))
         return ops.reshape(x, (-1, height, width, self.heads, self.units))
 
+    def compute_output_shape(self, visual_shape):
+        return (*visual_shape[:-1], self.heads, self.units)
+
     def get_config(self):
         return {**super().get_config(), "units": self.units, "heads": self.heads}
 
@@ -81,6 +84,9 @@ class MutanFusion(keras.layers.Layer):
         ones = (1,) * (len(visual_heads.shape) - 3)
         language_heads = ops.reshape(self.projection(language), (-1, *ones, self.heads, self.units))
         return _fuse(visual_heads, language_heads)
+
+    def compute_output_shape(self, visual_heads_shape, language_shape):
+        return (language_shape[0], *visual_heads_shape[1:-2], self.units)
 
 
 @fusible

@@ -91,6 +91,9 @@ class RelationGraph(keras.layers.Layer):
         updated = self.convolution(nodes, ops.matmul(over_words, gathered))
         return ops.reshape(updated, (-1, height, width, channels))
 
+    def compute_output_shape(self, cells_shape, words_shape):
+        return (words_shape[0], *cells_shape[1:])
+
     def assignments(self, nodes, words, relation_probs, is_word):
         """The two factors of the adjacency: softmax over words, softmax over cells; both `(B, N, T)`, 0 at pads."""
         affinity = projected_affinity(nodes, self.cell_projection, self.word_projection(words))

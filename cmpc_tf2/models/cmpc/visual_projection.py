@@ -100,6 +100,9 @@ class ScaledTap(keras.layers.Layer):
         factor = ops.cast(inverse_norm(lateral), tap.dtype)
         return ops.concatenate([tap * factor, factor], axis=-1)
 
+    def compute_output_shape(self, tap_shape):
+        return (*tap_shape[:-1], tap_shape[-1] + 1)
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class WithOne(keras.layers.Layer):
@@ -110,6 +113,9 @@ class WithOne(keras.layers.Layer):
 
     def call(self, x):
         return ops.concatenate([x, ops.ones_like(x[..., :1])], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + 1)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
@@ -139,3 +145,6 @@ class ResizedMutanVisual(MutanVisual):
         grid = ops.matmul(ops.cast(self._grid, source.dtype), kernel[-GRID_CHANNELS:]) + bias
         x = ops.tanh(product * ops.cast(inverse_norm(lateral), source.dtype) + grid)
         return ops.reshape(x, (-1, *x.shape[1:3], self.heads, self.units))
+
+    def compute_output_shape(self, source_shape, lateral_shape):
+        return super().compute_output_shape(lateral_shape)

@@ -36,6 +36,9 @@ class WordParser(keras.layers.Layer):
     def call(self, words):
         return softmax(self.types(self.hidden(words)))
 
+    def compute_output_shape(self, words_shape):
+        return (*words_shape[:-1], self.types.units)
+
     def get_config(self):
         return {**super().get_config(), "hidden_dim": self.hidden.units, "types": self.types.units}
 
@@ -62,6 +65,9 @@ class WeightedWordPool(keras.layers.Layer):
     def call(self, words, type_probs):
         weights = sum(type_probs[:, :, index] for index in self.type_indices)
         return l2_normalize(ops.einsum("bt,btc->bc", weights, words))
+
+    def compute_output_shape(self, words_shape):
+        return words_shape[0], words_shape[-1]
 
     def get_config(self):
         return {**super().get_config(), "type_indices": self.type_indices}

@@ -76,5 +76,8 @@ class DecoderLayer(layers.Layer):
         visual = self.v_norm3(visual + self.vis_mlp(visual))
         return visual, language
 
+    def compute_output_shape(self, visual_shape, language_shape):
+        return visual_shape, language_shape
+
     def get_config(self):
         return {**super().get_config(), "config": self.config.to_dict(), "grids": self.grids}

@@ -62,6 +62,9 @@ class MultimodalLSTM(keras.layers.Layer):
         zeros = ops.zeros_like(input_gates(0)[..., : self.units])
         return read_sentence(input_gates, state_kernel, is_word, zeros)[-1]
 
+    def compute_output_shape(self, visual_shape, words_shape):
+        return (words_shape[0], *visual_shape[1:-1], self.units)
+
     def get_config(self):
         return {**super().get_config(), "units": self.units}
 
