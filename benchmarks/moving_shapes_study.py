@@ -17,14 +17,17 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import measuring
+from shape_choices import chances, share_of_right_choices
 
+from cmpc_tf2 import Predictor, load_model
 from cmpc_tf2.commands.demo import call
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, read_batch, write_batch
 from cmpc_tf2.files import replacing, write_json
 from cmpc_video_tf2.commands.demo import SIZES, STEPS, TRAINING, build_data, scores_by_kind, sizes_of
-from cmpc_video_tf2.config import ANNOTATED_FEATURES
+from cmpc_video_tf2.config import ANNOTATED, ANNOTATED_FEATURES
 from cmpc_video_tf2.data.moving_shapes import DRAWN_CLIPS
 from cmpc_video_tf2.data.samples import VideoSample
+from cmpc_video_tf2.predictor import VideoPredictor
 
 FRAME_ALONE = "annotated frame alone"
 # The sizes of each model by its name.
@@ -51,16 +54,23 @@ def main():
         if FRAME_ALONE in arguments.models:
             take_annotated_frames(folder, dataset)
 
-    scores = {dataset: {model: [] for model in arguments.models} for dataset in arguments.datasets}
+    scores, choices = (
+        {dataset: {model: [] for model in arguments.models} for dataset in arguments.datasets} for _ in range(2)
+    )
     for seed, dataset, model in itertools.product(arguments.seeds, arguments.datasets, arguments.models):
-        report = train_and_score(folder, dataset, model, arguments.steps, seed)
+        run = folder / "runs" / f"{dataset}_{model.replace(' ', '_')}_{arguments.steps}_seed{seed}"
+        report = train_and_score(folder, dataset, model, arguments.steps, seed, run)
         by_kind = scores_by_kind(report, folder, dataset)
         scores[dataset][model].append({kind: score for kind, (_, score) in by_kind.items()})
-    print(f"\nOverall IoU after {arguments.steps} steps: mean over the seeds {arguments.seeds}, and each of them")
-    for dataset, by_model in scores.items():
-        print(f"\n{dataset}\n")
-        print_table(by_model)
-    measuring.write_json(arguments, scores)
+        choices[dataset][model].append(right_choices(dataset, model, run))
+    print(f"\nAfter {arguments.steps} steps: mean over the seeds {arguments.seeds}, and each of them")
+    for dataset in arguments.datasets:
+        print(f"\n{dataset}: overall IoU\n")
+        print_table(scores[dataset])
+        chance = {kind: share for kind, (_, share) in chances(DRAWN_CLIPS[dataset]).items()}
+        print(f"\n{dataset}: share of sentences for which the model chooses the right shape\n")
+        print_table({"nothing: chance": [chance], **choices[dataset]})
+    measuring.write_json(arguments, {"overall_iou": scores, "choices": choices})
 
 
 def print_table(by_model: dict[str, list[dict[str, float]]]):
@@ -97,9 +107,25 @@ def take_annotated_frames(folder: Path, dataset: str):
                     write_batch(partial, Sample(sample.token_ids, sample.image, sample.mask, sample.expression))
 
 
-def train_and_score(folder: Path, dataset: str, model: str, steps: int, seed: int) -> dict:
+def right_choices(dataset: str, model: str, run: Path) -> dict[str, float]:
+    """The share of sentences for which a trained model chooses the right shape, by kind."""
+    path = run / "choices.json"
+    if not path.exists():
+        trained = load_model(run / "last.keras")
+        predictor = Predictor(trained) if model == FRAME_ALONE else VideoPredictor(trained)
+
+        def show(frames):
+            predictor.set_image(frames[ANNOTATED]) if model == FRAME_ALONE else predictor.set_clip(frames)
+
+        def predict(sentence):
+            return predictor.predict(sentence).probabilities
+
+        write_json(path, share_of_right_choices(DRAWN_CLIPS[dataset], show, predict))
+    return json.loads(path.read_bytes())
+
+
+def train_and_score(folder: Path, dataset: str, model: str, steps: int, seed: int, run: Path) -> dict:
     """The report of the test split."""
-    run = folder / "runs" / f"{dataset}_{model.replace(' ', '_')}_{steps}_seed{seed}"
     report = run / "report.json"
     if report.exists():
         return json.loads(report.read_bytes())
