@@ -12,11 +12,14 @@ import numpy as np
 
 from cmpc_tf2.data.annotations import rasterize
 from cmpc_tf2.data.shapes import KINDS
-from cmpc_video_tf2.data.moving_shapes import SIDE, VIDEOS, Actor, DrawnClips, compose
+from cmpc_video_tf2.data.moving_shapes import SEED, SIDE, VIDEOS, Actor, DrawnClips, compose, draw_scene
 
 OTHER_WAY = {"sliding left": "sliding right", "sliding right": "sliding left"}
 # Sentences about a sliding shape beside one that slides the other way: which of these two does the model choose?
 DIRECTION = "left or right"
+
+# Few videos of the test split are about both ways: these further ones are drawn for this question alone.
+FURTHER_VIDEOS = 1000
 
 # Kind of the sentence, sentence, the shape that is meant, and the shapes to choose from.
 Question = tuple[str, str, Actor, list[Actor]]
@@ -27,10 +30,17 @@ def kinds_of(clips: DrawnClips) -> list[str]:
     return ["attributes", "actions", *clips.actions, *([DIRECTION] if OTHER_WAY.keys() <= clips.actions.keys() else [])]
 
 
-def held_out(clips: DrawnClips) -> Iterator[tuple[list[Actor], list[np.ndarray], list[list[str]]]]:
-    """Actors, frames and sentences of each video of the test split."""
-    for index in range(VIDEOS["train"], VIDEOS["train"] + VIDEOS["test"]):
-        yield compose(clips, index)
+def held_out(clips: DrawnClips) -> Iterator[tuple[list[Actor], list[np.ndarray], list[Question]]]:
+    """Actors, frames and questions of each video of the test split, and of further ones about both ways."""
+    end = sum(VIDEOS.values())
+    for index in range(VIDEOS["train"], end):
+        scene, frames, sentences = compose(clips, index)
+        yield scene, frames, list(questions(clips, scene, sentences))
+    for index in range(end, end + FURTHER_VIDEOS):
+        if OTHER_WAY.keys() <= {actor.action for actor in draw_scene(clips, np.random.default_rng([SEED, index]))}:
+            scene, frames, sentences = compose(clips, index)
+            asked = questions(clips, scene, sentences)
+            yield scene, frames, [question for question in asked if question[0] == DIRECTION]
 
 
 def questions(clips: DrawnClips, scene: list[Actor], sentences: list[list[str]]) -> Iterator[Question]:
@@ -59,10 +69,10 @@ def share_of_right_choices(
         predict: Gives the probabilities of a sentence in the annotated frame, `(h, w)`.
     """
     right = collections.defaultdict(list)
-    for scene, frames, sentences in held_out(clips):
+    for scene, frames, asked in held_out(clips):
         show(frames)
         masks = {actor: rasterize([actor.shape.outline()], SIDE, SIDE) for actor in scene}
-        for kind, sentence, actor, fitting in questions(clips, scene, sentences):
+        for kind, sentence, actor, fitting in asked:
             probabilities = predict(sentence)
             means = {one: probabilities[masks[one]].mean() for one in fitting}
             right[kind].append(float(max(means, key=means.get) == actor))
@@ -72,7 +82,7 @@ def share_of_right_choices(
 def chances(clips: DrawnClips) -> dict[str, tuple[int, float]]:
     """The number of questions by kind, and the share that a blind choice answers right."""
     blind = collections.defaultdict(list)
-    for scene, _, sentences in held_out(clips):
-        for kind, _, _, fitting in questions(clips, scene, sentences):
+    for _, _, asked in held_out(clips):
+        for kind, _, _, fitting in asked:
             blind[kind].append(1 / len(fitting))
     return {kind: (len(blind[kind]), statistics.mean(blind[kind])) for kind in kinds_of(clips)}
