@@ -47,15 +47,15 @@ def pytest_runtest_protocol(item, nextitem):
     """
     result = yield
     if nextitem is None or nextitem.path != item.path:
-        gc.collect()
-        _return_memory()
+        _free_memory()
     elif gc.get_count()[0] > MANY_OBJECTS:
         gc.collect(1)
     return result
 
 
-def _return_memory():
-    """Returns freed memory to the system, where the C library is glibc."""
+def _free_memory():
+    """Collects garbage and, where the C library is glibc, returns its memory to the system."""
+    gc.collect()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
@@ -194,6 +194,7 @@ def full_prefix(tmp_path_factory) -> str:
     """A full-size training checkpoint: 118.7 M weights with their Adam slots, 1.08 GB."""
     prefix = str(tmp_path_factory.mktemp("full") / "unc_iter_700000.tfmodel")
     write_checkpoint(prefix, checkpoint_values("image_full_train"))
+    _free_memory()
     return prefix
 
 
@@ -203,6 +204,7 @@ def full_model_file(full_prefix, tmp_path_factory) -> Path:
 
     path = tmp_path_factory.mktemp("full") / "full.keras"
     convert(full_prefix, str(path))
+    _free_memory()
     return path
 
 
