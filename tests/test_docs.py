@@ -12,7 +12,11 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "data" / "README.md",
 
 SOURCES = [
     ROOT / "build_batches.py",
-    *(path for folder in ("cmpc_tf2", "cmpc_video_tf2", "cogrounding_tf2", "tools") for path in (ROOT / folder).rglob("*.py")),
+    *(
+        path
+        for folder in ("cmpc_tf2", "cmpc_video_tf2", "cogrounding_tf2", "tools")
+        for path in (ROOT / folder).rglob("*.py")
+    ),
 ]
 
 

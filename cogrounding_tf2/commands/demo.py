@@ -9,10 +9,12 @@ from cmpc_tf2.commands.options import number
 from cmpc_tf2.fields import COUNT, RANGES
 from cmpc_video_tf2.data.datasets import A2DFiles
 
-SIZES = {"feature_dim": 64, "darknet": {"widths": [8, 16, 24, 32, 48, 64]}}
+SIZES = {"feature_dim": 48, "darknet": {"widths": [4, 4, 8, 16, 24, 32]}}
 # For a model that starts from random weights: a higher rate than the original's, whose backbone is pretrained.
-TRAINING = ("-bs", "8", "-lr", "0.001")
-STEPS = {"shapes": 1500, "moving_shapes": 1000}
+TRAINING = ("-lr", "0.002")
+# Samples per step, and steps; a clip has two frames.
+BATCH_SIZES = {"shapes": 8, "moving_shapes": 4}
+STEPS = 2000
 EXPRESSION = "the circle left of the square"
 
 
@@ -21,7 +23,7 @@ def add_parser(commands):
     parser = commands.add_parser("demo", help="train and score a small model on drawn data, offline")
     parser.set_defaults(run=run)
     parser.add_argument("--clips", action="store_true", help="clips and CG-SL-Att. in place of pictures and SL-Att.")
-    parser.add_argument("--steps", type=number(COUNT), help="training steps")
+    parser.add_argument("--steps", type=number(COUNT), default=STEPS, help=f"training steps (default: {STEPS})")
     parser.add_argument("--seed", type=number(RANGES["seed"]), default=0, help="of the training run")
     parser.add_argument("--output", type=Path, default=Path("grounding_demo_output"), metavar="DIR")
 
@@ -33,10 +35,8 @@ def run(arguments: argparse.Namespace):
     dataset, split = ("moving_shapes", "test") if arguments.clips else ("shapes", "val")
     build_splits("cogrounding_tf2", folder, dataset, ("train", split))
     system = "cg_sl_att" if arguments.clips else "sl_att"
-    options = [*TRAINING, "--model-name", system, "--seed", arguments.seed]
-    model = train_model(
-        "cogrounding_tf2", folder, dataset, SIZES, arguments.steps or STEPS[dataset], options, "accuracy"
-    )
+    options = [*TRAINING, "-bs", BATCH_SIZES[dataset], "--model-name", system, "--seed", arguments.seed]
+    model = train_model("cogrounding_tf2", folder, dataset, SIZES, arguments.steps, options, metric="accuracy")
 
     report = folder / f"{split}.json"
     data = ["-d", dataset, "-t", split, "--batch-root", folder]
