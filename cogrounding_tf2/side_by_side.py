@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import expit
 
 from cmpc_tf2.data.batches import Sample
+from cmpc_tf2.files import progress
 from cmpc_tf2.inference.evaluation import decode_samples, make_tokenizer_for
 from cmpc_tf2.reports.report import SampleSet, flat_scores, score_text, with_intervals
 from cmpc_tf2.tasks.boxes.metrics import BoxScores
@@ -51,8 +52,8 @@ def compare(boxes: "ModelRunner", masks: "ModelRunner", paths: list[Path], batch
         `samples`; `bootstrap`; and `answers`: for each of `ANSWERS`, `boxes` and `masks`, its scores with intervals.
     """
     streams = [
-        decode_samples(model, make_tokenizer_for(model, paths, Sample), paths, batch_size, Sample)
-        for model in (boxes, masks)
+        decode_samples(model, make_tokenizer_for(model, paths, Sample), of_model, batch_size, Sample)
+        for model, of_model in ((boxes, progress(paths, len(paths), "compare")), (masks, paths))
     ]
     records, box_pairs, mask_pairs = [], [], []
     for of_box, of_mask in zip(*streams, strict=True):

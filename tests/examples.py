@@ -28,8 +28,8 @@ PAGES = [
 ]
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 # What starts a command of this project, also in a sentence.
-_PROGRAM = r"python |cmpc |cmpc-video |make |(?:build_batches\.py|(?:tools|benchmarks)/\w+\.py) "
-_MODULES = {"cmpc": "cmpc_tf2", "cmpc-video": "cmpc_video_tf2"}
+_PROGRAM = r"python |cmpc |cmpc-video |cogrounding |make |(?:build_batches\.py|(?:tools|benchmarks)/\w+\.py) "
+_MODULES = {"cmpc": "cmpc_tf2", "cmpc-video": "cmpc_video_tf2", "cogrounding": "cogrounding_tf2"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,7 +195,8 @@ class Shell:
     def _smaller(words: list[str]) -> list[str]:
         """Options that make a command fit small files; of two equal options, the last one counts."""
         if any("build_batches" in word for word in words):
-            return ["--workers", "1", *(["--image-size", "32"] if "train" in words else [])]
+            is_resized = "train" in words and "cogrounding_tf2" not in words
+            return ["--workers", "1", *(["--image-size", "32"] if is_resized else [])]
         if "serve" in words:
             with socket.socket() as probe:
                 probe.bind(("127.0.0.1", 0))

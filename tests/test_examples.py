@@ -37,6 +37,9 @@ from cmpc_tf2.text.bert_encoder import BertEncoder
 from cmpc_video_tf2 import cli as video_cli
 from cmpc_video_tf2.config import CMPCVideoConfig
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
+from cogrounding_tf2 import cli as grounding_cli
+from cogrounding_tf2.models.cg_sl_att import CGSLAtt
+from cogrounding_tf2.models.sl_att import SLAtt
 from conftest import ROOT
 from examples import (
     PAGES,
@@ -76,6 +79,9 @@ NOT_RUN = {
     "python tools/screenshots.py": "needs a browser and a model that was trained for long",
     "python -m cmpc_tf2 demo": "takes minutes; tests/commands/test_demo.py runs it",
     "python -m cmpc_video_tf2 demo": "takes minutes; tests/video/test_demo.py runs it",
+    "python -m cogrounding_tf2 demo": "takes minutes; tests/cogrounding/test_demo.py runs it",
+    "python -m cogrounding_tf2 train": "starts from a full-size backbone; tests/cogrounding/test_commands.py trains",
+    "python tools/convert_darknet_weights.py": "needs yolov3.weights; tests/conversion/test_darknet_weights.py runs it",
     "python benchmarks/": "takes minutes to hours",
     "saved_model_cli show": "a program of TensorFlow",
     "mkdir -p models/cmpc": "needs TensorFlow Serving, as the page says",
@@ -85,6 +91,7 @@ NOT_RUN = {
 }
 # These run with the slow tests only.
 SLOW = (
+    "python -m cogrounding_tf2 export",
     "python -m cmpc_tf2 export",
     "python -m cmpc_video_tf2 export",
     "python -m cmpc_video_tf2 train",
@@ -174,7 +181,8 @@ def test_every_command_has_an_example():
     """And every script of `tools`."""
     programs = {" ".join(command.split()[1:2]) for command in OURS}
     assert {f"tools/{path.name}" for path in (ROOT / "tools").glob("*.py")} <= programs
-    for module, parser in (("cmpc_tf2", cli.build_parser()), ("cmpc_video_tf2", video_cli.build_parser())):
+    for module, program in (("cmpc_tf2", cli), ("cmpc_video_tf2", video_cli), ("cogrounding_tf2", grounding_cli)):
+        parser = program.build_parser()
         (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
         for name in commands.choices:
             assert any(command.startswith(f"python -m {module} {name} ") for command in OURS), f"{module} {name}"
@@ -195,6 +203,7 @@ def files(tmp_path_factory, small_model, is_quick):
         write_models(folder, small_model)
         write_tf1_checkpoints(folder)
         convert_to_torch(str(folder / "caris.keras"), str(folder / "caris_refcoco.pth"))
+        convert_to_torch(str(folder / "sl_att.keras"), str(folder / "sl_att.pth.tar"))
     if not is_quick:
         write_files_to_start_from(folder)
     rng = np.random.default_rng(0)
@@ -244,6 +253,9 @@ def write_models(folder: Path, model: CMPC):
     save_loaded(model, folder / "cmpc_unc.keras")
     save_loaded(MaskRIS(SMALL_CARIS, vocabulary=pieces, name="maskris"), folder / "caris.keras")
     save_loaded(CMPCVideo(video_sizes, vocabulary=WORDS, name="cmpc_video"), folder / "cmpc_a2d.keras")
+    boxes = {"vocabulary_size": len(WORDS), "feature_dim": 8, "darknet": {"widths": (2, 4, 4, 6, 6, 8)}}
+    for model_type, name in ((SLAtt, "sl_att"), (CGSLAtt, "cg_sl_att")):
+        save_loaded(model_type(boxes, vocabulary=WORDS, name=name), folder / f"{name}.keras")
     (folder / "demo_output" / "run").mkdir(parents=True)
     shutil.copy(folder / "cmpc_unc.keras", folder / "demo_output" / "run" / "last.keras")
 

@@ -86,7 +86,8 @@ def evaluate(
     shown = shown or ("dcrf" if dcrf else protocol.shown)
     score = functools.partial(_score, protocol=protocol, shown=shown, preprocessing=model.preprocessing, dcrf=dcrf)
     tokenizer = make_tokenizer_for(model, paths, medium.sample_type)
-    decoded_samples = decode_samples(model, tokenizer, paths, batch_size, medium.sample_type)
+    shown_paths = progress(paths, len(paths), "evaluate")
+    decoded_samples = decode_samples(model, tokenizer, shown_paths, batch_size, medium.sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:
             skipped.append({"index": decoded.index, "reason": "the expression has no words"})
@@ -130,13 +131,14 @@ def _score(decoded: DecodedSample, protocol: "Protocol", shown: str, **options) 
 
 
 def decode_samples(
-    model: "ModelRunner", tokenizer: Tokenizer | None, paths: list[Path], batch_size: int, sample_type: type[Sample]
+    model: "ModelRunner",
+    tokenizer: Tokenizer | None,
+    paths: Iterable[Path],
+    batch_size: int,
+    sample_type: type[Sample],
 ) -> Iterator[DecodedSample]:
     """Decodes all samples; neighbouring ones of equal pixels share the encoding."""
-    read = (
-        (path, _read_fitting(path, sample_type, model.preprocessing))
-        for path in progress(paths, len(paths), "evaluate")
-    )
+    read = ((path, _read_fitting(path, sample_type, model.preprocessing)) for path in paths)
     with_text = ((index, sample, _text_of(model, tokenizer, path, sample)) for index, (path, sample) in enumerate(read))
     for samples in group_by_pixels(with_text):
         features = None
