@@ -8,13 +8,11 @@ Reads one line for each call and answers with JSON: the seconds and the peak mem
 
 import argparse
 import contextlib
-import importlib.machinery
-import importlib.util
 import io
 import sys
 
 import torch
-from maskris_sides import answer, make_inputs
+from against_pytorch import answer, make_inputs, provide
 from torch import nn
 from torch.nn import functional as F
 
@@ -112,15 +110,6 @@ class DropPath(nn.Module):
         return x * kept / (1 - self.rate)
 
 
-def provide(module: str, **names):
-    """Makes `from module import name` work."""
-    parts = module.split(".")
-    for count in range(1, len(parts) + 1):
-        spec = importlib.machinery.ModuleSpec(".".join(parts[:count]), None)
-        sys.modules.setdefault(spec.name, importlib.util.module_from_spec(spec))
-    vars(sys.modules[module]).update(names)
-
-
 def load_original(clone: str) -> nn.Module:
     """The network of the paper with random weights."""
     layers = {"trunc_normal_": nn.init.trunc_normal_, "DropPath": DropPath, "to_2tuple": lambda x: (x, x)}
@@ -148,7 +137,7 @@ def load_original(clone: str) -> nn.Module:
 
 def make_step(model: nn.Module, pictures: int, sentences: int, training: bool):
     """What one call does: the inference of every sentence, or a training step of MaskRIS."""
-    images, ids = (torch.from_numpy(value) for value in make_inputs(pictures, sentences))
+    images, ids = (torch.from_numpy(value) for value in make_inputs("maskris", pictures, sentences))
     images, mask = images.permute(0, 3, 1, 2).contiguous(), torch.ones_like(ids)
     if not training:
         model.eval()

@@ -54,7 +54,8 @@ class NormalizedConvolution(layers.Layer):
             self.filters,
             self.kernel_size,
             strides=self.strides,
-            padding="valid",
+            # With strides, "same" would pad less at the start than at the end.
+            padding="same" if self.strides == 1 else "valid",
             use_bias=self.folded,
             kernel_initializer=fan_in_uniform(self.kernel_size**2 * input_shape[-1]),
             dtype=self.dtype_policy,
@@ -67,11 +68,11 @@ class NormalizedConvolution(layers.Layer):
 
     def call(self, x, training=None):
         margin = self.kernel_size // 2
-        if margin:
+        if margin and self.strides > 1:
             x = ops.pad(x, [[0, 0], [margin, margin], [margin, margin], [0, 0]])
         x = self.conv(x)
         x = x if self.folded else self.norm(x, training=training)
-        return ops.maximum(x, self.slope * x) if self.slope else ops.relu(x)
+        return _leaky_relu(x, self.slope) if self.slope else ops.relu(x)
 
     def compute_output_shape(self, input_shape):
         batch, *sides, _ = input_shape
@@ -101,3 +102,9 @@ class NormalizedConvolution(layers.Layer):
             "names": self.names,
             "folded": self.folded,
         }
+
+
+def _leaky_relu(x, slope: float):
+    # TensorFlow's operation, which has a fast gradient, rounds the slope to float32.
+    is_exact = keras.backend.standardize_dtype(x.dtype) != "float64"
+    return ops.leaky_relu(x, slope) if is_exact else ops.maximum(x, slope * x)

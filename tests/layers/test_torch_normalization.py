@@ -43,6 +43,27 @@ def test_batch_statistics(rng, repeats):
     np.testing.assert_allclose(layer.running_var, 0.7 + 0.3 * variance, rtol=1e-14)
 
 
+def test_gradients_of_a_batch(rng):
+    """Those of the formula, with the statistics as functions of the batch."""
+    x, weights = tf.constant(rng.normal(2, 3, size=(2, 3, 3, 5))), tf.constant(rng.normal(size=(2, 3, 3, 5)))
+    with building_with("float64"):
+        layer = TorchBatchNormalization()
+        layer.build(x.shape)
+    gamma, beta = (tf.constant(rng.normal(size=5)) for _ in range(2))
+    layer.set_weights([gamma, beta, layer.running_mean, layer.running_var])
+    with tf.GradientTape() as tape:
+        tape.watch([x, gamma, beta])
+        mean, variance = tf.nn.moments(x, axes=[0, 1, 2])
+        loss = tf.reduce_sum(weights * ((x - mean) / tf.sqrt(variance + 1e-5) * gamma + beta) ** 2)
+    expected = tape.gradient(loss, [x, gamma, beta])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(weights * layer(x, training=True) ** 2)
+    found = tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("training, trainable", [(False, True), (True, False)])
 def test_running_statistics(rng, training, trainable):
     """They are used in inference, and by a frozen layer in training too; then they stay as they are."""
