@@ -1,8 +1,11 @@
 """What the benchmarks against an original under PyTorch share.
 
 Each row runs both sides in processes of their own, which take turns, so that other load meets both. A process reads one
-line for each call and answers with JSON: the seconds and the peak memory. The process under PyTorch imports this module
-too, so it needs no more than numpy.
+line for each call and answers with JSON: the seconds, those of the processor, and the peak memory. The process under
+PyTorch imports this module too, so it needs no more than numpy.
+
+With one thread a side (OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1), seconds of the processor
+hardly depend on other load; with more, PyTorch's threads also count those in which they wait for each other.
 """
 
 import argparse
@@ -64,10 +67,10 @@ def answer(step: Callable[[], object]):
     """Calls `step` for each line of the standard input."""
     print(json.dumps("ready"), flush=True)
     for _ in sys.stdin:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         step()
-        seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "peak_mb": peak_megabytes()}), flush=True)
+        found = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu_start}
+        print(json.dumps({**found, "peak_mb": peak_megabytes()}), flush=True)
 
 
 def parse_arguments(description: str, original: str, rows: dict) -> argparse.Namespace:
@@ -102,7 +105,7 @@ def run_rows(names: list[str], make_commands: Callable[[str], dict[str, list]], 
         repeats: Calls that count.
 
     Returns:
-        For each row and side `seconds`, the median, and `peak_mb`.
+        For each row and side `seconds` and `cpu_seconds`, medians, and `peak_mb`.
     """
     print(f"{'':30}{'PyTorch s':>10}{'ours s':>8}{'times':>7}{'PyTorch MB':>12}{'ours MB':>9}")
     results = {}
@@ -134,8 +137,12 @@ def _measure(name: str, commands: dict[str, list], repeats: int) -> dict:
             answers[side].append(json.loads(worker.stdout.readline()))
     for worker in workers.values():
         worker.communicate()
-    medians = {side: statistics.median(one["seconds"] for one in found[WARM_UP:]) for side, found in answers.items()}
-    return {side: {"seconds": medians[side], "peak_mb": answers[side][-1]["peak_mb"]} for side in workers}
+    return {side: _summary(found[WARM_UP:]) for side, found in answers.items()}
+
+
+def _summary(answers: list[dict]) -> dict:
+    medians = {name: statistics.median(one[name] for one in answers) for name in ("seconds", "cpu_seconds")}
+    return {**medians, "peak_mb": answers[-1]["peak_mb"]}
 
 
 def convert_original(command: list) -> tuple:
