@@ -1,7 +1,7 @@
 """Errors that a user can fix."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 
 class InputError(ValueError):
@@ -17,12 +17,12 @@ class UsageError(InputError):
 
 
 @contextlib.contextmanager
-def named(name: object, advice: str = "") -> Iterator[None]:
-    """Puts the name of a file before the message of an `InputError`, and advice behind it."""
+def named(name: object, advice: str | Callable[[], str] = "") -> Iterator[None]:
+    """Puts the name of a file before the message of an `InputError`, and advice, or what gives it, behind it."""
     try:
         yield
     except InputError as error:
-        raise InputError(f"{name}: {error}{advice}") from error
+        raise InputError(f"{name}: {error}{advice() if callable(advice) else advice}") from error
 
 
 def first_line(error: Exception) -> str:

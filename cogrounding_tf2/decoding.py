@@ -7,7 +7,7 @@ from cmpc_tf2.preprocessing.letterbox import Letterbox
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.boxes.prediction import BoxPrediction
 from cogrounding_tf2.config import ANCHORS, ANCHORS_SIZE, IMAGE_SIZE
-from cogrounding_tf2.proposals import PROPOSALS
+from cogrounding_tf2.models.proposals import PROPOSALS
 
 
 def decode_boxes(box_logits: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from keras import ops
 
 from cogrounding_tf2.config import IMAGE_SIZE, PROPOSED
 from cogrounding_tf2.models.package import PACKAGE
-from cogrounding_tf2.proposals import ANCHORS_IN_CELLS, FIRST_PLACES, PROPOSALS, SIDES
+from cogrounding_tf2.models.proposals import ANCHORS_IN_CELLS, FIRST_PLACES, PROPOSALS, SIDES
 
 # Factor of the errors of the box in the first loss, and factor and margin of the second.
 BOX_WEIGHT, RANK_WEIGHT, MARGIN = 5.0, 100.0, 0.1

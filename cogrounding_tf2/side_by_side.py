@@ -13,12 +13,12 @@ import numpy as np
 from scipy.special import expit
 
 from cmpc_tf2.data.batches import Sample
+from cmpc_tf2.data.segmentations import tight_box
 from cmpc_tf2.files import progress
 from cmpc_tf2.inference.evaluation import decode_samples, make_tokenizer_for
 from cmpc_tf2.reports.report import SampleSet, flat_scores, score_text, with_intervals
 from cmpc_tf2.tasks.boxes.metrics import BoxScores
 from cmpc_tf2.tasks.boxes.metrics import intersection_and_union as box_counts
-from cmpc_tf2.tasks.boxes.prediction import box_of
 from cmpc_tf2.tasks.masks.metrics import ScoreSet, intersection_and_union
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cogrounding_tf2.decoding import predict_box
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # The answers that are scored.
 ANSWERS = {"box": "box of {boxes}", "mask": "mask of {masks}", "restricted": "mask of {masks} in the box of {boxes}"}
-NO_BOX = np.zeros(4)
+NO_BOX = (0, 0, 0, 0)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +58,7 @@ def compare(boxes: "ModelRunner", masks: "ModelRunner", paths: list[Path], batch
     records, box_pairs, mask_pairs = [], [], []
     for of_box, of_mask in zip(*streams, strict=True):
         sample = of_box.sample
-        truth = box_of(sample.mask)
+        truth = tight_box(sample.mask)
         if of_box.answer is None or of_mask.answer is None or truth is None:
             continue
         answers = _answers(sample, of_box.answer, of_mask.answer, boxes, masks)
@@ -89,12 +89,7 @@ def _answers(sample: Sample, box_logits, mask_logits, boxes: "ModelRunner", mask
     box = predict_box(box_logits, size, boxes.preprocessing)
     mask = Prediction(expit(mask_logits), size, masks.preprocessing).mask
     restricted = mask & box.mask
-    return [Answer(box.box, box.mask), *(Answer(_box_or_none(one), one) for one in (mask, restricted))]
-
-
-def _box_or_none(mask: np.ndarray) -> np.ndarray:
-    found = box_of(mask)
-    return NO_BOX if found is None else found
+    return [Answer(box.box, box.mask), *(Answer(np.array(tight_box(one) or NO_BOX), one) for one in (mask, restricted))]
 
 
 def format_table(result: dict, names: dict[str, str]) -> str:

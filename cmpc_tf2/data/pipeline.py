@@ -151,8 +151,9 @@ class BatchReader:
         # Made floats here rather than in TensorFlow: every number is written once.
         arrays = {name: np.empty((len(indices), *shape), dtype) for name, (shape, dtype) in self.specs.items()}
         for row, (index, position) in enumerate(zip(indices, positions, strict=True)):
-            sample, rng = self._read(int(index)), np.random.default_rng([self._seed, position])
+            sample = self._read(int(index))
             if self._augmentation is not None:
+                rng = np.random.default_rng([self._seed, position])
                 sample = self._augmentation.change(sample, rng)
             pixels = arrays[self._pixels][row]
             self._preprocessing.normalize(sample.fitted(self._preprocessing), out=pixels)
@@ -279,12 +280,15 @@ def read_train_sample(
         InputError: It cannot be read, or does not fit the model.
     """
     sample, size = read_batch(path, sample_type), preprocessing.size
-    advice = _how_to_build(Path(path).parent, preprocessing, sample_type)
-    with named(path, f"; {advice}"):
+
+    def advice() -> str:
+        return f"; {_how_to_build(Path(path).parent, preprocessing, sample_type)}"
+
+    with named(path, advice):
         sample.require_train_fit(preprocessing)
     if not sample.has_train_size(size) or sample.token_ids.shape != (MAX_WORDS,):
         found = f"{sample.image.shape}, {sample.token_ids.shape}"
-        raise InputError(f"{path}: not of a train split of {size} x {size}: {found}; {advice}")
+        raise InputError(f"{path}: not of a train split of {size} x {size}: {found}{advice()}")
     if vocabulary_size is not None and not 0 <= sample.token_ids.min() <= sample.token_ids.max() < vocabulary_size:
         raise InputError(
             f"{path}: token ids do not fit the model, which has {vocabulary_size} words; "

@@ -23,6 +23,20 @@ def encode_run_lengths(mask: np.ndarray) -> dict:
     return {"size": [int(side) for side in mask.shape], "counts": encoded["counts"].decode("ascii")}
 
 
+def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
+    """The smallest box around a mask, bool `(h, w)`: x1, y1, x2, y2 in pixels; None if it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not rows.size:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def coco_box(mask: np.ndarray) -> list[int]:
+    """As `tight_box`, in COCO's form: x, y, width and height; zeros if the mask is empty."""
+    x1, y1, x2, y2 = tight_box(mask) or (0, 0, 0, 0)
+    return [x1, y1, x2 - x1, y2 - y1]
+
+
 def rasterize(segmentation: list | dict, height: int, width: int) -> np.ndarray:
     """Draws a COCO segmentation: the union of its polygons, or of its run-length encodings, compressed or not.
 

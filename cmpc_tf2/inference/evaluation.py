@@ -164,7 +164,7 @@ def one_by_one(answers: np.ndarray | dict[str, np.ndarray]) -> Iterable:
 
 def _read_fitting(path: Path, sample_type: type[Sample], preprocessing: Preprocessing) -> Sample:
     sample = read_batch(path, sample_type)
-    with named(path, f"; build it again with `{rebuild_command(path.parent, sample_type, preprocessing)}`"):
+    with named(path, lambda: f"; build it again with `{rebuild_command(path.parent, sample_type, preprocessing)}`"):
         sample.require_fit(preprocessing)
     return sample
 

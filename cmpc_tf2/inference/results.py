@@ -9,12 +9,11 @@ import numpy as np
 
 from cmpc_tf2.data.image_files import write_image
 from cmpc_tf2.data.json_lines import read_json_lines
-from cmpc_tf2.data.segmentations import encode_run_lengths
+from cmpc_tf2.data.segmentations import coco_box, encode_run_lengths
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_bytes, read_json, write_bytes, write_json
 from cmpc_tf2.inference.requests import Request
 from cmpc_tf2.tasks.masks.drawing import draw_masks
-from cmpc_tf2.tasks.masks.prediction import Prediction
 
 RESULTS, SETTINGS = "results.jsonl", "settings.json"
 
@@ -107,7 +106,7 @@ def describe_mask(expression: str, mask: np.ndarray, score: float) -> dict:
         "expression": expression,
         "size": list(mask.shape),
         "segmentation": encode_run_lengths(mask),
-        "bbox": Prediction.bbox_of(mask),
+        "bbox": coco_box(mask),
         "area": int(np.count_nonzero(mask)),
         "score": round(score, 6),
     }

@@ -44,7 +44,8 @@ class ModelRunner:
         self.protocol_name = model.protocol_name
         self.vocabulary = model.vocabulary
         self.make_tokenizer = model.make_tokenizer
-        encoder, decoder = model.inference_encoder(), model.expression_decoder
+        by_frames, decoder = model.frame_encoder(), model.expression_decoder
+        encoder = model.image_encoder if by_frames else model.inference_encoder()
         features = tensor_specs(encoder.output)
         text = {name: spec for name, spec in tensor_specs(decoder.input).items() if name not in features}
         one_text = tensor_specs(text, batch_size=1)
@@ -60,11 +61,10 @@ class ModelRunner:
 
         pixels = tf.TensorSpec((None, *encoder.input.shape[1:]), tf.float32)
         encode = graph(lambda pixels: encoder(pixels, training=False), pixels)
-        by_frames = model.frame_encoder()
-        if by_frames is None:
-            self._encode = lambda pixels: encode(tf.constant(self.preprocessing.normalize(pixels)))
-        else:
+        if by_frames:
             self._encode = FrameEncoder(*by_frames, self.preprocessing)
+        else:
+            self._encode = lambda pixels: encode(tf.constant(self.preprocessing.normalize(pixels)))
         self._decode = graph(lambda features, text: model.answer(run(decoder, features, text)), features, text)
         self._explain = graph(functools.partial(run, model.explaining_decoder()), features, one_text)
 

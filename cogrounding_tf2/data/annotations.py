@@ -10,6 +10,7 @@ import numpy as np
 from cmpc_tf2.data.annotation_fields import describe
 from cmpc_tf2.data.annotations import ReferObject, draw_annotation, rasterize, read_refer_objects
 from cmpc_tf2.data.datasets import Dataset, Sources
+from cmpc_tf2.data.segmentations import tight_box
 from cmpc_tf2.errors import InputError, named
 from cmpc_video_tf2.config import CLIP_FRAMES
 from cmpc_video_tf2.data.annotations import read_queries, read_split
@@ -83,10 +84,10 @@ def box_of_mask(mask: np.ndarray) -> np.ndarray:
     Raises:
         InputError: The mask is empty.
     """
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not rows.size:
+    box = tight_box(mask)
+    if box is None:
         raise InputError("its mask has no pixel inside the picture")
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)
+    return np.array(box, np.float64)
 
 
 def require_boxes(boxes: np.ndarray, height: int, width: int):

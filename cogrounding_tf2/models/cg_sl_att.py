@@ -9,8 +9,8 @@ from cmpc_tf2.precision import exact_dtype
 from cogrounding_tf2.config import CANDIDATES, CoGroundingConfig
 from cogrounding_tf2.models.co_attention import CoAttention
 from cogrounding_tf2.models.grounding_model import GroundingModel
-from cogrounding_tf2.models.head import places_of_proposals
 from cogrounding_tf2.models.package import PACKAGE
+from cogrounding_tf2.models.proposals import PROPOSALS
 from cogrounding_tf2.models.visual import SCALES, VisualLayers, layers_of, new_layers
 
 
@@ -58,13 +58,10 @@ class CGSLAtt(GroundingModel):
         """The proposals, and for post-processing the features of the places of the five best ones, `(B, 5, D)`."""
         logits = outputs["box_logits"]
         best = ops.top_k(logits[..., 4], CANDIDATES)[1]
-        places = ops.take(ops.convert_to_tensor(places_of_proposals()), best)
+        places = ops.take(ops.convert_to_tensor(PROPOSALS["place"]), best)
         return {"box_logits": logits, "features": ops.take_along_axis(outputs["visual"], places[..., None], axis=1)}
 
     def training_form(self) -> keras.Model:
-        return self.pair_model()
-
-    def pair_model(self) -> keras.Model:
         """The form that the original trains: two frames of a clip, each with the other's help. It shares all weights.
 
         Returns:
@@ -76,7 +73,7 @@ class CGSLAtt(GroundingModel):
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         features = clip_features(layers_of(self.image_encoder), clip, mutual=True)
         outputs = self.expression_decoder({**features, "token_ids": ops.repeat(token_ids, 2, axis=0)})
-        return keras.Model({"clip": clip, "token_ids": token_ids}, outputs, name="pair_model")
+        return keras.Model({"clip": clip, "token_ids": token_ids}, outputs, name="training_form")
 
 
 def clip_encoder(config: CoGroundingConfig, visual_layers: VisualLayers) -> keras.Model:

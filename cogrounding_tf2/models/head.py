@@ -1,7 +1,6 @@
 """From features of the places and the sentence to boxes with confidences."""
 
 import keras
-import numpy as np
 from keras import layers, ops
 
 from cmpc_tf2.layers.normalized_convolution import NormalizedConvolution
@@ -79,13 +78,6 @@ def split_scales(x) -> list:
 def join_scales(maps: list):
     """The reverse of `split_scales`."""
     return ops.concatenate([ops.reshape(x, (-1, x.shape[1] * x.shape[2], *x.shape[3:])) for x in maps], axis=1)
-
-
-def places_of_proposals() -> np.ndarray:
-    """The place of each of the 3 P proposals, in the order scale, anchor, row, column: int32 `(3 P,)`."""
-    places = np.arange(sum(side**2 for side in GRIDS), dtype=np.int32)
-    scales = np.split(places, np.cumsum(np.square(GRIDS))[:-1])
-    return np.concatenate([np.tile(scale, PROPOSED) for scale in scales])
 
 
 def propose_boxes(projected, language, channels: int) -> list:

@@ -39,7 +39,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def pair_model(model):
-    return model.pair_model()
+    return model.training_form()
 
 
 def inputs_of(golden, *clips: int, frames=slice(None)) -> dict:

@@ -141,7 +141,7 @@ BAD_INPUT = {
     "another size": (["evaluate", "--image-size", "320"], 2, "--image-size: expected 256: the width of a layer"),
     "boxes where masks are": (["evaluate", "masks"], 1, "not a batch of pictures with boxes: no box_batch, file_batch"),
     "a clip model": (["evaluate", "clips"], 1, "expected an SL-Att. model, found a CG-SL-Att. (video) model"),
-    "no words": (["predict", "..."], 1, "'...'"),
+    "no words": (["predict", "..."], 1, "expression '...': has no words"),
     "every without a video": (["predict", "--every", "2"], 2, "--every: goes with --video; leave it out"),
 }
 

@@ -26,8 +26,8 @@ from cogrounding_tf2.config import ANCHORS, GRIDS
 from cogrounding_tf2.conversion.names import image_pairs, video_pairs
 from cogrounding_tf2.losses import targets_of
 from cogrounding_tf2.models.cg_sl_att import CGSLAtt
+from cogrounding_tf2.models.proposals import PROPOSALS
 from cogrounding_tf2.models.sl_att import SLAtt
-from cogrounding_tf2.proposals import PROPOSALS
 from cogrounding_tf2.recipe import CG_SL_ATT, SL_ATT, rate_factor, total_loss
 
 # Parameters whose gradient is zero in exact arithmetic: what is found is rounding.

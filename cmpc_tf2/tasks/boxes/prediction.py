@@ -54,11 +54,3 @@ def mask_of(box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     x1, y1, x2, y2 = np.floor(np.asarray(box, np.float64) + 0.5).astype(int)
     mask[max(y1, 0) : max(y2, 0), max(x1, 0) : max(x2, 0)] = True
     return mask
-
-
-def box_of(mask: np.ndarray) -> np.ndarray | None:
-    """The tight box of a mask, bool `(h, w)`: x1, y1, x2, y2, float64 `(4,)`; None if it is empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(rows):
-        return None
-    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float64)

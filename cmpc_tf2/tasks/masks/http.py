@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from cmpc_tf2.data.image_files import encode_image
-from cmpc_tf2.data.segmentations import encode_run_lengths
+from cmpc_tf2.data.segmentations import coco_box, encode_run_lengths
 from cmpc_tf2.tasks.boxes.prediction import BoxPrediction
 from cmpc_tf2.tasks.masks.explanation import Explanation
 from cmpc_tf2.tasks.masks.prediction import Prediction
@@ -102,7 +102,7 @@ def make_segment(
     return Segment(
         expression=expression,
         mask=encode(mask),
-        bbox=prediction.bbox if isinstance(prediction, BoxPrediction) else prediction.bbox_of(mask),
+        bbox=prediction.bbox if isinstance(prediction, BoxPrediction) else coco_box(mask),
         area=int(mask.sum()),
         score=score,
         unknown_words=explanation.unknown_words,

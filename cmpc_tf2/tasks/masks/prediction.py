@@ -61,15 +61,6 @@ class Prediction:
             total += probabilities[mask[rows]].sum(dtype=np.float64)
         return mask, float(total / max(np.count_nonzero(mask), 1))
 
-    @staticmethod
-    def bbox_of(mask: np.ndarray) -> list[int]:
-        """The tight box of a mask, bool `(h, w)`, as COCO has boxes: x, y, width and height; zeros if it is empty."""
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if not len(rows):
-            return [0, 0, 0, 0]
-        left, top = int(columns[0]), int(rows[0])
-        return [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
-
     def refined_mask(self, image: np.ndarray) -> np.ndarray:
         """The mask after DenseCRF, bool `(h, w)`.
 
