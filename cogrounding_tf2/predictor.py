@@ -5,12 +5,14 @@ import numpy as np
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.predictor import ExpressionPredictor, Predictor
 from cmpc_tf2.tasks.boxes.prediction import BoxPrediction
-from cmpc_tf2.tasks.masks.explanation import Explanation
+from cmpc_tf2.tasks.masks.explanation import Explanation, Phrase
 from cogrounding_tf2.config import GRIDS
 from cogrounding_tf2.decoding import predict_box
 
 # Maps that show how a box was found: outputs of the models, by their name on the page.
 STAGES = {"subject": "similarity", "location": "location", "objectness": "objectness"}
+# What the two rows of `word_attention` are about.
+ASPECTS = ("subject", "location")
 
 
 class BoxExplainer(ExpressionPredictor):
@@ -19,14 +21,19 @@ class BoxExplainer(ExpressionPredictor):
     gives_masks = False
 
     def explain(self, expression: str) -> Explanation:
-        """As `predict`, with maps of how well places fit the subject and the location of the expression."""
+        """As `predict`, with the words for the subject and for the location, and how well places fit them."""
         text = self._text_of(expression)
         found = self._runner.explain(self.encoded.features, text)
         maps = {stage: place_map(found[name]) for stage, name in STAGES.items()}
-        unknown = [word.text for word in self.tokenizer.words(expression) if not word.is_known]
+        words = self.tokenizer.words(expression)
+        unknown = [word.text for word in words if not word.is_known]
+        phrases = [
+            Phrase(aspect, [(word.text, float(weights[word.slots].sum())) for word in words])
+            for aspect, weights in zip(ASPECTS, found["word_attention"], strict=True)
+        ]
         truncation = self.tokenizer.describe_truncation(expression)
         prediction = self._prediction(found["box_logits"])
-        return Explanation(prediction, [], maps, unknown_words=unknown, truncation=truncation)
+        return Explanation(prediction, [], maps, phrases=phrases, unknown_words=unknown, truncation=truncation)
 
     def _prediction(self, answer: np.ndarray | dict[str, np.ndarray]) -> BoxPrediction:
         logits = answer["box_logits"] if isinstance(answer, dict) else answer

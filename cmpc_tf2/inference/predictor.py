@@ -90,7 +90,7 @@ class ExpressionPredictor:
         prediction = self._prediction(found["mask_logits"][..., 0])
         similarity = stage_similarity(found, self._stages)
         truncation = self.tokenizer.describe_truncation(expression)
-        return Explanation(prediction, readings, similarity, attention, unknown, truncation)
+        return Explanation(prediction, readings, similarity, attention, unknown_words=unknown, truncation=truncation)
 
     def _prediction(self, logits: np.ndarray) -> Prediction:
         return Prediction(expit(logits), self.encoded.size, self._runner.preprocessing)

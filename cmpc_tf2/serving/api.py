@@ -46,11 +46,12 @@ class EncodedPicture(BaseModel):
 
 
 class ModelInformation(BaseModel):
-    """The model, all words that it knows if they are at most 100, and the limits of requests."""
+    """The model, what its answers are, all words that it knows if they are at most 100, and the limits of requests."""
 
     name: str
     title: str
     medium: Literal["pictures", "clips"]
+    output: Literal["masks", "boxes"]
     has_dcrf: bool
     words: list[str] | None
     limits: Limits
@@ -80,6 +81,7 @@ def create_app(segmenter: Segmenter, model_name: str, upload: Upload = PICTURE_U
         name=model_name,
         title=segmenter.model_title,
         medium=upload.medium,
+        output="masks" if segmenter.gives_masks else "boxes",
         has_dcrf=segmenter.gives_masks and importlib.util.find_spec("pydensecrf") is not None,
         words=segmenter.few_words,
         limits=segmenter.limits,

@@ -12,9 +12,14 @@ from pycocotools import mask as coco
 import cmpc_tf2
 from cmpc_tf2.serving.uploads import PICTURE_UPLOAD
 from cmpc_tf2.tasks.drawing import COLORS
+from cogrounding_original import TINY
+from cogrounding_tf2.models.sl_att import SLAtt
+from cogrounding_tf2.predictor import BoxPredictor
 from http_client import form, served
-from page_driver import app_of, canvas, choose, mark, opened, picture, saved, saved_mask
+from page_driver import SIZE, app_of, canvas, choose, mark, opened, picture, saved, saved_mask
 from pictures import file_of
+
+GROUNDING_WORDS = ["<pad>", "<go>", "<eos>", "<unk>", "red", "circle", *(f"word{number}" for number in range(31))]
 
 
 def test_sentences_give_masks_and_files(tab, reference):
@@ -138,6 +143,37 @@ def test_attention_of_words_is_shown(browser, small_maskris):
         assert tab.locator("#model").inner_text() == "small.keras, a MaskRIS model"
         assert tab.locator("#sentence").get_attribute("placeholder") == "the man in white"
         assert tab.locator("#words").is_hidden()
+        tab.close()
+
+
+def test_boxes_are_outlines(browser):
+    predictor = BoxPredictor(SLAtt(TINY, vocabulary=GROUNDING_WORDS, name="sl_att"))
+    with served(app_of(predictor, predictor.set_image, PICTURE_UPLOAD, [])) as port:
+        address = f"http://127.0.0.1:{port}"
+        content = httpx.post(f"{address}/v1/segment", **form("red circle", mask_format="probabilities")).json()
+        segment = content["segments"][0]
+        segment |= {"bbox": [20.4, 10, 40, 30], "score": 0.25}
+        tab = opened(browser, address)
+        tab.route("**/v1/segment", lambda route: route.fulfill(json=content))
+        choose(tab, file_of(picture()))
+        tab.get_by_text("Picture ready").wait_for()
+        before = canvas(tab)
+        card = mark(tab, "red circle")
+        assert card.locator(".share").inner_text() == "x 20 to 60, y 10 to 40, score 0.25"
+        assert tab.locator("#settings").is_hidden() and card.get_by_text("PNG").count() == 0
+        assert json.loads(saved(tab, tab.get_by_text("Save the boxes")))["segments"][0]["bbox"] == segment["bbox"]
+
+        changed, scale = (canvas(tab) != before).any(axis=-1), before.shape[1] / SIZE[0]
+        rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
+        drawn = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose(drawn, np.array([20.4, 10, 60.4, 40]) * scale, atol=1)
+        assert not changed[drawn[1] + 5 : drawn[3] - 5, drawn[0] + 5 : drawn[2] - 5].any()
+
+        phrases = card.locator(".phrases li")
+        assert [text.split()[0] for text in phrases.all_inner_texts()] == ["subject", "location"]
+        assert phrases.first.locator("mark").all_inner_texts() == ["red", "circle"]
+        percent = f"{100 * segment['phrases'][0]['words'][1]['weight']:.0f} %"
+        assert phrases.first.locator("mark").nth(1).get_attribute("title") == percent
         tab.close()
 
 

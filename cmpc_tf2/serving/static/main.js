@@ -10,6 +10,7 @@ const view = new View();
 const model = await request("v1/model");
 const isVideo = model.medium === "clips";
 const medium = isVideo ? "video" : "picture";
+const isBox = model.output === "boxes";
 const isTouched = matchMedia("(pointer: coarse)").matches;
 
 // The input whose picture is shown, and the one that sentences are asked about: the same, or one that is being read.
@@ -118,9 +119,9 @@ async function mark(sentences) {
 
 async function add(current, asked) {
   await show(current);
-  const { segments } = await current.segment(asked, { mask_format: "probabilities" });
+  const { segments, width } = await current.segment(asked, { mask_format: "probabilities" });
   for (const segment of segments) {
-    const sentence = new Sentence(segment, colorOf(count++), view, () => remove(sentence));
+    const sentence = new Sentence(segment, colorOf(count++), view, isBox ? width : null, () => remove(sentence));
     await sentence.prepare();
     sentence.mark(threshold());
     if (current !== input) return;
@@ -264,7 +265,7 @@ function listen() {
     wait("Marking", async () => {
       const fields = { threshold: threshold(), dcrf: byId("dcrf").checked };
       const answer = await accepted.segment(view.sentences.map(({ text }) => text), fields);
-      save("masks.json", new Blob([JSON.stringify(answer)], { type: "application/json" }));
+      save(`${model.output}.json`, new Blob([JSON.stringify(answer)], { type: "application/json" }));
     });
   document.addEventListener("paste", ({ clipboardData }) => clipboardData.files.length && choose(clipboardData.files[0]));
   for (const name of ["dragover", "dragleave", "drop"]) {
@@ -281,6 +282,8 @@ byId("model").textContent = `${model.name}, ${model.title}`;
 for (const element of document.querySelectorAll(".medium")) element.textContent = medium;
 byId("file").accept = isVideo ? ".mp4,.avi" : "image/*";
 byId("moment-field").hidden = !isVideo;
+byId("settings").hidden = isBox;
+byId("save-answer").textContent = `Save the ${model.output} (JSON)`;
 byId("dcrf-field").hidden = !model.has_dcrf;
 byId("sentence").maxLength = model.limits.characters;
 if (model.words) {

@@ -55,11 +55,21 @@ export function maskOf(levels, threshold) {
   return levels.map((level) => (level >= threshold * 256 ? 1 : 0));
 }
 
+/** The mask of a box, `[x, y, width, height]`: the pixels that it covers at least by half. */
+export function maskOfBox([x, y, boxWidth, boxHeight], width, height) {
+  const mask = new Uint8Array(width * height);
+  const [left, right] = [x, x + boxWidth].map((at) => Math.min(Math.max(Math.round(at), 0), width));
+  const [top, bottom] = [y, y + boxHeight].map((at) => Math.min(Math.max(Math.round(at), 0), height));
+  for (let row = top; row < bottom; row++) mask.fill(1, row * width + left, row * width + right);
+  return mask;
+}
+
 /**
- * Draws masks over a picture: translucent, with a contour. Where several overlap, their colours alternate in stripes.
+ * Draws masks over a picture: translucent, with a contour; boxes with the contour alone. Where several overlap, their
+ * colours alternate in stripes.
  *
  * @param {ImageData} image The picture; it is drawn on.
- * @param {{mask: Uint8Array, color: string}[]} layers The masks.
+ * @param {{mask: Uint8Array, color: string, isBox: boolean}[]} layers The masks.
  */
 export function drawMasks(image, layers) {
   const { width, height, data } = image;
@@ -69,12 +79,12 @@ export function drawMasks(image, layers) {
     for (let x = 0; x < width; x++, pixel++) {
       let inside = 0;
       let edges = 0;
-      for (const [index, { mask }] of layers.entries()) {
+      for (const [index, { mask, isBox }] of layers.entries()) {
         if (!mask[pixel]) continue;
-        inside |= 1 << index;
+        if (!isBox) inside |= 1 << index;
         if (isAtEdge(mask, x, y, width, height, line)) edges |= 1 << index;
       }
-      if (!inside) continue;
+      if (!inside && !edges) continue;
       const index = nthBit(edges || inside, Math.floor((x + y) / STRIPE));
       const share = edges ? 1 : FILL;
       for (let channel = 0; channel < 3; channel++) {

@@ -1,7 +1,7 @@
 // A sentence with its mask and its explanation.
 
 import { make, save } from "./elements.js";
-import { maskFile, maskOf, readMap, stretch } from "./pixels.js";
+import { maskFile, maskOf, maskOfBox, readMap, stretch } from "./pixels.js";
 
 const STAGES = { entities: "entities perceived", relations: "after relations", actions: "after actions" };
 // A word type is named if its probability is at least so many times that of chance.
@@ -14,10 +14,13 @@ export class Sentence {
    * @param {object} segment The server's answer, with the probabilities as mask.
    * @param {string} color Its colour.
    * @param {View} view Where its mask and its heat maps are shown.
+   * @param {number?} pictureWidth Width of the picture that the box is about, in pixels; null if the model gives masks.
    * @param {() => void} remove Removes it.
    */
-  constructor(segment, color, view, remove) {
+  constructor(segment, color, view, pictureWidth, remove) {
     this.segment = segment;
+    this.isBox = pictureWidth !== null;
+    this.#pictureWidth = pictureWidth;
     this.text = segment.expression;
     this.color = color;
     this.#view = view;
@@ -30,7 +33,7 @@ export class Sentence {
         "div",
         { className: "row" },
         this.#chip,
-        make("button", { className: "small", "aria-label": `PNG: save the mask of “${this.text}”`, onclick: () => this.#saveMask() }, "PNG"),
+        ...(this.isBox ? [] : [this.#saveButton()]),
         make("button", { className: "small", "aria-label": `Remove “${this.text}”`, onclick: remove }, "×"),
       ),
       this.#share,
@@ -41,6 +44,7 @@ export class Sentence {
   }
 
   #view;
+  #pictureWidth;
   #chip;
   #share;
   #levels;
@@ -48,7 +52,7 @@ export class Sentence {
 
   /** Scales the probabilities to the view; to be awaited before the first `mark`. */
   async prepare() {
-    this.#levels = (await readMap(this.segment.mask, ...this.#view.size)).levels;
+    if (!this.isBox) this.#levels = (await readMap(this.segment.mask, ...this.#view.size)).levels;
     return this;
   }
 
@@ -62,8 +66,9 @@ export class Sentence {
     return this.#refined !== null;
   }
 
-  /** Makes the mask for a threshold. */
+  /** Makes the mask for a threshold, or that of the box. */
   mark(threshold) {
+    if (this.isBox) return this.#markBox();
     this.threshold = this.isRefined ? 0.5 : threshold;
     this.mask = maskOf(this.#refined?.levels ?? this.#levels, this.threshold);
     let marked = 0;
@@ -76,6 +81,14 @@ export class Sentence {
     this.#share.textContent = marked
       ? `${share.toFixed(share < 10 ? 1 : 0)} % of the picture, mean probability ${(total / marked / 255).toFixed(2)}`
       : "Nothing is marked.";
+  }
+
+  #markBox() {
+    const [width, height] = this.#view.size;
+    const [x, y, boxWidth, boxHeight] = this.segment.bbox;
+    this.mask = maskOfBox(this.segment.bbox.map((value) => (value * width) / this.#pictureWidth), width, height);
+    const [left, top, right, bottom] = [x, y, x + boxWidth, y + boxHeight].map(Math.round);
+    this.#share.textContent = `x ${left} to ${right}, y ${top} to ${bottom}, score ${this.segment.score.toFixed(2)}`;
   }
 
   #listen() {
@@ -98,22 +111,27 @@ export class Sentence {
     this.#view.draw();
   }
 
+  #saveButton() {
+    return make("button", { className: "small", "aria-label": `PNG: save the mask of “${this.text}”`, onclick: () => this.#saveMask() }, "PNG");
+  }
+
   async #saveMask() {
     save(`${this.text}.png`, await maskFile(await readMap(this.#refined?.base64 ?? this.segment.mask), this.threshold));
   }
 
   #explanation() {
-    const { words, attention, stages, unknown_words: unknown, truncation } = this.segment;
+    const { words, phrases, attention, stages, unknown_words: unknown, truncation } = this.segment;
     const parts = [];
     if (words.length) parts.push(make("h3", {}, "Word types"), make("ul", { className: "words" }, ...words.map(describeWord)));
     else if (unknown.length) parts.push(make("p", { className: "share" }, `Unknown to the model: ${unknown.join(", ")}`));
+    if (phrases.length) parts.push(make("h3", {}, "Phrases"), make("ul", { className: "phrases" }, ...phrases.map(describePhrase)));
     if (truncation) parts.push(make("p", { className: "share" }, `Too long: ${truncation}.`));
     const buttons = [
       ...attention.map(({ word, map }) =>
         this.#heatButton(word === "[CLS]" ? "whole sentence" : word, `attention of “${word}”`, map, stretch),
       ),
       ...stages.map(({ stage, map }) => this.#heatButton(STAGES[stage] ?? stage, STAGES[stage] ?? stage, map)),
-      this.#heatButton("probability", "probability", this.segment.mask),
+      ...(this.isBox ? [] : [this.#heatButton("probability", "probability", this.segment.mask)]),
     ];
     return [...parts, make("h3", {}, "Heat maps"), make("div", { className: "heats", role: "group", "aria-label": "Heat maps" }, ...buttons)];
   }
@@ -128,6 +146,17 @@ export class Sentence {
     };
     return button;
   }
+}
+
+/** An aspect of the object, and the words of the sentence, darker the more they tell about it. */
+function describePhrase({ aspect, share, words }) {
+  const percent = (value) => `${Math.round(100 * value)} %`;
+  const marked = words.flatMap(({ word, weight }) => {
+    const mark = make("mark", { title: percent(weight) }, word);
+    mark.style.setProperty("--weight", weight);
+    return [mark, " "];
+  });
+  return make("li", {}, make("b", {}, share === null ? aspect : `${aspect} ${percent(share)}`), " ", ...marked);
 }
 
 /** A word above a bar with the probabilities of its types, and its type if the model decides for one. */

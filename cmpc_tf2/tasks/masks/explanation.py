@@ -25,6 +25,21 @@ class WordReading:
     probabilities: dict[WordType, float]
 
 
+@dataclasses.dataclass(frozen=True)
+class Phrase:
+    """The words of an expression that tell about one aspect of the object.
+
+    Attributes:
+        aspect: The aspect, such as `subject` or `location`.
+        words: The words that the model reads, in order, with their weights, which sum to 1 at most.
+        share: How much the aspect counts among all, 0 to 1; None if the model does not weigh aspects.
+    """
+
+    aspect: str
+    words: list[tuple[str, float]]
+    share: float | None = None
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
     """The result for one expression, and how the model arrives at it.
@@ -38,6 +53,7 @@ class Explanation:
         attention: The words that the model reads, in order, each with a float32 map with one value per cell of the
             fitted picture: how strongly the word attends to the cell; every map sums to 1. Empty for a model without
             attention of words to places.
+        phrases: The aspects that the model splits an expression into, in order; empty for a model that does not.
         unknown_words: Those of the expression that are not in the vocabulary, in order.
         truncation: How many words the model reads, if it does not read all; otherwise None.
     """
@@ -46,6 +62,7 @@ class Explanation:
     words: list[WordReading]
     similarity: dict[str, np.ndarray]
     attention: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
+    phrases: list[Phrase] = dataclasses.field(default_factory=list)
     unknown_words: list[str] = dataclasses.field(default_factory=list)
     truncation: str | None = None
 

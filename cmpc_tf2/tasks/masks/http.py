@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from cmpc_tf2.data.image_files import encode_image
 from cmpc_tf2.data.segmentations import coco_box, encode_run_lengths
 from cmpc_tf2.tasks.boxes.prediction import BoxPrediction
-from cmpc_tf2.tasks.masks.explanation import Explanation
+from cmpc_tf2.tasks.masks.explanation import Explanation, Phrase
 from cmpc_tf2.tasks.masks.prediction import Prediction
 
 MASK_FORMATS = ("rle", "png", "probabilities")
@@ -39,6 +39,21 @@ class StageMap(BaseModel):
     map: str
 
 
+class PhraseWord(BaseModel):
+    """A word that the model reads, and its weight in a phrase, 0 to 1."""
+
+    word: str
+    weight: float
+
+
+class PhraseReading(BaseModel):
+    """An aspect of the object, how much it counts if the model weighs aspects, and the words that tell about it."""
+
+    aspect: str
+    share: float | None
+    words: list[PhraseWord]
+
+
 class RunLengths(BaseModel):
     """A mask in COCO's compressed run-length encoding, as pycocotools reads it."""
 
@@ -56,6 +71,7 @@ class Segment(BaseModel):
     score: float
     unknown_words: list[str]
     words: list[Word]
+    phrases: list[PhraseReading]
     stages: list[StageMap]
     attention: list[AttentionMap]
     truncation: str | None
@@ -107,10 +123,16 @@ def make_segment(
         score=score,
         unknown_words=explanation.unknown_words,
         words=words,
+        phrases=[_phrase(phrase) for phrase in explanation.phrases],
         stages=_stage_maps(explanation),
         attention=attention,
         truncation=explanation.truncation,
     )
+
+
+def _phrase(phrase: Phrase) -> PhraseReading:
+    words = [PhraseWord(word=word, weight=weight) for word, weight in phrase.words]
+    return PhraseReading(aspect=phrase.aspect, share=phrase.share, words=words)
 
 
 def _stage_maps(explanation: Explanation) -> list[StageMap]:
