@@ -11,6 +11,7 @@ from cmpc_tf2.text.grounding import END as END_OF_SENTENCE
 from cmpc_tf2.text.grounding import GroundingTokenizer
 from cmpc_tf2.text.tokenizers import WordTokenizer
 from cmpc_tf2.text.vocabulary import UNKNOWN, Vocabulary
+from cmpc_tf2.text.whitespace import WhitespaceTokenizer
 from cmpc_tf2.text.wordpiece import (
     CONTINUATION,
     END,
@@ -98,6 +99,35 @@ class GraphGroundingTokenizer(tf.Module):
         return {"token_ids": tf.ensure_shape(ids, (self._max_words,))}
 
 
+class GraphWhitespaceTokenizer(tf.Module):
+    """`WhitespaceTokenizer`.
+
+    Args:
+        words: The words by token id.
+        max_words: Slots of an expression.
+    """
+
+    def __init__(self, words: list[str], max_words: int):
+        super().__init__(name="tokenizer")
+        vocabulary = Vocabulary(words)
+        self._max_words = max_words
+        self._ids = _table(vocabulary.ids.keys(), vocabulary.ids.values(), vocabulary.ids[UNKNOWN])
+
+    def __call__(self, expression: tf.Tensor) -> dict[str, tf.Tensor]:
+        """`WhitespaceTokenizer.encode`.
+
+        Raises:
+            tf.errors.InvalidArgumentError: When it runs, for a sentence without words.
+        """
+        text = tf.strings.lower(tf.strings.regex_replace(expression, _CUT, "\x01"), encoding="utf-8")
+        pieces = tf.strings.split(tf.strings.regex_replace(text, f"{_WHITE}+", _CUT), _CUT)
+        pieces = tf.boolean_mask(pieces, pieces != "")
+        with _requiring_words(pieces):
+            ids = self._ids.lookup(pieces[: self._max_words])
+        ids = tf.pad(ids, [[0, self._max_words - tf.size(ids)]])
+        return {"token_ids": tf.ensure_shape(ids, (self._max_words,))}
+
+
 class GraphWordPieceTokenizer(tf.Module):
     """`WordPieceTokenizer`: the same ids for every sentence that is valid UTF-8.
 
@@ -171,6 +201,7 @@ GRAPH_TOKENIZERS = {
     WordTokenizer.name: GraphWordTokenizer,
     WordPieceTokenizer.name: GraphWordPieceTokenizer,
     GroundingTokenizer.name: GraphGroundingTokenizer,
+    WhitespaceTokenizer.name: GraphWhitespaceTokenizer,
 }
 
 

@@ -43,7 +43,7 @@ class ModelRunner:
         self.tokenizer_type = model.tokenizer_type
         self.protocol_name = model.protocol_name
         self.vocabulary = model.vocabulary
-        self.make_tokenizer = model.make_tokenizer
+        self.make_tokenizer, self._finish = model.make_tokenizer, model.finish
         by_frames, decoder = model.frame_encoder(), model.expression_decoder
         encoder = model.image_encoder if by_frames else model.inference_encoder()
         features = tensor_specs(encoder.output)
@@ -90,7 +90,8 @@ class ModelRunner:
         Returns:
             `ReferringModel.answer`: of models for masks their logits, float32 `(B, S, S)`.
         """
-        return keras.tree.map_structure(lambda x: x.numpy(), self._decode(features, self._tensors(text)))
+        answers = keras.tree.map_structure(lambda x: x.numpy(), self._decode(features, self._tensors(text)))
+        return self._finish(answers)
 
     def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """As `decode` of one expression, with intermediate results.

@@ -111,6 +111,11 @@ class ReferringModel(KerasFileModel):
         """The output that a task scores, `(B, ...)`: mask logits, float32 `(B, S, S)`."""
         return outputs["mask_logits"][..., 0]
 
+    @staticmethod
+    def finish(answers):
+        """What is left to do to answers outside of the graph, given NumPy arrays; nothing for most models."""
+        return answers
+
     def frame_encoder(self) -> tuple[keras.Model, keras.Model] | None:
         """The encoder of a model of clips in two halves for inference, if frames can be encoded one by one.
 

@@ -20,7 +20,8 @@ class Preprocessing:
     Attributes:
         size: Side of the square that the model sees, in pixels.
         resizing: `fit`: scaled to the largest size that fits the square, centred on black; `stretch`: stretched to it;
-            `letterbox`: as `fit`, by area, centred on ImageNet's mean color.
+            `letterbox`: as `fit`, by area, centred on ImageNet's mean color; `none`: as it is, for models that scale
+            pictures themselves.
         channels: Their order: `bgr` or `rgb`.
         mean: Subtracted from pixels of 0 to 255, per channel in that order.
         deviation: Divides the difference, per channel.

@@ -1,4 +1,4 @@
-"""Pictures and masks to the square that a model sees, and back. Each way of resizing is that of an original."""
+"""Pictures and masks to the size that a model takes, and back. Each way of resizing is that of an original."""
 
 import abc
 from collections.abc import Iterator
@@ -181,7 +181,19 @@ class Letterboxed(Fit):
         return fitted
 
 
-RESIZINGS = {"fit": Fit(), "stretch": Stretch(), "letterbox": Letterboxed()}
+class Unchanged(Stretch):
+    """Pictures keep their size: the model scales them itself. Maps and masks have the size of the picture too."""
+
+    description = "scaled by the model"
+
+    def resize_image(self, image: np.ndarray, size: int) -> np.ndarray:
+        return image
+
+    def resize_mask(self, mask: np.ndarray, size: int) -> np.ndarray:
+        return mask
+
+
+RESIZINGS = {"fit": Fit(), "stretch": Stretch(), "letterbox": Letterboxed(), "none": Unchanged()}
 
 
 def _fitted_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:

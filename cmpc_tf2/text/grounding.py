@@ -5,11 +5,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-import numpy as np
-
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.text.tokenizer import TokenizedWord, Tokenizer
-from cmpc_tf2.text.vocabulary import PAD, PAD_ID, UNKNOWN, NoWordsError, Vocabulary, require_size
+from cmpc_tf2.text.right_padded import RightPaddedTokenizer
+from cmpc_tf2.text.vocabulary import PAD, UNKNOWN, NoWordsError, Vocabulary, require_size
 
 # Token after the last word of a sentence.
 END = "<eos>"
@@ -42,7 +40,7 @@ def corpus_words(lines: Iterable[str]) -> list[str]:
     return list(dict.fromkeys([*words, UNKNOWN, PAD]))
 
 
-class GroundingTokenizer(Tokenizer):
+class GroundingTokenizer(RightPaddedTokenizer):
     """Whole words by their number in a vocabulary, then `<eos>` if there is room for it, padded on the right with 0.
 
     Differs from the original: a sentence without words is an error, also one of separators alone. Tested by
@@ -60,14 +58,8 @@ class GroundingTokenizer(Tokenizer):
     """
 
     name = "grounding"
-    reads_stored_ids = False  # Augmentation changes sentences.
     inputs = "token ids of the words and <eos> with 0 for padding on the right"
-    unit = "words"
-
-    def __init__(self, words: list[str], max_words: int):
-        self.require_special_tokens(words)
-        self.vocabulary = Vocabulary(words)
-        self.max_words = max_words
+    ending = (END,)
 
     @classmethod
     def read_words(cls, path: str | os.PathLike, size: int | None = None) -> list[str]:
@@ -88,25 +80,3 @@ class GroundingTokenizer(Tokenizer):
         if all(map(_SEPARATOR.fullmatch, words)):
             raise NoWordsError(expression)
         return words
-
-    def tokens(self, expression: str) -> list[str]:
-        return self.split(expression)[: self.max_words]
-
-    def words(self, expression: str) -> list[TokenizedWord]:
-        return [
-            TokenizedWord(word, self.is_known(word), slice(slot, slot + 1))
-            for slot, word in enumerate(self.tokens(expression))
-        ]
-
-    def is_known(self, token: str) -> bool:
-        return token in self.vocabulary.ids
-
-    def encode(self, expression: str) -> dict[str, np.ndarray]:
-        ids = self.vocabulary.ids
-        token_ids = [ids.get(token, ids[UNKNOWN]) for token in [*self.split(expression), END][: self.max_words]]
-        return {"token_ids": np.array(token_ids + [PAD_ID] * (self.max_words - len(token_ids)), np.int32)}
-
-    @staticmethod
-    def random_inputs(config, lengths: list[int], rng: np.random.Generator) -> dict[str, np.ndarray]:
-        token_ids = rng.integers(1, config.vocabulary_size, size=(len(lengths), config.max_words), dtype=np.int32)
-        return {"token_ids": token_ids * (np.arange(config.max_words) < np.array(lengths)[:, None])}

@@ -5,6 +5,7 @@ import numpy as np
 from cmpc_tf2.text.grounding import GroundingTokenizer
 from cmpc_tf2.text.tokenizer import TokenizedWord, Tokenizer
 from cmpc_tf2.text.vocabulary import PAD_ID, NoWordsError, Vocabulary, tokenize
+from cmpc_tf2.text.whitespace import WhitespaceTokenizer
 from cmpc_tf2.text.wordpiece import WordPieceTokenizer
 
 
@@ -66,4 +67,5 @@ class WordTokenizer(Tokenizer):
         return {"token_ids": token_ids}
 
 
-TOKENIZERS = {tokenizer.name: tokenizer for tokenizer in (WordTokenizer, WordPieceTokenizer, GroundingTokenizer)}
+_TYPES = (WordTokenizer, WordPieceTokenizer, GroundingTokenizer, WhitespaceTokenizer)
+TOKENIZERS = {tokenizer.name: tokenizer for tokenizer in _TYPES}

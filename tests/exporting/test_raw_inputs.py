@@ -13,6 +13,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.exporting.graph_tokenizers import (
     GRAPH_TOKENIZERS,
     GraphGroundingTokenizer,
+    GraphWhitespaceTokenizer,
     GraphWordPieceTokenizer,
     GraphWordTokenizer,
 )
@@ -21,6 +22,7 @@ from cmpc_tf2.preprocessing.resizing import RESIZINGS
 from cmpc_tf2.text.grounding import GroundingTokenizer
 from cmpc_tf2.text.tokenizers import TOKENIZERS
 from cmpc_tf2.text.vocabulary import Vocabulary
+from cmpc_tf2.text.whitespace import WhitespaceTokenizer
 from cmpc_tf2.text.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
 from original import GOLDEN
 from small import WORDS
@@ -55,6 +57,12 @@ def box_words():
     return GroundingTokenizer(words, 8), compiled(GraphGroundingTokenizer(words, 8))
 
 
+@pytest.fixture(scope="module")
+def spaced_words():
+    words = ["<pad>", "<unk>", "the", "red,", "man", "i̇", "b"]
+    return WhitespaceTokenizer(words, 8), compiled(GraphWhitespaceTokenizer(words, 8))
+
+
 def assert_equal_inputs(found, expected, sentence):
     assert found.keys() == expected.keys()
     for name, value in expected.items():
@@ -85,6 +93,17 @@ def test_sentences_become_the_same_words_of_boxes(sentence, box_words):
             box_words[1](tf.constant(sentence))
     else:
         assert_equal_inputs(box_words[1](tf.constant(sentence)), expected, sentence)
+
+
+@pytest.mark.parametrize("sentence", [*SENTENCES, "the\u2003RED,\x1cİ man", " ", "a b c d e f g h i j"])
+def test_sentences_become_the_same_words_between_white_space(sentence, spaced_words):
+    try:
+        expected = spaced_words[0].encode(sentence)
+    except InputError:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="the expression has no words"):
+            spaced_words[1](tf.constant(sentence))
+    else:
+        assert_equal_inputs(spaced_words[1](tf.constant(sentence)), expected, sentence)
 
 
 def test_random_characters_become_the_same_words_of_boxes(box_words):
@@ -174,6 +193,16 @@ def test_pictures_are_resized_and_restored_alike(height, width, name, share, rng
     restored = in_graph.restore(tf.constant(values), tf.constant(height), tf.constant(width))
     expected = [resizing.restore(value, height, width) for value in values]
     np.testing.assert_allclose(restored, expected, rtol=0, atol=1e-5)
+
+
+def test_models_that_scale_pictures_themselves_get_them_as_they_are(rng):
+    resizing, in_graph = RESIZINGS["none"], GRAPH_RESIZINGS["none"]
+    image, values = rng.integers(0, 256, (7, 9, 3), dtype=np.uint8), rng.random((7, 9))
+    for resize in (resizing.resize_image, in_graph.resize):
+        np.testing.assert_array_equal(resize(image, 64), image)
+    np.testing.assert_array_equal(resizing.restore(values, 7, 9), values)
+    np.testing.assert_array_equal(in_graph.restore(values[None], 7, 9)[0], values)
+    np.testing.assert_array_equal(resizing.restore_mask(values > 0.5, 7, 9), values > 0.5)
 
 
 @pytest.mark.parametrize("mode, kind", [("RGB", "JPEG"), ("L", "JPEG"), ("RGB", "PNG"), ("RGBA", "PNG"), ("L", "PNG")])

@@ -184,5 +184,5 @@ def test_restoring_a_stretched_map_equals_scikit_image(height, width, rng):
 
 
 def test_another_resizing_is_named():
-    with pytest.raises(FieldError, match="resizing: expected one of fit, stretch, letterbox, received 'crop'"):
+    with pytest.raises(FieldError, match="resizing: expected one of fit, stretch, letterbox, none, received 'crop'"):
         Preprocessing(64, "crop")
