@@ -10,7 +10,6 @@ from cmpc_tf2.commands.options import number
 from cmpc_tf2.data.datasets import dataset_names
 from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.medium import PICTURES
-from cmpc_tf2.preprocessing.resizing import RESIZINGS
 
 HELP = "build batches from annotations"
 
@@ -34,7 +33,7 @@ def add_options(parser: argparse.ArgumentParser):
     )
     parser.add_argument(
         "--resizing",
-        choices=RESIZINGS,
+        choices=("fit", "stretch"),
         default="fit",
         help="of train pictures: fit for CMPC and its ancestors, stretch for MaskRIS (default: fit)",
     )
