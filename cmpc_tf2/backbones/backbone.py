@@ -7,7 +7,7 @@ import keras
 from cmpc_tf2.layers.keras_file_model import KerasFileModel
 
 
-class Backbone(KerasFileModel):
+class Backbone(KerasFileModel, keras.Model):
     """A functional model from pictures, `(B, H, W, 3)`, to a dict of feature maps by level.
 
     A subclass also has what Keras needs to save it (`get_config`, its registration), `title` for messages, and sizes

@@ -1,10 +1,12 @@
-"""The base class of all models, which can be saved as `.keras` files only."""
-
-import keras
+"""What all models have in common: they can be saved as `.keras` files only."""
 
 
-class KerasFileModel(keras.Model):
-    """A model that is saved as a `.keras` file only."""
+class KerasFileModel:
+    """A mixin for `keras.Model`, to be named before it.
+
+    Not a subclass of it: when Keras makes a functional model of a subclass, it changes the base classes of all that the
+    subclass inherits from, and other subclasses of these could no longer be built in another way.
+    """
 
     def save(self, filepath, *args, **kwargs):
         """As `keras.Model.save`.

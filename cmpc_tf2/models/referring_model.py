@@ -14,7 +14,7 @@ from cmpc_tf2.text.tokenizers import TOKENIZERS, Tokenizer, WordTokenizer
 from cmpc_tf2.text.vocabulary import Vocabulary
 
 
-class ReferringModel(KerasFileModel):
+class ReferringModel(KerasFileModel, keras.Model):
     """A functional model in two halves: an encoder of a picture or clip, and a decoder of expressions about it.
 
     Everything that does not depend on words belongs in the encoder, which runs once for all expressions about a

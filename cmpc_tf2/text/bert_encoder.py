@@ -14,7 +14,7 @@ LAYER = "lang_encoder"
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class BertEncoder(KerasFileModel):
+class BertEncoder(KerasFileModel, keras.Model):
     """BERT without prompts and without a model around it.
 
     Args:
