@@ -93,7 +93,7 @@ def _evaluate(arguments: argparse.Namespace, folder: Path | None) -> list[dict]:
     fields = read_fields(paths[0].parent, len(paths))
 
     from cmpc_tf2.inference.evaluation import evaluate
-    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.inference.runner import make_runner
     from cmpc_tf2.model_files import load_for_inference, read_config
     from cmpc_tf2.reports.comparison import MEASURE, label_of
     from cmpc_tf2.reports.comparison_page import PictureWriter
@@ -110,7 +110,7 @@ def _evaluate(arguments: argparse.Namespace, folder: Path | None) -> list[dict]:
         protocol = medium.task.protocol(model.protocol_name)
         write = functools.partial(writer.add, label_of(number)) if writer else None
         options = {"protocol": protocol, "medium": medium, "shown": MEASURE, "on_prediction": write}
-        result = evaluate(ModelRunner(model), paths, **options)
+        result = evaluate(make_runner(model), paths, **options)
         head = {"dataset": dataset, "split": split, "model": str(path), "protocol": protocol.description}
         reports.append(make_report(head, result, fields, medium.task))
     return reports

@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace):
     fields = read_fields(paths[0].parent, len(paths))
 
     from cmpc_tf2.inference.evaluation import evaluate
-    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.inference.runner import make_runner
     from cmpc_tf2.model_files import load_for_inference
     from cmpc_tf2.reports.evaluation_page import write_evaluation_page
     from cmpc_tf2.reports.gallery import GalleryWriter
@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace):
         os.makedirs(arguments.overlays, exist_ok=True)
         gallery = GalleryWriter(arguments.overlays, medium.task)
     result = evaluate(
-        ModelRunner(model),
+        make_runner(model),
         paths,
         dcrf=arguments.dcrf,
         protocol=protocol,

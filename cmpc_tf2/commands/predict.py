@@ -131,7 +131,7 @@ def predict_many(arguments: argparse.Namespace):
 
 def _segment(arguments: argparse.Namespace, requests: list[Request], results: ResultsFolder) -> int:
     from cmpc_tf2.inference.many_pictures import segment_pictures
-    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.inference.runner import make_runner
     from cmpc_tf2.model_files import load_for_inference
 
     model = load_for_inference(arguments.model, arguments.precision, arguments.image_size)
@@ -139,7 +139,7 @@ def _segment(arguments: argparse.Namespace, requests: list[Request], results: Re
     for expression in {request.expression: None for request in results.remaining(requests)}:
         with contextlib.suppress(NoWordsError):  # Reported with the pictures.
             warn_of_lost_words(expression, tokenizer, arguments.model)
-    return segment_pictures(ModelRunner(model), tokenizer, requests, results, arguments.batch_size)
+    return segment_pictures(make_runner(model), tokenizer, requests, results, arguments.batch_size)
 
 
 def require_words(expressions: list[str]):

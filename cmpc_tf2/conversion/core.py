@@ -12,7 +12,7 @@ import keras
 
 from cmpc_tf2.conversion.families import Family
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.text.tokenizers import TOKENIZERS
 
 
@@ -29,7 +29,7 @@ def new_model(family: Family, config, vocabulary_file: str | None) -> keras.Mode
     """
     options = {}
     if vocabulary_file:
-        if not issubclass(family.system.model_type, ReferringModel):
+        if not issubclass(family.system.model_type, ReferringInterface):
             raise InputError(f"--vocabulary: {family.system.model_type.title} has no vocabulary")
         tokenizer_type = TOKENIZERS[family.system.model_type.tokenizer_name]
         options["vocabulary"] = tokenizer_type.read_words(vocabulary_file, config.vocabulary_size)

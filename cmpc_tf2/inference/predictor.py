@@ -9,8 +9,8 @@ from scipy.special import expit
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.evaluation import one_by_one
-from cmpc_tf2.inference.runner import ModelRunner
-from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.inference.runner import make_runner
+from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.tasks.masks.explanation import Explanation, WordReading, stage_similarity
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_tf2.text.vocabulary import Vocabulary
@@ -50,13 +50,13 @@ class ExpressionPredictor:
     # Whether `predict` gives masks, which DenseCRF can refine.
     gives_masks: ClassVar[bool] = True
 
-    def __init__(self, model: ReferringModel, vocabulary: Vocabulary | list[str] | None = None):
-        if not isinstance(model, ReferringModel) or model.input_name != self.input_name:
+    def __init__(self, model: ReferringInterface, vocabulary: Vocabulary | list[str] | None = None):
+        if not isinstance(model, ReferringInterface) or model.input_name != self.input_name:
             found = getattr(model, "title", type(model).__name__)
             raise InputError(f"model: expected one that takes {self.input_name}s and expressions, found {found}")
         self.model_title = model.title
         self.tokenizer = model.make_tokenizer(vocabulary)
-        self._runner = ModelRunner(model)
+        self._runner = make_runner(model)
         self._stages = list(model.stages)
         self.encoded: Encoded | None = None
 

@@ -10,7 +10,14 @@ import tensorflow as tf
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.frames import FrameEncoder
 from cmpc_tf2.layers.fusion import fusing
+from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.models.referring_model import ReferringModel
+from cmpc_tf2.systems import import_object
+
+
+def make_runner(model: ReferringInterface):
+    """The model ready for inference: a `ModelRunner`, or what its class names in its place."""
+    return import_object(model.runner)(model)
 
 
 class ModelRunner:
@@ -33,17 +40,13 @@ class ModelRunner:
     """
 
     def __init__(self, model: ReferringModel, jit_compile: bool = False):
-        backend = keras.backend.backend()
-        if backend != "tensorflow":
-            raise InputError(
-                f"inference runs on TensorFlow, but Keras is set to {backend}; set KERAS_BACKEND=tensorflow"
-            )
+        require_tensorflow()
         self.config = model.config
         self.preprocessing = model.preprocessing
         self.tokenizer_type = model.tokenizer_type
         self.protocol_name = model.protocol_name
         self.vocabulary = model.vocabulary
-        self.make_tokenizer, self._finish = model.make_tokenizer, model.finish
+        self.make_tokenizer = model.make_tokenizer
         by_frames, decoder = model.frame_encoder(), model.expression_decoder
         encoder = model.image_encoder if by_frames else model.inference_encoder()
         features = tensor_specs(encoder.output)
@@ -90,8 +93,7 @@ class ModelRunner:
         Returns:
             `ReferringModel.answer`: of models for masks their logits, float32 `(B, S, S)`.
         """
-        answers = keras.tree.map_structure(lambda x: x.numpy(), self._decode(features, self._tensors(text)))
-        return self._finish(answers)
+        return keras.tree.map_structure(lambda x: x.numpy(), self._decode(features, self._tensors(text)))
 
     def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """As `decode` of one expression, with intermediate results.
@@ -104,6 +106,17 @@ class ModelRunner:
 
     def _tensors(self, text: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
         return {name: tf.constant(text[name], dtype) for name, dtype in self._text_dtypes.items()}
+
+
+def require_tensorflow():
+    """Checks the backend of Keras.
+
+    Raises:
+        InputError: It is another one.
+    """
+    backend = keras.backend.backend()
+    if backend != "tensorflow":
+        raise InputError(f"inference runs on TensorFlow, but Keras is set to {backend}; set KERAS_BACKEND=tensorflow")
 
 
 def tensor_specs(tensors: dict, batch_size: int | None = None) -> dict[str, tf.TensorSpec]:

@@ -1,4 +1,4 @@
-"""The interface of all models: an encoder of pixels, and a decoder of expressions."""
+"""Most models: an encoder of pixels, and a decoder of expressions."""
 
 import dataclasses
 from typing import ClassVar
@@ -6,15 +6,10 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from cmpc_tf2.errors import InputError
-from cmpc_tf2.layers.keras_file_model import KerasFileModel
-from cmpc_tf2.models.config import ReferringConfig
-from cmpc_tf2.preprocessing.preprocessing import Preprocessing
-from cmpc_tf2.text.tokenizers import TOKENIZERS, Tokenizer, WordTokenizer
-from cmpc_tf2.text.vocabulary import Vocabulary
+from cmpc_tf2.models.interface import ReferringInterface
 
 
-class ReferringModel(KerasFileModel, keras.Model):
+class ReferringModel(ReferringInterface, keras.Model):
     """A functional model in two halves: an encoder of a picture or clip, and a decoder of expressions about it.
 
     Everything that does not depend on words belongs in the encoder, which runs once for all expressions about a
@@ -38,16 +33,6 @@ class ReferringModel(KerasFileModel, keras.Model):
         expression_decoder: The other half; its inputs are the outputs of the encoder and of the tokenizer.
     """
 
-    # Name of such a model in messages.
-    title: str
-    config_type: ClassVar[type] = ReferringConfig
-    tokenizer_name: ClassVar[str] = WordTokenizer.name
-    # Protocol by which the original is scored, in `tasks/masks/protocol.py`.
-    protocol_name: ClassVar[str] = "rim"
-    # What exported models answer, a `exporting.answers.GraphAnswer`, as `module:name`.
-    exported_answer: ClassVar[str] = "cmpc_tf2.exporting.answers:MaskAnswer"
-    # What differs from the defaults of `Preprocessing`.
-    preprocessing_options: ClassVar[dict] = {}
     # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it.
     stages: ClassVar[dict[str, tuple[str, ...]]] = {}
 
@@ -59,14 +44,7 @@ class ReferringModel(KerasFileModel, keras.Model):
         tokenizer: str | None = None,
         **kwargs,
     ):
-        if not isinstance(config, ReferringConfig):
-            config = self.config_type(**(config or {}))
-        if type(config) is not self.config_type:
-            expected, received = self.config_type.__name__, type(config).__name__
-            raise TypeError(f"{self.title}: expected sizes of type {expected}, received {received}")
-        tokenizer = tokenizer or self.tokenizer_name
-        if tokenizer not in TOKENIZERS:
-            raise ValueError(f"tokenizer: expected one of {', '.join(TOKENIZERS)}, received {tokenizer!r:.40}")
+        config, tokenizer = self.complete(config, tokenizer)
         encoder = self.build_image_encoder(config)
         decoder = self.build_expression_decoder(config)
         pixels = encoder.input
@@ -77,11 +55,7 @@ class ReferringModel(KerasFileModel, keras.Model):
         }
         outputs = decoder({**encoder(pixels), **text})
         super().__init__(inputs={pixels.name: pixels, **text}, outputs=outputs, **kwargs)
-        self.config = config
-        self.vocabulary = None if vocabulary is None else list(vocabulary)
-        options = preprocessing or self.preprocessing_options
-        self.preprocessing = Preprocessing(config.image_size, frames=config.frames, **options)
-        self.tokenizer_type = TOKENIZERS[tokenizer]
+        self.describe(config, vocabulary, preprocessing, tokenizer)
         self.image_encoder = encoder
         self.expression_decoder = decoder
 
@@ -98,10 +72,6 @@ class ReferringModel(KerasFileModel, keras.Model):
         """
         raise NotImplementedError
 
-    def training_form(self) -> keras.Model:
-        """The model that training steps run, with the same weights."""
-        return self
-
     def inference_encoder(self) -> keras.Model:
         """A faster copy of the encoder, if there is one: same outputs up to rounding; not to be trained."""
         return self.image_encoder
@@ -110,11 +80,6 @@ class ReferringModel(KerasFileModel, keras.Model):
     def answer(outputs: dict):
         """The output that a task scores, `(B, ...)`: mask logits, float32 `(B, S, S)`."""
         return outputs["mask_logits"][..., 0]
-
-    @staticmethod
-    def finish(answers):
-        """What is left to do to answers outside of the graph, given NumPy arrays; nothing for most models."""
-        return answers
 
     def frame_encoder(self) -> tuple[keras.Model, keras.Model] | None:
         """The encoder of a model of clips in two halves for inference, if frames can be encoded one by one.
@@ -128,25 +93,6 @@ class ReferringModel(KerasFileModel, keras.Model):
     def input_name(self) -> str:
         """The input that pixels go to: `image` or `clip`."""
         return self.image_encoder.input.name
-
-    def make_tokenizer(self, vocabulary: Vocabulary | list[str] | None = None) -> Tokenizer:
-        """The tokenizer of this model.
-
-        Args:
-            vocabulary: The words by token id; None for those that were saved with the model.
-
-        Raises:
-            InputError: There are none, or there are more or fewer than the model has.
-        """
-        words = self.vocabulary if vocabulary is None else vocabulary
-        if words is None:
-            raise InputError("the model holds no vocabulary; give the one it was trained with (--vocabulary FILE)")
-        if len(words) != self.config.vocabulary_size:
-            raise InputError(
-                f"the vocabulary has {len(words)} words, but the model has {self.config.vocabulary_size}; "
-                "give the one it was trained with"
-            )
-        return self.tokenizer_type(words, self.config.max_words)
 
     def explaining_decoder(self) -> keras.Model:
         """The decoder with intermediate results, where the model has them.
@@ -198,15 +144,6 @@ class ReferringModel(KerasFileModel, keras.Model):
                 value = ops.image.resize(value, target.shape[:2], interpolation="bilinear")
             target.assign(value)
         return model
-
-    def get_config(self):
-        return {
-            "config": self.config.to_dict(),
-            "vocabulary": self.vocabulary,
-            "preprocessing": self.preprocessing.to_dict(),
-            "tokenizer": self.tokenizer_type.name,
-            "name": self.name,
-        }
 
 
 def _with_targets(y, y_pred: dict) -> tuple:

@@ -23,7 +23,7 @@ from cmpc_tf2.data.pipeline import (
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import write_json
 from cmpc_tf2.inference.evaluation import evaluate
-from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.inference.runner import make_runner
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.referring_model import ReferringModel
@@ -292,5 +292,5 @@ def validate(model: ReferringModel, paths: list[Path], medium: Medium) -> tuple[
         if len(pictures) < DRAWN_SAMPLES:
             pictures.append(medium.task.draw(sample, prediction, score))
 
-    result = evaluate(ModelRunner(model), paths, on_prediction=draw, medium=medium)
+    result = evaluate(make_runner(model), paths, on_prediction=draw, medium=medium)
     return medium.task.log_entry(result["plain"]), pictures

@@ -35,12 +35,12 @@ def run(arguments: argparse.Namespace):
         require_writable(arguments.report, others=list(models.values()))
     dataset, paths = find_batches(arguments.batch_root, arguments.dataset, arguments.split, PICTURES)
 
-    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.inference.runner import make_runner
     from cmpc_tf2.model_files import load_for_inference
     from cogrounding_tf2.side_by_side import compare, format_table
 
     media = {"boxes": "grounding", "masks": "pictures"}
-    runners = {kind: ModelRunner(load_for_inference(path, medium=media[kind])) for kind, path in models.items()}
+    runners = {kind: make_runner(load_for_inference(path, medium=media[kind])) for kind, path in models.items()}
     result = compare(runners["boxes"], runners["masks"], paths, arguments.batch_size)
     names = {kind: str(path) for kind, path in models.items()}
     report = {"dataset": dataset, "split": arguments.split, **names, **result}
