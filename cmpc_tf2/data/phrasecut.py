@@ -1,7 +1,7 @@
 """What PhraseCut's own evaluation needs beyond the samples: its ground truth, pixel by pixel, and its subsets.
 
 Source: `utils/subset.py`, `utils/data_transfer.py` and `utils/refvg_loader.py` of ChenyunWu/PhraseCutDataset (commit
-276470b). That code has no license, so its word lists are read from a copy of `subset.py` that the user has.
+276470b). That code has no license file, so its word lists are read from a copy of `subset.py` that the user has.
 """
 
 import ast
@@ -22,8 +22,9 @@ _CATEGORY_BOUNDS = (20, 100, 500)
 _ATTRIBUTE_BOUNDS = (20, 100, 200)
 # Shares of the picture below which a region is small, and above which it is large.
 _SMALL, _LARGE = 0.02, 0.2
-# Points farther from the picture than any picture is wide are mistakes.
+# Farther points and larger pictures are mistakes.
 _FARTHEST = 10**6
+_LONGEST_SIDE = 20_000
 
 
 class PhraseCutSplit:
@@ -176,8 +177,9 @@ def _read_pictures(path: Path) -> dict[int, dict]:
         for number, entry in enumerate(checked(content, list, "the file")):
             with named(f"entry {number}"):
                 pictures[field(checked(entry, dict, "a picture"), "image_id", int)] = entry
-                if min(field(entry, side, int) for side in ("height", "width")) < 1:
-                    raise InputError("expected height and width from 1")
+                for side in ("height", "width"):
+                    if not 1 <= field(entry, side, int) <= _LONGEST_SIDE:
+                        raise InputError(f"expected {side} from 1 to {_LONGEST_SIDE}, found {entry[side]}")
     return pictures
 
 

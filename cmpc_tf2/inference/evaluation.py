@@ -68,11 +68,9 @@ def evaluate(
         protocol: None for that of the model's original.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model continues. They do not change the scores.
-        on_prediction: Called with each sample's index, the sample, what the model marks, as `Protocol.score` gives it,
-            and its IoU.
+        on_prediction: Called with each sample's index, the sample, what the model marks (`Protocol.score`) and its IoU.
         medium: Medium of the samples.
-        shown: Variant of that mark (`Task.variants`); None for the refined mask with `dcrf`, otherwise that of the
-            protocol.
+        shown: Variant of that mark (`Task.variants`); None for the refined mask with `dcrf`, or that of the protocol.
         on_marks: Called with each sample's index, the sample, and what the model marks by variant.
 
     Returns:
@@ -98,8 +96,7 @@ def evaluate(
         marks, record = scored
         records.append({"index": decoded.index, **decoded.sample.describe(), **record})
         if on_prediction is not None:
-            score_shown = iou(*task.pairs_of([record], shown)[0])
-            on_prediction(decoded.index, decoded.sample, marks[shown], score_shown)
+            on_prediction(decoded.index, decoded.sample, marks[shown], iou(*task.pairs_of([record], shown)[0]))
         if on_marks is not None:
             on_marks(decoded.index, decoded.sample, marks)
     if not records:

@@ -134,7 +134,11 @@ def test_missing_files(name, words, tmp_path):
         ("refer_miniv.json", [{**task(1), "image_id": 8}], "image 8 is not in image_data_split.json"),
         ("name_att_rel_count.json", {"cat": []}, "expected a list for att, which is missing"),
         ("name_att_rel_count.json", {"cat": [3]}, "expected pairs of a name and a count in cat, found 3"),
-        ("image_data_split.json", [{"image_id": 7, "height": 0, "width": 4}], "expected height and width from 1"),
+        (
+            "image_data_split.json",
+            [{"image_id": 7, "height": 0, "width": 4}],
+            "expected height from 1 to 20000, found 0",
+        ),
         ("subset.py", "coco = (", "not Python code; copy utils/subset.py"),
         ("subset.py", "coco = stuff_names = ['a']", "expected a list of texts named stuff_names, found none"),
     ],
