@@ -55,6 +55,7 @@ from examples import (
 )
 from made_reports import made_report, make_records
 from original import write_checkpoint
+from phrasecut_files import task, write_phrasecut
 from refer_layout import make_refer
 from small import PIECES, SMALL, SMALL_ANCESTOR, SMALL_SIZES, WORDS
 from small_maskris import BERT, SWIN
@@ -224,7 +225,7 @@ def files(tmp_path_factory, small_model, is_quick):
 
 
 def write_data(data: Path):
-    """RefCOCO, A2D-Sentences and `shapes`, with vocabularies."""
+    """RefCOCO, PhraseCut, A2D-Sentences and `shapes`, with vocabularies."""
     sentences = ["the man", "red circle left of the square"]
     make_refer(data, [{"ref_id": n, "split": ("train", "val")[n % 2], "sentences": sentences} for n in range(4)])
     instances = data / "refer" / "refcoco" / "instances.json"
@@ -235,6 +236,7 @@ def write_data(data: Path):
     (data / "images").rename(data / "coco" / "images" / "train2014")
     make_a2d(data, {"v": 4, "test": 4}, [("v", 0, "the man"), ("test", 0, "the man"), ("test", 1, "red")], (1,))
     write_shapes(data, images=8)
+    write_phrasecut(data / "phrasecut", [task(1), task(2, attributes=["red"])], "val")
     (data / "vocabulary_Gref.txt").write_text("\n".join(WORDS) + "\n")
     pieces = [*PIECES, *(f"word{n}" for n in range(len(PIECES), BERT.vocabulary_size))]
     (data / "bert-base-uncased-vocab.txt").write_text("\n".join(pieces) + "\n")

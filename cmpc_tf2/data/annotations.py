@@ -217,10 +217,12 @@ def _parse_phrasecut(content: object, dataset: Dataset, split: str, sources: Sou
         with named(f"entry {number}"):
             task_id = field(task, "task_id", str)
         with named(f"task {describe(task_id)}"):
-            image_name = dataset.image_name.format(image_id=field(task, "image_id", int))
+            image_id = field(task, "image_id", int)
             draw_mask = functools.partial(_draw_instances, field(task, "Polygons", list))
             expressions = (field(task, "phrase", str),)
-        references.append(Reference(f"task {task_id}", sources.images / image_name, draw_mask, expressions))
+        image_path = sources.images / dataset.image_name.format(image_id=image_id)
+        fields = ({"image_id": image_id, "task_id": task_id},)
+        references.append(Reference(f"task {task_id}", image_path, draw_mask, expressions, fields))
     return references
 
 

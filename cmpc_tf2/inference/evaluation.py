@@ -54,6 +54,7 @@ def evaluate(
     on_prediction: Callable[[int, Sample, Any, float], None] | None = None,
     medium: Medium = PICTURES,
     shown: str | None = None,
+    on_marks: Callable[[int, Sample, dict[str, Any]], None] | None = None,
 ) -> dict:
     """Scores a model on batches by a protocol (`tasks/task.py`).
 
@@ -67,11 +68,10 @@ def evaluate(
         protocol: None for that of the model's original.
         batch_size: Expressions of one picture that are decoded together. Changes nothing but float rounding.
         workers: With `dcrf`, processes that refine and score while the model continues. They do not change the scores.
-        on_prediction: Called with each sample's index, the sample, what the model marks, as `Protocol.score` gives it,
-            and its IoU.
+        on_prediction: Called with each sample's index, the sample, what the model marks (`Protocol.score`) and its IoU.
         medium: Medium of the samples.
-        shown: Variant of that mark (`Task.variants`); None for the refined mask with `dcrf`, otherwise that of the
-            protocol.
+        shown: Variant of that mark (`Task.variants`); None for the refined mask with `dcrf`, or that of the protocol.
+        on_marks: Called with each sample's index, the sample, and what the model marks by variant.
 
     Returns:
         The report's `samples`, `skipped`, `truncated` (indices; empty for models that read the stored token ids),
@@ -84,7 +84,7 @@ def evaluate(
     skipped, records = [], []
     protocol = protocol or task.protocol(model.protocol_name)
     shown = shown or ("dcrf" if dcrf else protocol.shown)
-    score = functools.partial(_score, protocol=protocol, shown=shown, preprocessing=model.preprocessing, dcrf=dcrf)
+    score = functools.partial(_score, protocol=protocol, preprocessing=model.preprocessing, dcrf=dcrf)
     tokenizer = make_tokenizer_for(model, paths, medium.sample_type)
     shown_paths = progress(paths, len(paths), "evaluate")
     decoded_samples = decode_samples(model, tokenizer, shown_paths, batch_size, medium.sample_type)
@@ -93,10 +93,12 @@ def evaluate(
             skipped.append({"index": decoded.index, "reason": "the expression has no words"})
             logger.warning("%s: skipped: the expression has no words", paths[decoded.index])
             continue
-        mark, record = scored
+        marks, record = scored
         records.append({"index": decoded.index, **decoded.sample.describe(), **record})
         if on_prediction is not None:
-            on_prediction(decoded.index, decoded.sample, mark, iou(*task.pairs_of([record], shown)[0]))
+            on_prediction(decoded.index, decoded.sample, marks[shown], iou(*task.pairs_of([record], shown)[0]))
+        if on_marks is not None:
+            on_marks(decoded.index, decoded.sample, marks)
     if not records:
         raise InputError(f"{paths[0].parent}: every sample was skipped: {skipped[0]['reason']}")
     records = task.finish(records)
@@ -123,11 +125,8 @@ def _truncated(records: list[dict], tokenizer: Tokenizer | None) -> list[int]:
     return found
 
 
-def _score(decoded: DecodedSample, protocol: "Protocol", shown: str, **options) -> tuple[Any, dict] | None:
-    if decoded.answer is None:
-        return None
-    marks, record = protocol.score(decoded.sample, decoded.answer, **options)
-    return marks[shown], record
+def _score(decoded: DecodedSample, protocol: "Protocol", **options) -> tuple[dict, dict] | None:
+    return None if decoded.answer is None else protocol.score(decoded.sample, decoded.answer, **options)
 
 
 def decode_samples(

@@ -128,7 +128,7 @@ def format_comparison(comparison: dict) -> str:
     rows = [["", *heads]]
     columns = [_flat(entry, "") for entry in models] + [_flat(entry, "+") for entry in differences]
     rows += [[title, *cells] for title, *cells in zip(titles, *columns, strict=True)]
-    lines += [*_aligned(rows), ""]
+    lines += [*aligned(rows), ""]
     rows = [["overall IoU by group", "samples", *heads, *[f"{one['label']} wins/losses/ties" for one in differences]]]
     rows.append(["all samples", str(comparison["samples"]), *_overall_row(comparison)])
     for criterion in comparison["groups"].values():
@@ -136,7 +136,7 @@ def format_comparison(comparison: dict) -> str:
         rows += [
             [f"  {name}", str(group["samples"]), *_overall_row(group)] for name, group in criterion["groups"].items()
         ]
-    lines += _aligned(rows)
+    lines += aligned(rows)
     return "\n".join([*lines, WINS_NOTE, ""])
 
 
@@ -154,7 +154,7 @@ def _flat(entry: dict, sign: str) -> list[str]:
     return [score_text(value, ends, sign) for value, ends in flat_scores(entry)]
 
 
-def _aligned(rows: list[list[str]]) -> list[str]:
+def aligned(rows: list[list[str]]) -> list[str]:
     """Rows as lines, in columns: the first to the left, the others to the right. A row of one cell has no columns."""
     widths = [max(map(len, column)) for column in zip(*(row for row in rows if len(row) > 1), strict=True)]
     lines = []

@@ -1,4 +1,8 @@
-"""Groups of samples. Every criterion puts each sample into one group, so that its groups add up to the split."""
+"""Groups of samples.
+
+Every criterion puts each sample into one group, so that its groups add up to the split. Only the subsets that a data
+set defines overlap.
+"""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -16,7 +20,7 @@ COUNTS = {1: "1", 2: "2", 3: "3"}
 MANY = "4 or more"
 NOT_GIVEN = "not given"
 # Fields that number things rather than describe them, and one that has a criterion of its own.
-_NO_GROUPS = {"image_id", "ref_id", "video_id", "frame_id", "clip", "same_category"}
+_NO_GROUPS = {"image_id", "ref_id", "video_id", "frame_id", "clip", "task_id", "same_category"}
 # Fields of own data with more different values than this make no groups.
 MOST_VALUES = 12
 
@@ -50,6 +54,17 @@ def group_samples(records: list[dict]) -> Iterator[tuple[str, str, dict[str, lis
         for position, record in enumerate(records):
             members[criterion.group_of(record)].append(position)
         yield name, criterion.title, {group: positions for group, positions in members.items() if positions}
+    subsets = {}
+    for position, record in enumerate(records):
+        for name in _subsets_of(record):
+            subsets.setdefault(name, []).append(position)
+    if subsets:
+        yield "subsets", "Subsets of the data set, which overlap", dict(sorted(subsets.items()))
+
+
+def _subsets_of(record: dict) -> list[str]:
+    names = record.get("fields", {}).get("subsets")
+    return list(dict.fromkeys(name for name in names if isinstance(name, str))) if isinstance(names, list) else []
 
 
 def _criteria(records: list[dict]) -> dict[str, Criterion]:

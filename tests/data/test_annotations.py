@@ -107,6 +107,8 @@ def test_phrasecut(data_root, capsys):
     (data_root / "phrasecut/refer_miniv.json").write_text(json.dumps(tasks))
     samples = build(data_root, "phrasecut", "miniv", status=1)
     assert [int(sample.mask.sum()) for sample in samples] == [500, 500]
+    fields = read_fields(split_folder(data_root.parent, "phrasecut", "miniv"), 2)
+    assert fields == [{"image_id": 7, "task_id": "7__1"}, {"image_id": 7, "task_id": "7__2"}]
     printed = capsys.readouterr().err
     assert "task 7__3 'man': has an empty segmentation" in printed
     assert "task 7__4 'man': has polygons of another form" in printed

@@ -16,6 +16,7 @@ from pycocotools import mask as coco_mask
 from cmpc_tf2.data.annotations import read_references
 from cmpc_tf2.data.batches import Sample, check_batches, read_batch
 from cmpc_tf2.data.image_builder import ImageBuild
+from cmpc_tf2.data.phrasecut import read_phrasecut
 from cmpc_tf2.data.segmentations import rasterize
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_json
@@ -31,6 +32,7 @@ from cmpc_video_tf2.data.annotations import (
 from cmpc_video_tf2.data.builder import read_chosen
 from cmpc_video_tf2.data.samples import VideoSample
 from fuzz.targets import Target
+from phrasecut_files import task, write_phrasecut
 from refer_layout import POLYGON, WORDS, make_refer
 
 HEIGHT, WIDTH = 12, 10
@@ -122,6 +124,21 @@ def phrases(folder: Path) -> Target:
     return _layout(folder, "phrasecut", "miniv", [json.dumps([task, {**task, "task_id": "8__1"}]).encode()])
 
 
+def phrase_tasks(folder: Path) -> Target:
+    """Tasks of PhraseCut for its own metrics."""
+    return _phrasecut(folder, "refer_miniv.json")
+
+
+def phrase_pictures(folder: Path) -> Target:
+    """Pictures of PhraseCut."""
+    return _phrasecut(folder, "image_data_split.json")
+
+
+def phrase_words(folder: Path) -> Target:
+    """Word lists of PhraseCut."""
+    return _phrasecut(folder, "subset.py")
+
+
 def queries(folder: Path) -> Target:
     """Sentences of A2D and J-HMDB."""
     originals = [
@@ -204,6 +221,20 @@ def _layout(folder: Path, name: str, split: str, originals: list[bytes]) -> Targ
     (path,) = sources.annotations
     path.parent.mkdir(parents=True, exist_ok=True)
     return _target(path, originals, lambda _: _draw_all(read_references(dataset, split, sources)))
+
+
+def _phrasecut(folder: Path, name: str) -> Target:
+    polygons = [[[[1, 2], [9.5, 2], [4, 11]]], [[[0, 0], [3, 0], [3, 3]]]]
+    tasks = [task(1, polygons, attributes=["red"], relations=[["on", "sea"]]), task(2)]
+    path = write_phrasecut(folder / "phrasecut", tasks) / name
+
+    def read(_):
+        split = read_phrasecut(path.parent, "miniv")
+        for task_id in split.task_ids:
+            split.draw_mask(task_id, HEIGHT, WIDTH)
+            split.subsets(task_id)
+
+    return _target(path, [path.read_bytes()], read)
 
 
 def _draw_all(references):

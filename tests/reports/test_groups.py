@@ -82,3 +82,14 @@ def test_numbers_are_in_order():
     fields = [{"floor": number % 11} for number in range(22)]
     groups = made_report(make_records(np.full(22, 0.5), np.arange(22)), fields)["groups"]["field floor"]["groups"]
     assert list(groups) == [str(number) for number in range(11)]
+
+
+def test_subsets_of_a_data_set_overlap():
+    fields = [{"subsets": names} for names in (["b", "a", "a"], ["a"], [], "a", [3])]
+    report = made_report(make_records(np.array([0.2, 0.4, 0.6, 0.8, 1.0]), np.arange(5)), fields)
+    entry = report["groups"]["subsets"]
+    assert entry["title"] == "Subsets of the data set, which overlap"
+    assert {name: group["samples"] for name, group in entry["groups"].items()} == {"a": 2, "b": 1}
+    counts = [report["per_sample"][index] for index in (0, 1)]
+    expected = sum(one["intersection"] for one in counts) / sum(one["union"] for one in counts)
+    assert entry["groups"]["a"]["plain"]["overall_iou"] == pytest.approx(expected)
