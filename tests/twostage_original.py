@@ -9,10 +9,25 @@ from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.backbones.config import ResNetC4Config
 from cmpc_tf2.conversion.torch_layout import to_keras
 from cmpc_tf2.conversion.torch_names import TorchPair
+from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
 
 GOLDEN = Path(os.environ.get("GOLDEN_ROOT") or Path(__file__).parent / "golden").resolve() / "twostage"
+
+# Sizes of the detector in all tiny goldens; only CAC trains it.
+TINY_DETECTOR = MaskRCNNC4Config(
+    backbone=ResNetC4Config(width=8, depths=(3, 4, 6, 3)),
+    rpn_dim=64,
+    mask_dim=32,
+    shorter_side=128,
+    longer_side=200,
+    candidates=600,
+    proposals=40,
+    training_candidates=1200,
+    training_proposals=100,
+)
 
 # Weights whose mean over an axis is subtracted.
 _CENTERED = {
