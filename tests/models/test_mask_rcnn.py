@@ -119,6 +119,13 @@ def test_boxes_of_all_classes(stored, parity):
     parity.within("Mask R-CNN, small: boxes (pixels)", found, stored["boxes"].reshape(-1, 81, 4), BOXES)
 
 
+def test_boxes_outside_of_the_picture_have_swapped_corners():
+    """Each corner is clipped on one side only: x2 stays below zero on the left, and x1 beyond the last on the right."""
+    starts = np.float32([[-30, -20, -11, -1], [40, 30, 49, 39]])
+    found = refine(starts, np.zeros((2, 1, 4), np.float32), 20, 30)
+    np.testing.assert_array_equal(found[:, 0], [[0, 0, -10, 0], [40, 30, 29, 19]])
+
+
 def test_detections(stored):
     found = select_detections(stored["boxes"].reshape(-1, 81, 4), stored["scores"])
     np.testing.assert_array_equal(as_rows(found), by_class_and_score(stored["detections"]))
