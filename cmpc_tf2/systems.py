@@ -191,6 +191,15 @@ SYSTEMS = {
             conversion=(f"{_NAMES}.darknet",),
         ),
         System(
+            name="mask_rcnn",
+            medium=None,
+            registered_name="cmpc>MaskRCNNC4",
+            model="cmpc_tf2.models.mask_rcnn_c4.model:MaskRCNNC4",
+            config="cmpc_tf2.models.mask_rcnn_c4.config:MaskRCNNC4Config",
+            conversion=(f"{_NAMES}.mask_rcnn",),
+            start_option="--detector",
+        ),
+        System(
             name="bert",
             medium=None,
             registered_name="cmpc>BertEncoder",

@@ -56,6 +56,40 @@ class DeepLabResNetConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ResNetC4Config:
+    """Sizes of a ResNet up to its last but one stage, and of the last stage; the defaults are ResNet-101.
+
+    Attributes:
+        width: Filters of the first convolution. Stage k (1 to 4) has `width * 2**(k-1)` filters inside its bottlenecks
+            and four times as many after them.
+        depths: Bottlenecks in stages 1, 2, 3 and 4.
+    """
+
+    width: int = 64
+    depths: tuple[int, int, int, int] = (3, 4, 23, 3)
+
+    # The map after stage 3.
+    levels: ClassVar[tuple[str, ...]] = ("c4",)
+    stride: ClassVar[int] = 16
+
+    def __post_init__(self):
+        check_fields(self, RANGES)
+        _check_stages(self, "depths")
+
+    def stage_channels(self, stage: int) -> int:
+        """Channels after stage 1, 2, 3 or 4."""
+        return self.width * 2 ** (stage - 1) * 4
+
+    def channels(self, level: str) -> int:
+        """Channels of a level; `c5` is the output of stage 4."""
+        return self.stage_channels(int(level[1]) - 1)
+
+    def to_dict(self) -> dict:
+        """The sizes as JSON-ready data; `from_dict` restores them."""
+        return {"width": self.width, "depths": list(self.depths)}
+
+
+@dataclasses.dataclass(frozen=True)
 class I3DConfig:
     """Sizes of the I3D backbone; the default is the original.
 

@@ -37,6 +37,7 @@ class Family:
         optimizer_groups: Splits the names of the parameters, in their order in the checkpoint, into the groups of the
             original's optimizer; None if its state is not converted.
         file_content: What the original's files hold: a dict, for a state dict.
+        states_sizes: Whether these files have room for the sizes of the model; not if they are a bare state dict.
         system: The system of these checkpoints; set by `load_families`.
     """
 
@@ -54,6 +55,7 @@ class Family:
     released: Mapping[str, str] = dataclasses.field(default_factory=dict)
     optimizer_groups: Callable[[list[str]], list[list[str]]] | None = None
     file_content: Callable[[dict], dict] = lambda state: {"model": state}
+    states_sizes: bool = True
     system: System | None = None
 
     def fits(self, names: Collection[str]) -> bool:

@@ -23,8 +23,8 @@ def convert(path: str, output: str, vocabulary_file: str | None = None, optimize
     """Converts a PyTorch checkpoint to a `.keras` file.
 
     Args:
-        path: A file of a whole model (MaskRIS, CARIS, SL-Att., CG-SL-Att.) or of a part that training starts from (Swin
-            Transformer, BERT): of `torch.save` or, for BERT, safetensors.
+        path: A file of a whole model (MaskRIS, CARIS, SL-Att., CG-SL-Att.), of a part that training starts from (Swin
+            Transformer, BERT) or of a detector (Mask R-CNN C4): of `torch.save` or, for BERT, safetensors.
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
         optimizer_file: Where to write the state of AdamW (`.npz`), to resume by `train --model ... --optimizer ...`.
@@ -134,7 +134,7 @@ def convert_back(model_file: str, path: str) -> int:
     """Writes the weights of a `.keras` file as a PyTorch checkpoint that the original reads.
 
     The file is a dict with the state dict, as the original saves and resumes it (`Family.file_content`), and with
-    `sizes`, the sizes of the model, which the original ignores.
+    `sizes`, the sizes of the model, unless the original would refuse that.
 
     Args:
         model_file: A model or a part that has PyTorch checkpoints.
@@ -153,5 +153,6 @@ def convert_back(model_file: str, path: str) -> int:
     variables = {variable.path: variable for variable in model.variables}
     weights = torch_weights(family.pairs(model.config), variables)
     weights |= family.unused_variables(model.config)
-    write_torch_file(path, {**family.file_content(weights), "sizes": model.config.to_dict()})
+    sizes = {"sizes": model.config.to_dict()} if family.states_sizes else {}
+    write_torch_file(path, {**family.file_content(weights), **sizes})
     return len(weights)

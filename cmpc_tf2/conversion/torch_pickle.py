@@ -23,9 +23,12 @@ STORAGES = {
     "BoolStorage": "bool",
 }
 TENSOR, PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
+# Before PyTorch 0.4.
+_OLD_TENSOR, _SIZE = "torch._utils._rebuild_tensor", "torch.Size"
 ORDERED_DICT, NAMESPACE = "collections.OrderedDict", "argparse.Namespace"
 _SETS = ("builtins.set", "__builtin__.set")
-_ADMITTED = {TENSOR, PARAMETER, ORDERED_DICT, NAMESPACE, *_SETS, *(f"torch.{name}" for name in STORAGES)}
+_CALLABLE = {TENSOR, PARAMETER, _OLD_TENSOR, _SIZE, ORDERED_DICT, NAMESPACE, *_SETS}
+_ADMITTED = {*_CALLABLE, *(f"torch.{name}" for name in STORAGES)}
 _REFUSED = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
     "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor",
@@ -161,12 +164,14 @@ class TorchUnpickler:
     def _call(self, function, arguments: tuple):
         if type(function) is not _Name or type(arguments) is not tuple:
             raise TypeError
-        if function == TENSOR:
+        if function in (TENSOR, _OLD_TENSOR):
             return self._make_tensor(*arguments[:4])
         if function == PARAMETER:
             if not isinstance(arguments[0], np.ndarray | None):
                 raise TypeError
             return arguments[0]
+        if function == _SIZE:
+            return tuple(arguments[0])
         if function == ORDERED_DICT:
             pairs = arguments[0] if arguments else []
             return _dict_of([item for key, value in pairs for item in (key, value)])

@@ -67,6 +67,7 @@ CASES = {
     "cmpc>BasicLSTM": Case((values(4, 3), IS_WORD), {"units": 5}),
     "cmpc>CellDense": Case((MAPS,), {"units": 5, "activation": "relu"}),
     "cmpc>FixedBatchNormalization": Case((MAPS,), {"epsilon": 0.01}),
+    "cmpc>FrozenBatchNormalization": Case((MAPS,), {"momentum": 0.3}),
     "cmpc>GlobalLayerNormalization": Case((MAPS,)),
     "cmpc>GraphConvolution": Case((values(6, 4), values(6, 4))),
     "cmpc>L2Normalize": Case((MAPS,)),
