@@ -58,6 +58,8 @@ RANGES = {
         ("embedding_dim", "feature_dim", "fusion_dim", "word_parser_dim", "output_dim", "head_dim", "mlp_dim"),
         WholeNumber(most=10_000),
     ),
+    **dict.fromkeys(("word_dim", "lstm_units", "joint_dim", "pool5_dim", "fc7_dim"), WholeNumber(most=10_000)),
+    **dict.fromkeys(("attributes", "contexts"), WholeNumber(most=1000)),
     **dict.fromkeys(("max_words", "width", "depths", "layers", "decoder_layers", "heads"), WholeNumber(most=1000)),
     **dict.fromkeys(("intermediate", "widths", "output_filters"), WholeNumber(most=10_000)),
     "positions": WholeNumber(most=100_000),
