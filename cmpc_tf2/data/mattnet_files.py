@@ -10,6 +10,7 @@ from cmpc_tf2.data.annotation_fields import checked, describe, field, text_field
 from cmpc_tf2.data.mattnet_data import PreparedBox, PreparedData, PreparedPicture, PreparedReference, PreparedSentence
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
+from cmpc_tf2.text.whitespace import words_of_ids
 
 _SOURCE = "lichengunc/MAttNet's `tools/prepro.py` writes it"
 # No picture is as large, in pixels.
@@ -28,8 +29,8 @@ def read_prepared(path: str | os.PathLike, labels_path: str | os.PathLike | None
     """
     with named(f"{path}: expected a data set that {_SOURCE}"):
         content = checked(_read(path), dict, "the file")
-        words = _numbered_words(content, "word_to_ix")
-        attributes = _numbered_words(content, "att_to_ix")
+        words = words_of_ids(_numbers(content, "word_to_ix"))
+        attributes = _numbered_attributes(content)
         counts = field(content, "att_to_cnt", dict)
         data = PreparedData(
             pictures=_entries(content, "images", "image_id", _picture),
@@ -60,7 +61,7 @@ def read_released_words(path: str | os.PathLike) -> tuple[list[str], list[str]]:
     """
     with named(f"{path}: expected the `.json` beside the authors' model"):
         content = checked(_read(path), dict, "the file")
-        return _numbered_words(content, "word_to_ix"), _numbered_words(content, "att_to_ix")
+        return words_of_ids(_numbers(content, "word_to_ix")), _numbered_attributes(content)
 
 
 def _read(path: str | os.PathLike):
@@ -128,12 +129,20 @@ def _at_least(number: int, least: int, name: str) -> int:
     return number
 
 
-def _numbered_words(content: dict, key: str) -> list[str]:
-    """Words by their numbers, which have to be 0, 1, 2, ..."""
+def _numbers(content: dict, key: str) -> dict[str, int]:
+    """The numbers of words."""
     numbers = field(content, key, dict)
-    words = sorted(numbers, key=lambda word: checked(numbers[word], int, f"{key} of {describe(word)}"))
-    if [numbers[word] for word in words] != list(range(len(words))) or not words:
-        raise InputError(f"{key}: expected words numbered from 0 without gaps")
+    if not numbers:
+        raise InputError(f"{key}: is empty")
+    return {word: checked(number, int, f"{key} of {describe(word)}") for word, number in numbers.items()}
+
+
+def _numbered_attributes(content: dict) -> list[str]:
+    """The attribute words by their numbers, which have to be 0, 1, 2, ..."""
+    numbers = _numbers(content, "att_to_ix")
+    words = sorted(numbers, key=numbers.get)
+    if [numbers[word] for word in words] != list(range(len(words))):
+        raise InputError(f"att_to_ix: expected the numbers 0 to {len(words) - 1}, each once")
     return words
 
 

@@ -20,7 +20,7 @@ MODULES = ("subject", "location", "relationship")
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class MatchingNetwork(KerasFileModel):
+class MatchingNetwork(KerasFileModel, keras.Model):
     """MAttNet without its detector: features of boxes and expressions in, a score for each box out.
 
     An expression is split softly into phrases for its subject, its location and its relationship. For each of them a
