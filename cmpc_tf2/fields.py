@@ -61,6 +61,8 @@ RANGES = {
     **dict.fromkeys(("rpn_dim", "mask_dim", "classes"), WholeNumber(most=10_000)),
     # Of a scaled picture: its shorter side, and the bound of the longer one.
     **dict.fromkeys(("shorter_side", "longer_side"), WholeNumber(most=10_000)),
+    **dict.fromkeys(("word_dim", "lstm_units", "joint_dim", "pool5_dim", "fc7_dim"), WholeNumber(most=10_000)),
+    **dict.fromkeys(("attributes", "contexts"), WholeNumber(most=1000)),
     **dict.fromkeys(("max_words", "width", "depths", "layers", "decoder_layers", "heads"), WholeNumber(most=1000)),
     **dict.fromkeys(("intermediate", "widths", "output_filters"), WholeNumber(most=10_000)),
     "positions": WholeNumber(most=100_000),

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.conversion.torch_modules import MODULE_CLASSES, state_dict
+from cmpc_tf2.conversion.torch_pickle import Module
 from cmpc_tf2.conversion.torch_reader import find_format, read_safetensors, read_torch_file
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 
 SUFFIXES = (".pth", ".pt", ".tar", ".bin", ".safetensors")
 # Names of the moments in PyTorch's Adam and AdamW.
 MOMENTS, STEP = ("exp_avg", "exp_avg_sq"), "step"
-# Where checkpoints hold the weights, from outside in; without these entries they are a state dict themselves.
+# Where checkpoints hold the weights, from outside in; without these entries they are a state dict themselves. Old ones
+# hold a whole module there.
 _WEIGHTS = ("state_dict", "model")
 
 
@@ -40,12 +43,17 @@ class TorchCheckpoint:
     def __init__(self, path: str | os.PathLike):
         self.path = str(path)
         file_format = find_format(path) or Path(path).suffix.removeprefix(".")
-        content = read_safetensors(path) if file_format == "safetensors" else read_torch_file(path)
+        is_safetensors = file_format == "safetensors"
+        content = read_safetensors(path) if is_safetensors else read_torch_file(path, MODULE_CLASSES)
         self.sizes = content.get("sizes")
         self._optimizer = content.get("optimizer")
         weights = content
         for key in _WEIGHTS:
-            weights = weights[key] if isinstance(weights.get(key), dict) else weights
+            inner = weights.get(key)
+            if isinstance(inner, Module):
+                with named(path):
+                    inner = state_dict(inner)
+            weights = inner if isinstance(inner, dict) else weights
         for name, value in weights.items():
             if not isinstance(value, np.ndarray):
                 raise InputError(

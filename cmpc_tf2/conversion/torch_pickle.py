@@ -23,12 +23,14 @@ STORAGES = {
     "BoolStorage": "bool",
 }
 TENSOR, PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
-# Before PyTorch 0.4.
-_OLD_TENSOR, _SIZE = "torch._utils._rebuild_tensor", "torch.Size"
 ORDERED_DICT, NAMESPACE = "collections.OrderedDict", "argparse.Namespace"
+# Before PyTorch 0.4: a tensor, a parameter of it, and the shape of one.
+_OLD_TENSOR, _OLD_PARAMETER = "torch._utils._rebuild_tensor", "torch.nn.parameter.Parameter"
+_SIZE = "torch.Size"
 _SETS = ("builtins.set", "__builtin__.set")
-_CALLABLE = {TENSOR, PARAMETER, _OLD_TENSOR, _SIZE, ORDERED_DICT, NAMESPACE, *_SETS}
-_ADMITTED = {*_CALLABLE, *(f"torch.{name}" for name in STORAGES)}
+_STORAGE_NAMES = {f"{module}.{name}": dtype for name, dtype in STORAGES.items() for module in ("torch", "torch.cuda")}
+_CALLABLE = {TENSOR, PARAMETER, _OLD_TENSOR, _OLD_PARAMETER, _SIZE, ORDERED_DICT, NAMESPACE, *_SETS}
+_ADMITTED = {*_CALLABLE, *_STORAGE_NAMES}
 _REFUSED = {
     "torch._utils._rebuild_sparse_tensor": "a sparse tensor",
     "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor",
@@ -53,6 +55,17 @@ class _Name(str):
     """A class or function that a pickle names. It is never imported."""
 
 
+class Module:
+    """An object of a class of modules, which is never imported.
+
+    Attributes:
+        attributes: Its attributes by name.
+    """
+
+    def __init__(self):
+        self.attributes = {}
+
+
 class _Storage:
     """The values of a storage; of its own type, so that no tensor can be given for one."""
 
@@ -68,12 +81,18 @@ class TorchUnpickler:
         load_storage: Called with the data type, the key and the number of values of a storage. Returns the values, an
             array `(n,)`, or None to leave out the tensors that use it.
         classes: Names of classes whose objects are read as an `argparse.Namespace` of their attributes.
+        modules: Beginnings of names of classes whose objects are read as a `Module`.
     """
 
     def __init__(
-        self, stream, load_storage: Callable[[str, str, int], np.ndarray | None], classes: Collection[str] = ()
+        self,
+        stream,
+        load_storage: Callable[[str, str, int], np.ndarray | None],
+        classes: Collection[str] = (),
+        modules: tuple[str, ...] = (),
     ):
-        self._stream, self._load_storage, self._namespaces = stream, load_storage, {NAMESPACE, *classes}
+        self._stream, self._load_storage = stream, load_storage
+        self._namespaces, self._modules = {NAMESPACE, *classes}, modules
         self._stack, self._marks, self._memo = [], [], {}
 
     def load(self):
@@ -137,14 +156,14 @@ class TorchUnpickler:
             case "BUILD":
                 self._set_state(stack.pop())
             case "BINPERSID":
-                stack.append(self._load_persistent(*stack.pop()))
+                stack.append(self._load_persistent(stack.pop()))
             case _:
                 raise InputError(f"has the opcode {name} of pickles; {_ONLY_DATA}")
 
     def _admit(self, name: str) -> _Name:
         if name in _REFUSED:
             raise InputError(f"holds {_REFUSED[name]}, which is not read; save it as a dense float32 tensor")
-        if name not in _ADMITTED and name not in self._namespaces:
+        if name not in _ADMITTED and name not in self._namespaces and not name.startswith(self._modules):
             raise InputError(f"names {name}; {_ONLY_DATA}; {_ADVICE}")
         return _Name(name)
 
@@ -166,7 +185,7 @@ class TorchUnpickler:
             raise TypeError
         if function in (TENSOR, _OLD_TENSOR):
             return self._make_tensor(*arguments[:4])
-        if function == PARAMETER:
+        if function in (PARAMETER, _OLD_PARAMETER):
             if not isinstance(arguments[0], np.ndarray | None):
                 raise TypeError
             return arguments[0]
@@ -179,22 +198,33 @@ class TorchUnpickler:
             return set(map(_key, arguments[0]))
         if function in self._namespaces and not arguments:
             return argparse.Namespace()
+        if function.startswith(self._modules) and not arguments:
+            return Module()
         raise TypeError
 
     def _set_state(self, state):
-        """Sets the attributes of a namespace. Those of an ordered dict, such as versions, are dropped."""
+        """Sets the attributes of a namespace or module. The states of others, such as versions, are dropped."""
         target = self._stack[-1]
-        if type(state) is not dict or not isinstance(target, (dict, argparse.Namespace)):
+        if isinstance(target, Module) and type(state) is not dict:
+            return  # What PyTorch could not save.
+        if isinstance(target, np.ndarray | None) and type(state) is tuple:
+            return  # Whether an old parameter is trained.
+        if type(state) is not dict or not isinstance(target, (dict, argparse.Namespace, Module)):
             raise TypeError
-        if isinstance(target, argparse.Namespace):
-            vars(target).update({key: value for key, value in state.items() if isinstance(key, str)})
+        if not isinstance(target, dict):
+            attributes = target.attributes if isinstance(target, Module) else vars(target)
+            attributes.update({key: value for key, value in state.items() if isinstance(key, str)})
 
-    def _load_persistent(self, kind, storage_type, key, location, count, view=None) -> _Storage:
+    def _load_persistent(self, identity: tuple) -> _Storage | _Name:
+        """A storage, or the class of a module, which comes with its source."""
+        if identity[0] == "module" and type(identity[1]) is _Name:
+            return identity[1]
+        kind, storage_type, key, _, count, *view = identity
         if kind != "storage" or type(storage_type) is not _Name or not isinstance(key, str) or not _is_size(count):
             raise TypeError
-        values = self._load_storage(STORAGES[storage_type.removeprefix("torch.")], key, count)
-        if view and values is not None:  # Old files have storages within storages.
-            _, start, length = view
+        values = self._load_storage(_STORAGE_NAMES[storage_type], key, count)
+        if any(view) and values is not None:  # Old files have storages within storages.
+            ((_, start, length),) = view
             if not (_is_size(start) and _is_size(length) and start + length <= count):
                 raise InputError(f"storage {key} ends before a view of it")
             values = values[start : start + length]
@@ -260,4 +290,6 @@ def _children(value) -> list:
         return list(value.values())
     if isinstance(value, argparse.Namespace):
         return list(vars(value).values())
+    if isinstance(value, Module):
+        return list(value.attributes.values())
     return list(value) if isinstance(value, (list, tuple)) else []

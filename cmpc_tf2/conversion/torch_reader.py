@@ -13,7 +13,7 @@ import struct
 import textwrap
 import zipfile
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +55,12 @@ def find_format(path: str | os.PathLike) -> str | None:
     return "safetensors" if is_header else None
 
 
-def read_torch_file(path: str | os.PathLike) -> dict:
+def read_torch_file(path: str | os.PathLike, modules: tuple[str, ...] = ()) -> dict:
     """Reads a checkpoint that `torch.save` wrote, in either format.
 
     Args:
         path: The file.
+        modules: As in `read_torch_object`.
 
     Returns:
         Its dict, as `read_torch_object` returns it.
@@ -67,33 +68,35 @@ def read_torch_file(path: str | os.PathLike) -> dict:
     Raises:
         InputError: As `read_torch_object`, or the file holds something else than a dict.
     """
-    found = read_torch_object(path)
+    found = read_torch_object(path, modules=modules)
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected a dict of tensors, found a {type(found).__name__}; save the state dict")
     return found
 
 
-def read_torch_object(path: str | os.PathLike, classes: Collection[str] = ()):
+def read_torch_object(path: str | os.PathLike, classes: Collection[str] = (), modules: tuple[str, ...] = ()):
     """Reads a file that `torch.save` wrote, in either format.
 
     Args:
         path: The file.
         classes: Names of classes whose objects are read as an `argparse.Namespace` of their attributes.
+        modules: Beginnings of names of classes whose objects are read as a `torch_pickle.Module`.
 
     Returns:
         Its content. Tensors and parameters are arrays of the same data type, bfloat16 as float32. Arrays are read-only
         views of the file, which is read when they are used.
 
     Raises:
-        InputError: The file is missing or damaged, or holds anything but tensors, plain data and objects of `classes`:
-            sparse and quantized tensors, objects of other classes, tensors larger than the file, objects that contain
-            themselves.
+        InputError: The file is missing or damaged, or holds anything but tensors, plain data and objects of `classes`
+            and `modules`: sparse and quantized tensors, objects of other classes, tensors larger than the file, objects
+            that contain themselves.
     """
     content = _map(path)
+    unpickler = functools.partial(TorchUnpickler, classes=classes, modules=modules)
     try:
         if content[:4] == _ZIP_SIGNATURE:
-            return _read_zip(content, path, classes)
-        return _read_legacy(content, classes)
+            return _read_zip(content, path, unpickler)
+        return _read_legacy(content, unpickler)
     except InputError as error:
         raise InputError(f"{path}: {_one_line(str(error))}") from None
     except Exception as error:  # Damaged pickles and archives raise nearly anything.
@@ -179,7 +182,7 @@ def _take(content: mmap.mmap, at: int, dtype: str, count: int) -> np.ndarray:
     return (values.astype(np.uint32) << 16).view(np.float32) if dtype == _BFLOAT16 else values
 
 
-def _read_zip(content: mmap.mmap, path: str | os.PathLike, classes: Collection[str]):
+def _read_zip(content: mmap.mmap, path: str | os.PathLike, unpickler: Callable[..., TorchUnpickler]):
     with zipfile.ZipFile(path) as archive:
         members = {member.filename: member for member in archive.infolist()}
     if sum(member.file_size for member in members.values()) > len(content):
@@ -219,10 +222,10 @@ def _read_zip(content: mmap.mmap, path: str | os.PathLike, classes: Collection[s
             raise InputError("was written on a big-endian machine; save it on a little-endian one")
     start, end = find("data.pkl")
     content.seek(start)
-    return TorchUnpickler(content, load_storage, classes).load()
+    return unpickler(content, load_storage).load()
 
 
-def _read_legacy(content: mmap.mmap, classes: Collection[str]):
+def _read_legacy(content: mmap.mmap, unpickler: Callable[..., TorchUnpickler]):
     def read_plain():
         return TorchUnpickler(content, _refuse_storage).load()
 
@@ -241,10 +244,10 @@ def _read_legacy(content: mmap.mmap, classes: Collection[str]):
             raise InputError(f"has a storage {key} of {count} values of {dtype}, which the file is too small for")
 
     # The storages follow the pickle, but only the pickle tells their types: it is read twice.
-    TorchUnpickler(content, note_storage, classes).load()
+    unpickler(content, note_storage).load()
     values = _read_storages(content, storages, read_plain())
     content.seek(start)
-    return TorchUnpickler(content, lambda dtype, key, count: values[key], classes).load()
+    return unpickler(content, lambda dtype, key, count: values[key]).load()
 
 
 def _read_storages(content: mmap.mmap, storages: dict, keys: Iterable[str]) -> dict[str, np.ndarray]:

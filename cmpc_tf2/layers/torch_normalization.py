@@ -75,6 +75,7 @@ class TorchBatchNormalization(layers.Layer):
 
     Args:
         momentum: The share of the new value in the running statistics.
+        gamma_initializer: Initial factors of the channels.
 
     Call arguments:
         x: `(..., C)`.
@@ -84,13 +85,14 @@ class TorchBatchNormalization(layers.Layer):
         The shape of `x`; computed in float32 or float64, whatever the precision of the model.
     """
 
-    def __init__(self, momentum: float = 0.1, **kwargs):
+    def __init__(self, momentum: float = 0.1, gamma_initializer="ones", **kwargs):
         super().__init__(**{**kwargs, "autocast": False})
         self.momentum = momentum
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
 
     def build(self, x_shape):
         shape = (x_shape[-1],)
-        self.gamma = self.add_weight(shape, "ones", name="gamma")
+        self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma")
         self.beta = self.add_weight(shape, "zeros", name="beta")
         self.running_mean = self.add_weight(shape, "zeros", trainable=False, name="running_mean")
         self.running_var = self.add_weight(shape, "ones", trainable=False, name="running_var")
@@ -123,4 +125,5 @@ class TorchBatchNormalization(layers.Layer):
         return scale, beta - mean * scale
 
     def get_config(self):
-        return {**super().get_config(), "momentum": self.momentum}
+        initializer = keras.initializers.serialize(self.gamma_initializer)
+        return {**super().get_config(), "momentum": self.momentum, "gamma_initializer": initializer}

@@ -6,6 +6,7 @@ import re
 import keras
 from keras import ops
 
+from cmpc_tf2.recipes.optimizers import sum_over_devices
 from cmpc_tf2.registration import PACKAGE
 
 WARMUP_RATIO = 0.001
@@ -80,7 +81,7 @@ class GroupedAdamW(keras.optimizers.Adam):
         self._groups = [parameter_group(variable.path) for variable in variables]
 
     def apply(self, grads, trainable_variables=None):
-        norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in _sum_over_devices(grads)))
+        norm = ops.sqrt(sum(ops.sum(ops.square(gradient)) for gradient in sum_over_devices(grads)))
         factor = ops.minimum(CLIP_NORM / (norm + 1e-6), 1.0)
         return super().apply([gradient * factor for gradient in grads], trainable_variables)
 
@@ -119,12 +120,3 @@ def parameter_group(path: str) -> tuple[float, bool]:
     if re.match(r"patch_embed/|layers\.|norm\d/", path):
         return 0.1, not re.search("norm|relative_position_bias_table", path)
     return 1.0, not re.search("[nN]orm|lang_prompts|vis_prompts", path)
-
-
-def _sum_over_devices(gradients: list) -> list:
-    """The gradients of the whole batch, of which each device has its share."""
-    if keras.backend.backend() != "tensorflow":
-        return gradients
-    import tensorflow as tf
-
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)

@@ -42,7 +42,7 @@ class BiasDoublingAdam(keras.optimizers.Adam):
     def apply(self, grads, trainable_variables=None):
         variables = self._trainable_variables if trainable_variables is None else trainable_variables
         grads = [
-            gradient if gradient is None else _dense(gradient) * (2 if is_doubled(variable.path) else 1)
+            gradient if gradient is None else dense_gradient(gradient) * (2 if is_doubled(variable.path) else 1)
             for gradient, variable in zip(grads, variables, strict=True)
         ]
         return super().apply(grads, trainable_variables)
@@ -54,13 +54,31 @@ def slot_paths(weight: str, optimizer: str = "adam") -> tuple[str, str]:
     return f"{optimizer}/{name}_momentum", f"{optimizer}/{name}_velocity"
 
 
-def _dense(gradient):
+def dense_gradient(gradient):
     """A gradient as a tensor; TensorFlow gives that of a table by its rows."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
         return tf.convert_to_tensor(gradient)
     return gradient
+
+
+def sum_over_devices(gradients: list) -> list:
+    """The gradients of the whole batch, of which each device has its share."""
+    if keras.backend.backend() != "tensorflow":
+        return gradients
+    import tensorflow as tf
+
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradients)
+
+
+def device_count() -> int:
+    """How many devices a batch is shared by."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def is_doubled(path: str) -> bool:

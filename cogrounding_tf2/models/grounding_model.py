@@ -8,9 +8,10 @@ from keras import ops
 from cmpc_tf2.backbones.darknet53 import DarkNet53
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import exact_dtype
+from cmpc_tf2.text.phrases import PhraseAttention
 from cogrounding_tf2.config import PLACES, GroundingConfig
 from cogrounding_tf2.models.head import SubjectScores, join_scales, propose_boxes, weigh_confidences
-from cogrounding_tf2.models.language import LanguageEncoder, PhraseAttention, language_vector
+from cogrounding_tf2.models.language import LanguageEncoder, language_vector
 from cogrounding_tf2.models.location import LocationScores
 
 
@@ -66,8 +67,8 @@ def expression_decoder(config: GroundingConfig) -> keras.Model:
 
     words = LanguageEncoder(config.vocabulary_size, channels, name="textmodel")(token_ids)
     word_inputs = words["context"], words["embedded"], words["is_word"]
-    subject, subject_weights = PhraseAttention(name="sub_attn")(*word_inputs)
-    location, location_weights = PhraseAttention(name="loc_attn")(*word_inputs)
+    subject, subject_weights = PhraseAttention(normalize=True, name="sub_attn")(*word_inputs)
+    location, location_weights = PhraseAttention(normalize=True, name="loc_attn")(*word_inputs)
     proposals = propose_boxes(projected, language_vector(words["sentence"], channels), channels)
 
     similarity, visual_of_all = SubjectScores(dtype=exact, name="subject_scores")(visual, subject)

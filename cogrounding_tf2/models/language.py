@@ -1,96 +1,15 @@
-"""Words to vectors: a bidirectional LSTM."""
+"""Sentences to vectors, as the models of boxes read them."""
 
 import keras
 from keras import layers, ops
 
 from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization, unit_length
-from cmpc_tf2.layers.transformer import fan_in_uniform
+from cmpc_tf2.text.phrases import SentenceEncoder, dense
 from cogrounding_tf2.models.package import PACKAGE
 
-# Ends of the names of the two directions' weights.
-DIRECTIONS = ("l0", "l0_reverse")
-
-
-def dense(units: int, inputs: int, name: str, **options) -> layers.Dense:
-    """A dense layer with PyTorch's initial weights.
-
-    Args:
-        units: Channels of the output.
-        inputs: Channels of the input.
-        name: Name of the layer.
-        options: Further arguments of `keras.layers.Dense`.
-    """
-    initializers = {name: fan_in_uniform(inputs) for name in ("kernel_initializer", "bias_initializer")}
-    return layers.Dense(units, **initializers, name=name, **options)
-
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class BidirectionalLSTM(layers.Layer):
-    """An LSTM in both directions over right-padded sentences, as `torch.nn.LSTM` over packed ones.
-
-    One step, with gates in the order i, f, g, o:
-
-        i, f, g, o = split(x weight_ih + bias_ih + h weight_hh + bias_hh)
-        c' = c * sigmoid(f) + sigmoid(i) * tanh(g)
-        h' = sigmoid(o) * tanh(c')
-
-    The backward direction starts at the last word of each sentence. Both biases are kept: merged into one, they would
-    train differently.
-
-    Args:
-        units: Width of a direction.
-
-    Call arguments:
-        x: `(B, T, C)`.
-        is_word: bool `(B, T)`, false at padding.
-
-    Returns:
-        `(B, T, 2 units)`, forward and backward; zero at padding.
-    """
-
-    def __init__(self, units: int, **kwargs):
-        super().__init__(**kwargs)
-        self.units = units
-
-    def build(self, x_shape, is_word_shape=None):
-        width = 4 * self.units
-        shapes = {"weight_ih": (x_shape[-1], width), "weight_hh": (self.units, width)}
-        shapes |= {"bias_ih": (width,), "bias_hh": (width,)}
-        for direction in DIRECTIONS:
-            for name, shape in shapes.items():
-                # As attributes: TensorFlow finds no weights in dicts within lists when it saves a graph.
-                weight = self.add_weight(shape, fan_in_uniform(self.units), name=f"{name}_{direction}")
-                setattr(self, f"{name}_{direction}", weight)
-
-    def call(self, x, is_word):
-        steps = range(x.shape[1])
-        forward, backward = DIRECTIONS
-        found = [self._read(x, is_word, forward, steps), self._read(x, is_word, backward, reversed(steps))]
-        return ops.where(is_word[:, :, None], ops.concatenate(found, axis=-1), ops.zeros((), x.dtype))
-
-    def _read(self, x, is_word, direction: str, steps):
-        """The states of one direction; at padding, the state does not change."""
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, f"{name}_{direction}") for name in names)
-        # The input's share of all steps is one product; only the state's share has to be sequential.
-        from_input = ops.matmul(x, weight_ih) + (bias_ih + bias_hh)
-        c = h = ops.zeros_like(from_input[:, 0, : self.units])
-        states = {}
-        for step in steps:
-            i, f, g, o = ops.split(from_input[:, step] + ops.matmul(h, weight_hh), 4, axis=-1)
-            new_c = c * ops.sigmoid(f) + ops.sigmoid(i) * ops.tanh(g)
-            is_here = is_word[:, step, None]
-            h = ops.where(is_here, ops.sigmoid(o) * ops.tanh(new_c), h)
-            c = ops.where(is_here, new_c, c)
-            states[step] = h
-        return ops.stack([states[step] for step in range(x.shape[1])], axis=1)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class LanguageEncoder(layers.Layer):
+class LanguageEncoder(SentenceEncoder):
     """Sentences to word vectors and sentence vectors.
 
     Source: `RNNEncoder` in `model/grounding_model_semantic_attn.py` of SijieSong/CVPR21-Cogrounding_semantic_attention
@@ -104,65 +23,18 @@ class LanguageEncoder(layers.Layer):
         token_ids: int32 `(B, T)`, padded on the right with 0.
 
     Returns:
-        A dict:
-            embedded: `(B, T, units)`, the words alone.
-            context: `(B, T, 2 units)`, the words in their sentence; zero at padding.
-            sentence: `(B, 2 units)`, the context of the last word. So the backward half has seen one word only.
-            is_word: bool `(B, T)`.
+        As `SentenceEncoder`, but `sentence` is the context of the last word. So its backward half has seen one word
+        only.
     """
 
     def __init__(self, vocabulary_size: int, units: int, **kwargs):
-        super().__init__(**kwargs)
-        self.vocabulary_size = vocabulary_size
-        self.units = units
-        self.dropout = layers.Dropout(0.2, dtype=self.dtype_policy, name="dropout")
+        super().__init__(vocabulary_size, units, units, units, dropout=0.2, **kwargs)
 
-    def build(self, token_ids_shape):
-        normal = keras.initializers.RandomNormal(stddev=1.0)
-        options = {"dtype": self.dtype_policy}
-        self.embedding = layers.Embedding(self.vocabulary_size, self.units, normal, **options, name="embedding")
-        self.mlp = dense(self.units, self.units, "mlp.0", activation="relu", **options)
-        self.rnn = BidirectionalLSTM(self.units, **options, name="rnn")
-        self.embedding.build(token_ids_shape)
-        for layer in (self.mlp, self.rnn):
-            layer.build((None, token_ids_shape[1], self.units))
-
-    def call(self, token_ids, training=None):
-        length = ops.sum(ops.cast(token_ids != 0, "int32"), axis=1, keepdims=True)
-        positions = ops.arange(token_ids.shape[1], dtype="int32")
-        embedded = self.mlp(self.dropout(self.embedding(token_ids), training=training))
-        is_word = positions < length
-        context = self.rnn(embedded, is_word)
-        is_last = ops.cast(positions == length - 1, context.dtype)
-        sentence = ops.matmul(is_last[:, None], context)[:, 0]
-        return {"embedded": embedded, "context": context, "sentence": sentence, "is_word": is_word}
+    def sentence(self, of_last, of_first):
+        return of_last
 
     def get_config(self):
-        return {**super().get_config(), "vocabulary_size": self.vocabulary_size, "units": self.units}
-
-
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class PhraseAttention(layers.Layer):
-    """The words that tell about one aspect of the object, as one vector.
-
-    Call arguments:
-        context: `(B, T, C)`, which the weights follow from.
-        embedded: `(B, T, D)`, which they weigh.
-        is_word: bool `(B, T)`.
-
-    Returns:
-        The vector, `(B, D)`, of unit length, and the weights, `(B, T)`, zero at padding. A sentence without words has
-        zeros.
-    """
-
-    def build(self, context_shape, embedded_shape=None, is_word_shape=None):
-        self.fc = dense(1, context_shape[-1], "fc", dtype=self.dtype_policy)
-        self.fc.build(context_shape)
-
-    def call(self, context, embedded, is_word):
-        scores = ops.where(is_word, self.fc(context)[..., 0], ops.full((), -1e30, context.dtype))
-        weights = ops.softmax(scores, axis=-1) * ops.cast(is_word, scores.dtype)
-        return unit_length(ops.matmul(weights[:, None], embedded)[:, 0]), weights
+        return {**layers.Layer.get_config(self), "vocabulary_size": self.vocabulary_size, "units": self.units}
 
 
 def language_vector(sentence, channels: int):

@@ -6,8 +6,8 @@ from keras import layers, ops
 
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS, spatial_grid
 from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization, unit_length
+from cmpc_tf2.text.phrases import dense
 from cogrounding_tf2.config import GRIDS
-from cogrounding_tf2.models.language import dense
 from cogrounding_tf2.models.package import PACKAGE
 
 # Keeps the range of the scores from being zero.

@@ -8,7 +8,19 @@ import numpy as np
 from cmpc_tf2.conversion.torch_checkpoint import TorchCheckpoint
 from cmpc_tf2.conversion.torch_writer import write_torch_file
 from fuzz.targets import Target
-from torch_files import legacy_file, mapping, number, pickled, safetensors_file, storage, tensor, text, zip_file
+from torch_files import (
+    OldObject,
+    OldPickle,
+    legacy_file,
+    mapping,
+    number,
+    pickled,
+    safetensors_file,
+    storage,
+    tensor,
+    text,
+    zip_file,
+)
 
 VALUES = np.arange(6, dtype="<f4")
 HALVES = np.arange(6, dtype="<u2")
@@ -38,8 +50,12 @@ def torch_pickle(folder: Path) -> Target:
 
 
 def torch_legacy(folder: Path) -> Target:
-    """A file of `torch.save` before PyTorch 1.6."""
-    return Target([legacy_file(PICKLE, {key: (6, content) for key, content in _storages().items()})], _reader(folder))
+    """A file of `torch.save` before PyTorch 1.6: of a state dict, and of a whole module."""
+    pickle = OldPickle()
+    inner = OldObject("torch.nn.modules.linear.Linear", _parameters={"weight": pickle.parameter(VALUES)})
+    module = pickle.file({"model": OldObject("layers.a.A", _buffers={"mean": VALUES}, _modules={"fc": inner})})
+    state = legacy_file(PICKLE, {key: (6, content) for key, content in _storages().items()})
+    return Target([state, module], _reader(folder))
 
 
 def safetensors(folder: Path) -> Target:

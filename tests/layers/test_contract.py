@@ -65,11 +65,13 @@ GRIDS = [[1, 1], [2, 2], [4, 4]]
 CONSTANT = {"cmpc>LevelPositions"}
 CASES = {
     "cmpc>BasicLSTM": Case((values(4, 3), IS_WORD), {"units": 5}),
+    "cmpc>BidirectionalLSTM": Case((values(4, 3), IS_WORD), {"units": 5}),
     "cmpc>CellDense": Case((MAPS,), {"units": 5, "activation": "relu"}),
     "cmpc>FixedBatchNormalization": Case((MAPS,), {"epsilon": 0.01}),
     "cmpc>FrozenBatchNormalization": Case((MAPS,), {"momentum": 0.3}),
     "cmpc>GlobalLayerNormalization": Case((MAPS,)),
     "cmpc>GraphConvolution": Case((values(6, 4), values(6, 4))),
+    "cmpc>GridAttention": Case((values(5), values(2, 6, 5), values(2, 6, 4))),
     "cmpc>L2Normalize": Case((MAPS,)),
     "cmpc>LegacyBilinearResize": Case((MAPS,), {"size": 8}),
     "cmpc>LevelFusion": Case(([MAPS, values(2, 3, 6)], values(5)), {"filters": 7}),
@@ -78,9 +80,14 @@ CASES = {
     "cmpc>MutanFusion": Case((values(2, 3, 2, 4), values(5))),
     "cmpc>MutanVisual": Case((MAPS,), {"units": 5, "heads": 2}),
     "cmpc>PeepholeConvLSTM": Case(([MAPS, values(2, 3, 4), values(2, 3, 4)],), {"filters": 5}, dtype="float32"),
+    "cmpc>PhraseAttention": Case((values(4, 6), values(4, 3), IS_WORD), {"normalize": True}),
     "cmpc>RelationGraph": Case((MAPS, values(4, 4), np.abs(values(4)), IS_WORD)),
     "cmpc>ResizedMutanVisual": Case((values(2, 2, 4), values(4, 3, 5)), {"units": 5, "heads": 2}),
     "cmpc>ScaledTap": Case((MAPS, values(2, 3, 5))),
+    "cmpc>ScaledUnitLength": Case((MAPS,)),
+    "cmpc>SentenceEncoder": Case(
+        (3 * IS_WORD,), {"vocabulary_size": 9, "embedding_dim": 4, "word_dim": 5, "units": 3, "dropout": 0.3}
+    ),
     "cmpc>SplitPhases": Case((values(4, 6, 3),), {"rate": 2}, samples=phases_last),
     "cmpc>TextEncoder": Case((3 * IS_WORD,), {"vocabulary_size": 9, "embedding_dim": 4, "units": 6}),
     "cmpc>TextGuidedExchange": Case((MAPS, [values(2, 3, 4)] * 2, values(5)), {"sources": ["c4", "c5"]}),
@@ -116,12 +123,10 @@ CASES = {
     "cmpc>WindowAttention": Case((values(2, 9, 6),), {"heads": 2, "window": 3}),
     "cmpc_video>TemporalContext": Case((MAPS, values(3, 4))),
     "cmpc_video>TemporalGraph": Case((values(3, 2, 2, 4), values(4))),
-    "cogrounding>BidirectionalLSTM": Case((values(4, 3), IS_WORD), {"units": 5}),
     "cogrounding>CoAttention": Case((values(3, 2, 2, 4),)),
     "cogrounding>LanguageEncoder": Case((3 * IS_WORD,), {"vocabulary_size": 9, "units": 6}),
     "cogrounding>LanguageFusion": Case((values(2, 2, 4), values(4))),
     "cogrounding>LocationScores": Case((values(1344), values(5)), {"channels": 5}, dtype="float32"),
-    "cogrounding>PhraseAttention": Case((values(4, 6), values(4, 3), IS_WORD)),
     "cogrounding>SubjectScores": Case((values(6, 4), values(4)), dtype="float32"),
 }
 

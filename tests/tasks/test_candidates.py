@@ -1,0 +1,53 @@
+"""Scores of models that choose among given boxes."""
+
+import numpy as np
+import pytest
+
+from cmpc_tf2.tasks.boxes.candidates import MASK_SCORES, attribute_scores, chooses_annotation, iou, is_right
+
+
+def test_iou_counts_whole_pixels():
+    assert iou([0, 0, 4, 4], [0, 0, 4, 4]) == 1
+    assert iou([0, 0, 4, 4], [2, 0, 4, 4]) == 8 / 24
+    assert iou([0, 0, 4, 4], [2, 2, 4, 4]) == 4 / 28
+    assert iou([0.5, 0, 4, 4], [0, 0, 4, 4]) == 14 / 18
+
+
+@pytest.mark.parametrize("other", [[3, 0, 4, 4], [0, 3, 4, 4], [4, 0, 4, 4], [9, 9, 2, 2]])
+def test_boxes_that_share_one_row_or_column_do_not_overlap(other):
+    assert iou([0, 0, 4, 4], other) == 0
+
+
+def test_a_detected_box_is_right_from_one_half_on():
+    assert is_right([0, 0, 4, 4], [0, 0, 4, 8])
+    assert not is_right([0, 0, 4, 4], [0, 0, 4, 9])
+
+
+def test_the_first_of_equal_scores_is_chosen():
+    assert chooses_annotation(np.array([0.1, 0.3, 0.3]), 1)
+    assert not chooses_annotation(np.array([0.1, 0.3, 0.3]), 2)
+
+
+def test_masks_are_right_from_a_threshold_on():
+    pairs = np.array([[5, 10], [9, 10], [0, 20]])
+    values = MASK_SCORES.from_sums(MASK_SCORES.columns(pairs).sum(axis=0))
+    report = MASK_SCORES.as_report(values.tolist())
+    assert report["overall_iou"] == 14 / 40
+    assert report["precision"] == pytest.approx({"0.5": 2 / 3, "0.6": 1 / 3, "0.7": 1 / 3, "0.8": 1 / 3, "0.9": 1 / 3})
+
+
+def test_attributes():
+    logits = np.array([[0.0, -1.0, 2.0], [3.0, 3.0, 3.0], [-1.0, 2.0, -1.0]])
+    labels = np.array([[1, 1, 0], [0, 0, 0], [0, 1, 1]])
+    scores = attribute_scores(logits, labels)
+    assert (scores.precision, scores.recall) == (2 / 3, 2 / 4)
+    assert scores.f1 == pytest.approx(2 * (2 / 3) * (1 / 2) / (2 / 3 + 1 / 2))
+
+
+def test_no_attributes():
+    none = attribute_scores(np.ones((2, 3)), np.zeros((2, 3)))
+    assert (none.precision, none.recall, none.f1) == (None, None, None)
+    missed = attribute_scores(-np.ones((1, 2)), np.ones((1, 2)))
+    assert (missed.precision, missed.recall, missed.f1) == (None, 0, None)
+    wrong = attribute_scores(np.array([[1.0, -1.0]]), np.array([[0, 1]]))
+    assert (wrong.precision, wrong.recall, wrong.f1) == (0, 0, 0)
