@@ -101,15 +101,19 @@ class ReferObject:
     fields: dict
 
 
-def read_refer_objects(dataset: Dataset, split: str, sources: Sources) -> list[ReferObject]:
-    """The objects of a split in REFER's layout, by ascending `ref_id`; errors are those of `read_references`."""
+def read_refer_objects(dataset: Dataset, split: str, sources: Sources) -> tuple[list[ReferObject], dict[int, dict]]:
+    """Reads a split in REFER's layout; errors are those of `read_references`.
+
+    Returns:
+        Its objects by ascending `ref_id`, and the annotations of all objects of the file by id, of any form.
+    """
     main, instances = sources.annotations
     content, annotations = read_plain_pickle(main), _read_instances(instances)
     with named(f"{main}: not annotations in the form of {dataset.layout.value}"):
         objects = list(_refer_objects(content, annotations, dataset, split, sources))
     if not objects:
         raise InputError(f"{main}: holds nothing of the split {split!r}")
-    return objects
+    return objects, annotations
 
 
 def _refer_objects(

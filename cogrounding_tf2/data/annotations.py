@@ -52,7 +52,7 @@ def read_refer(dataset: Dataset, split: str, sources: Sources) -> list[BoxRefere
     Raises:
         InputError: An annotation file is missing, damaged or of another form, or the split is empty.
     """
-    objects = read_refer_objects(dataset, split, sources)
+    objects, _ = read_refer_objects(dataset, split, sources)
     return [
         BoxReference(
             found.name,
