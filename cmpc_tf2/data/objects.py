@@ -64,9 +64,7 @@ class ObjectSample(PictureSample):
         """
         image = super().image
         if image.shape[:2] != self.mask_size:
-            raise InputError(
-                f"{FILE}: expected a picture of the size of the mask {self.mask_size}, found {image.shape}"
-            )
+            raise InputError(f"{FILE}: expected a picture of {self.mask_size}, as its mask, found {image.shape[:2]}")
         return image
 
     @functools.cached_property
