@@ -43,6 +43,13 @@ def add_options(parser: argparse.ArgumentParser):
         action="store_true",
         help="store pictures as they are, with the boxes and categories of all annotated objects: for two-stage models",
     )
+    parser.add_argument(
+        "--prepro",
+        type=Path,
+        metavar="DIR",
+        help="with --objects: folder with data.json as MAttNet's or CAC's authors prepared it, in place of REFER's "
+        "references; has attributes too",
+    )
 
 
 def run_pictures(arguments: argparse.Namespace) -> int:
@@ -51,6 +58,8 @@ def run_pictures(arguments: argparse.Namespace) -> int:
     from cmpc_tf2.data.object_builder import ObjectBuild
 
     if not arguments.objects:
+        if arguments.prepro is not None:
+            raise UsageError("--prepro: expected with --objects; add it")
         return run(arguments, ImageBuild)
     for option, value in (("--image-size", arguments.image_size), ("--resizing", arguments.resizing)):
         if value != getattr(ObjectBuild, option[2:].replace("-", "_")):

@@ -63,16 +63,16 @@ class ImageBuild(BuildSettings):
         if dataset.name == "shapes" and self.refer_root is None and not sources.annotations[0].exists():
             write_shapes(self.data_root)
         vocabulary = Vocabulary.from_file(sources.vocabulary)
-        references = self.read_references(sources)
+        references, files = self.read_references(sources)
         if not sources.images.is_dir():
             raise InputError(f"{sources.images}: no such folder; it should hold the images (--image-root says where)")
-        return BuildPlan([*sources.annotations, sources.vocabulary], references, self.sample_maker(vocabulary))
+        return BuildPlan([*files, sources.vocabulary], references, self.sample_maker(vocabulary))
 
-    def read_references(self, sources: Sources) -> list[Annotation]:
-        """The references of the split, in order; errors are those of `plan`."""
+    def read_references(self, sources: Sources) -> tuple[list[Annotation], list[Path]]:
+        """The references of the split, in order, and the files that they come from; errors are those of `plan`."""
         if self.annotations is None:
-            return read_references(self.registered, self.split, sources)
-        return read_own_references(self.annotations, sources.images)
+            return read_references(self.registered, self.split, sources), list(sources.annotations)
+        return read_own_references(self.annotations, sources.images), [self.annotations]
 
     def sample_maker(self, vocabulary: Vocabulary) -> Callable[[Annotation], Iterator[tuple[str, Sample | str]]]:
         """`make_samples` of the plan."""

@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from cmpc_tf2.data.datasets import Sources, dataset_names
 from cmpc_tf2.data.file_samples import read_picture_file
 from cmpc_tf2.data.image_builder import ImageBuild
 from cmpc_tf2.data.object_annotations import ObjectReference, read_object_references
 from cmpc_tf2.data.objects import ObjectSample
+from cmpc_tf2.data.prepared_objects import read_prepared_references
 from cmpc_tf2.data.segmentations import run_lengths
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.text.vocabulary import MAX_WORDS, Vocabulary
@@ -16,7 +18,14 @@ from cmpc_tf2.text.vocabulary import MAX_WORDS, Vocabulary
 
 @dataclasses.dataclass(frozen=True)
 class ObjectBuild(ImageBuild):
-    """A split of a data set of pictures with all their objects. Pictures are stored as they are, whatever the split."""
+    """A split of a data set of pictures with all their objects. Pictures are stored as they are, whatever the split.
+
+    Attributes: as `ImageBuild`, and:
+        prepro: Folder of the data set as MAttNet's or CAC's authors prepared it, which is read in place of REFER's
+            references.
+    """
+
+    prepro: Path | None = None
 
     sample_type = ObjectSample
 
@@ -26,6 +35,8 @@ class ObjectBuild(ImageBuild):
         if dataset.objects is None:
             known = dataset_names(tuple(one for one in self.datasets if one.objects))
             raise UsageError(f"--objects: expected a data set in REFER's layout: {known}; received {self.dataset}")
+        if self.prepro is not None and dataset.name == "shapes":
+            raise UsageError("--prepro: expected a data set that the authors prepared; received shapes")
         return dataset
 
     @property
@@ -41,11 +52,14 @@ class ObjectBuild(ImageBuild):
     def recorded(self) -> dict:
         return {"objects": True, "max_words": MAX_WORDS, "compress": self.compress}
 
-    def read_references(self, sources: Sources) -> list[ObjectReference]:
-        objects = sources.annotations[1]
-        if self.registered.name == "shapes" and self.refer_root is None and not objects.exists():
+    def read_references(self, sources: Sources) -> tuple[list[ObjectReference], list[Path]]:
+        dataset, (_, objects) = self.registered, sources.annotations
+        if self.prepro is not None:
+            path = self.prepro / "data.json"
+            return read_prepared_references(dataset, self.split, path, objects, sources.images)
+        if dataset.name == "shapes" and self.refer_root is None and not objects.exists():
             raise InputError(f"{objects}: no such file; remove {objects.parent} to have the data set drawn again")
-        return read_object_references(self.registered, self.split, sources)
+        return read_object_references(dataset, self.split, sources), list(sources.annotations)
 
     def sample_maker(self, vocabulary: Vocabulary) -> Callable[[ObjectReference], Iterator]:
         read_picture_file.cache_clear()

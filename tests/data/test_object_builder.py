@@ -14,6 +14,7 @@ from cmpc_tf2.data.batches import Sample, list_batches, read_batch, read_manifes
 from cmpc_tf2.data.coco_categories import COCO_CATEGORIES, category_names, class_indices
 from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.data.sample_fields import read_fields
+from cmpc_tf2.data.segmentations import encode_run_lengths
 from cmpc_tf2.data.shapes import KINDS, compose, write_shapes
 from refer_layout import make_refer
 from small import WORDS
@@ -174,6 +175,82 @@ def test_real_annotations(folder, dataset, splits, shared_data, tmp_path):
             np.testing.assert_array_equal(sample.image, other.image)
             np.testing.assert_array_equal(sample.token_ids, other.token_ids)
             assert sample.describe() == other.describe()
+
+
+def prepare(root, with_masks: bool, **changes) -> list[str]:
+    """Writes the split of `refer` in the form of MAttNet's or CAC's authors; returns the options."""
+    sign, brush = (12, 80) if with_masks else (13, 90)
+    boxes = [(50, [0, 0, 9, 9], sign), (102, [10, 5, 20, 20.5], brush), (51, [1, 1, 2, 2], brush)]
+    ref = {"ref_id": 2, "ann_id": 102, "image_id": 2, "split": "val", "sent_ids": [0, 1], "att_wds": ["red", "left"]}
+    picture = {"image_id": 2, "file_name": "COCO_train2014_000000000002.jpg", "height": 40, "width": 60}
+    content = {
+        "images": [{**picture, "ann_ids": [50, 102, 51], "ref_ids": [2], "h5_id": 0}],
+        "anns": [
+            {"ann_id": number, "box": box, "category_id": category, "image_id": 2, "h5_id": row}
+            for row, (number, box, category) in enumerate(boxes)
+        ],
+        "refs": [ref],
+        "sentences": [
+            {"sent_id": 0, "tokens": ["red", "man"], "h5_id": 0},
+            {"sent_id": 1, "tokens": ["man"], "h5_id": 1},
+        ],
+        "word_to_ix": {"<PAD>": 0, "red": 1, "man": 2, "<UNK>": 3, "<BOS>": 4, "<EOS>": 5},
+        "att_to_ix": {"red": 0, "left": 1},
+        "att_to_cnt": {"red": 3, "left": 2},
+        "cat_to_ix": {"stop sign": sign, "toothbrush": brush},
+        "label_length": 10,
+    }
+    if with_masks:
+        mask = np.zeros((40, 60), bool)
+        mask[6:9, 10:30] = True
+        ref["rle"] = [encode_run_lengths(mask)]
+    content["refs"][0] |= changes
+    folder = root / "prepro"
+    folder.mkdir()
+    (folder / "data.json").write_text(json.dumps(content))
+    return ["-d", "unc", "-t", "val", "--objects", "--prepro", str(folder)]
+
+
+@pytest.mark.parametrize("with_masks", [False, True])
+def test_the_authors_prepared_data(with_masks, refer, tmp_path):
+    """Masks are those of the file if it has some, and otherwise of the instances file."""
+    if with_masks:
+        (tmp_path / "refer" / "refcoco" / "instances.json").unlink()
+    (tmp_path / "refer" / "refcoco" / "refs(unc).p").unlink()
+    assert build_batches.main([*prepare(tmp_path, with_masks), *refer]) == 0
+    first, second = samples_of(tmp_path, "unc", "val")
+    assert first.boxes.tolist() == [[0, 0, 9, 9], [10, 5, 20, 20.5], [1, 1, 2, 2]] and first.object == 1
+    assert first.categories.tolist() == [12, 80, 80] and first.attributes == ("red", "left")
+    assert (first.expression, second.expression) == ("red man", "man")
+    assert first.token_ids.tolist() == [0] * 18 + [4, 5]
+    assert first.mask.sum() == (60 if with_masks else 400)
+    folder = tmp_path / "unc" / "val_batch"
+    assert read_fields(folder, 2) == [{"image_id": 2, "ref_id": 2, "same_category": 2}] * 2
+    files = [source["file"].rpartition("/")[2] for source in read_manifest(folder)["sources"]]
+    assert files == ["data.json", *([] if with_masks else ["instances.json"]), "words.txt"]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"split": "testA"}, "data.json: holds nothing of the split 'val'"),
+        ({"rle": [{"size": [40, 61], "counts": "0"}]}, "has a mask of 40 x 61 pixels, its image is 40 x 60"),
+        ({"att_wds": 3}, "expected a list for att_wds, found 3"),
+    ],
+)
+def test_prepared_data_that_cannot_be_used(changes, message, refer, tmp_path, capsys):
+    assert build_batches.main([*prepare(tmp_path, True, **changes), *refer]) == 1
+    assert message in capsys.readouterr().err and not (tmp_path / "unc" / "val_batch").exists()
+
+
+def test_missing_prepared_data(refer, tmp_path, capsys):
+    options = ["-d", "unc", "-t", "val", "--prepro", str(tmp_path / "none"), *refer]
+    assert build_batches.main([*options, "--objects"]) == 1
+    assert str(tmp_path / "none" / "data.json") in capsys.readouterr().err
+    assert build_batches.main(options) == 2
+    assert capsys.readouterr().err == "error: --prepro: expected with --objects; add it\n"
+    assert build_batches.main(["-d", "shapes", *options[2:], "--objects"]) == 2
+    assert "--prepro: expected a data set that the authors prepared; received shapes" in capsys.readouterr().err
 
 
 def test_names_of_categories():
