@@ -4,8 +4,10 @@ Heavy modules are imported on first use.
 """
 
 import dataclasses
+from pathlib import Path
 
 from cmpc_tf2.data.datasets import DATASETS
+from cmpc_tf2.errors import InputError
 from cmpc_tf2.systems import import_object, systems_of
 from cmpc_tf2.tasks.masks.task import MaskTask
 from cmpc_tf2.tasks.task import Task
@@ -23,6 +25,7 @@ class Medium:
         task: The output of models of this medium, and how it is scored.
         sample: The class of the samples in a split's files, as `module:name`.
         size_options: Fields of a model's sizes that are options of `train`, and their choices, the default first.
+        more_samples: Other classes that a split's files can hold, in the same form.
         siblings: Names of other media that the same commands serve; the data or the model decides between them.
     """
 
@@ -32,12 +35,24 @@ class Medium:
     task: Task
     sample: str
     size_options: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    more_samples: tuple[str, ...] = ()
     siblings: tuple[str, ...] = ()
 
     @property
     def sample_type(self) -> type:
         """The class of the samples in a split's files."""
         return import_object(self.sample)
+
+    def sample_type_of(self, path: Path) -> type:
+        """The class of the sample in a file, by its keys; `sample_type` if they fit no class."""
+        from cmpc_tf2.data.batches import read_keys
+
+        try:
+            keys = set(read_keys(path))
+        except InputError:
+            return self.sample_type
+        types = [self.sample_type, *map(import_object, self.more_samples)]
+        return next((found for found in types if keys.issuperset(found.keys)), self.sample_type)
 
     @property
     def system_names(self) -> list[str]:
@@ -50,4 +65,11 @@ class Medium:
         return {name: system.model_type for name, system in systems_of(self.name).items()}
 
 
-PICTURES = Medium("pictures", DATASETS, TrainConfig, MaskTask(), sample="cmpc_tf2.data.batches:Sample")
+PICTURES = Medium(
+    "pictures",
+    DATASETS,
+    TrainConfig,
+    MaskTask(),
+    sample="cmpc_tf2.data.batches:Sample",
+    more_samples=("cmpc_tf2.data.objects:ObjectSample",),
+)

@@ -16,6 +16,7 @@ from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.data.segmentations import tight_box
 from cmpc_tf2.files import progress
 from cmpc_tf2.inference.evaluation import decode_samples, make_tokenizer_for
+from cmpc_tf2.medium import PICTURES
 from cmpc_tf2.reports.report import SampleSet, flat_scores, score_text, with_intervals
 from cmpc_tf2.tasks.boxes.metrics import BoxScores
 from cmpc_tf2.tasks.boxes.metrics import intersection_and_union as box_counts
@@ -51,8 +52,9 @@ def compare(boxes: "ModelRunner", masks: "ModelRunner", paths: list[Path], batch
     Returns:
         `samples`; `bootstrap`; and `answers`: for each of `ANSWERS`, `boxes` and `masks`, its scores with intervals.
     """
+    kind = PICTURES.sample_type_of(paths[0])
     streams = [
-        decode_samples(model, make_tokenizer_for(model, paths, Sample), of_model, batch_size, Sample)
+        decode_samples(model, make_tokenizer_for(model, paths, kind), of_model, batch_size, kind)
         for model, of_model in ((boxes, progress(paths, len(paths), "compare")), (masks, paths))
     ]
     records, box_pairs, mask_pairs = [], [], []

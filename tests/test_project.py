@@ -20,6 +20,7 @@ LIGHT = (
     "cmpc_tf2/conversion/tf1_reader.py",
     "cmpc_tf2/conversion/torch_checkpoint.py",
     "cmpc_tf2/data/image_builder.py",
+    "cmpc_tf2/data/object_builder.py",
     "cmpc_tf2/reports/comparison_page.py",
     "cmpc_tf2/tasks/masks/drawing.py",
     "cmpc_tf2/tasks/masks/protocol.py",

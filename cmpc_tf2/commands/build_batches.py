@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cmpc_tf2.commands.options import number
 from cmpc_tf2.data.datasets import dataset_names
+from cmpc_tf2.errors import UsageError
 from cmpc_tf2.fields import RANGES, WholeNumber
 from cmpc_tf2.medium import PICTURES
 
@@ -37,13 +38,33 @@ def add_options(parser: argparse.ArgumentParser):
         default="fit",
         help="of train pictures: fit for CMPC and its ancestors, stretch for MaskRIS (default: fit)",
     )
+    parser.add_argument(
+        "--objects",
+        action="store_true",
+        help="store pictures as they are, with the boxes and categories of all annotated objects: for two-stage models",
+    )
+    parser.add_argument(
+        "--prepro",
+        type=Path,
+        metavar="DIR",
+        help="with --objects: folder with data.json as MAttNet's or CAC's authors prepared it, in place of REFER's "
+        "references; has attributes too",
+    )
 
 
 def run_pictures(arguments: argparse.Namespace) -> int:
     """The `build_batches` command for pictures."""
     from cmpc_tf2.data.image_builder import ImageBuild
+    from cmpc_tf2.data.object_builder import ObjectBuild
 
-    return run(arguments, ImageBuild)
+    if not arguments.objects:
+        if arguments.prepro is not None:
+            raise UsageError("--prepro: expected with --objects; add it")
+        return run(arguments, ImageBuild)
+    for option, value in (("--image-size", arguments.image_size), ("--resizing", arguments.resizing)):
+        if value != getattr(ObjectBuild, option[2:].replace("-", "_")):
+            raise UsageError(f"{option}: with --objects, pictures are stored as they are; leave it out")
+    return run(arguments, ObjectBuild)
 
 
 def add_common_options(parser: argparse.ArgumentParser, datasets: tuple):

@@ -88,7 +88,7 @@ def find_batches(
             advice = f"; {folder} holds no batches of your own, which `{command}` makes"
         name = find_dataset(name, split, medium.datasets, advice).name
     paths = list_batches(root, name, split, sample_type, options)
-    check_batches(paths, sample_type)
+    check_batches(paths, medium.sample_type_of(paths[0]))
     return name, paths
 
 

@@ -55,7 +55,7 @@ def read_references(dataset: Dataset, split: str, sources: Sources) -> list[Refe
     parse = {Layout.REFER: _parse_refer, Layout.REFERIT: _parse_referit, Layout.PHRASECUT: _parse_phrasecut}
     main, *instances = sources.annotations
     content = read_plain_pickle(main) if dataset.layout is Layout.REFER else read_json(main, _SOURCE)
-    annotations = [_read_instances(path) for path in instances]
+    annotations = [read_instances(path) for path in instances]
     with named(f"{main}: not annotations in the form of {dataset.layout.value}"):
         references = parse[dataset.layout](content, *annotations, dataset, split, sources)
     if not references:
@@ -101,15 +101,19 @@ class ReferObject:
     fields: dict
 
 
-def read_refer_objects(dataset: Dataset, split: str, sources: Sources) -> list[ReferObject]:
-    """The objects of a split in REFER's layout, by ascending `ref_id`; errors are those of `read_references`."""
+def read_refer_objects(dataset: Dataset, split: str, sources: Sources) -> tuple[list[ReferObject], dict[int, dict]]:
+    """Reads a split in REFER's layout; errors are those of `read_references`.
+
+    Returns:
+        Its objects by ascending `ref_id`, and the annotations of all objects of the file by id, of any form.
+    """
     main, instances = sources.annotations
-    content, annotations = read_plain_pickle(main), _read_instances(instances)
+    content, annotations = read_plain_pickle(main), read_instances(instances)
     with named(f"{main}: not annotations in the form of {dataset.layout.value}"):
         objects = list(_refer_objects(content, annotations, dataset, split, sources))
     if not objects:
         raise InputError(f"{main}: holds nothing of the split {split!r}")
-    return objects
+    return objects, annotations
 
 
 def _refer_objects(
@@ -140,7 +144,7 @@ def _refer_objects(
         yield ReferObject(f"ref {ref_id}", file_name, image_path, annotation_id, annotation, expressions, fields)
 
 
-def _read_instances(path: Path) -> dict[int, dict]:
+def read_instances(path: Path) -> dict[int, dict]:
     """The annotations of a COCO instances file by id. They can be of any form: few of them may be used."""
     content = read_json(path, _SOURCE)
     with named(f"{path}: not a COCO instances file"):

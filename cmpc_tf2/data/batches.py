@@ -273,12 +273,20 @@ def check_batches(paths: list[Path], sample_type: type[Sample] = Sample):
     """
     for path in paths:
         with named(path, "; build the split again"):
-            try:
-                with zipfile.ZipFile(path) as archive:
-                    names = archive.namelist()
-            except DAMAGED as error:
-                raise InputError("not a readable .npz file: cut off or damaged") from error
-            _require_keys([name[:-4] for name in names if name.endswith(".npy")], sample_type)
+            _require_keys(read_keys(path), sample_type)
+
+
+def read_keys(path: Path) -> list[str]:
+    """The keys of a file, by its table of contents.
+
+    Raises:
+        InputError: The file is damaged; the message does not name it.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [name[:-4] for name in archive.namelist() if name.endswith(".npy")]
+    except DAMAGED as error:
+        raise InputError("not a readable .npz file: cut off or damaged") from error
 
 
 def _require_keys(keys: Iterable[str], sample_type: type[Sample]):

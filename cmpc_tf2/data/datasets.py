@@ -36,6 +36,7 @@ class Dataset:
         image_name: File name of a picture, given `image_id`.
         masks: Folder of mask files, below the data root, for layouts that have them.
         vocabulary: Vocabulary file, below the data root.
+        objects: COCO instances file of all objects of the pictures, below the REFER root; None if there is none.
     """
 
     name: str
@@ -47,11 +48,12 @@ class Dataset:
     image_name: str = "COCO_train2014_{image_id:012d}.jpg"
     masks: str | None = None
     vocabulary: str = "vocabulary_Gref.txt"
+    objects: str | None = None
 
 
-def _refer(name, aliases, splits, folder, split_by, **more) -> Dataset:
+def _refer(name, aliases, splits, folder, split_by, objects="instances.json", **more) -> Dataset:
     files = (f"{folder}/refs({split_by}).p", f"{folder}/instances.json")
-    return Dataset(name, aliases, splits, Layout.REFER, files, **more)
+    return Dataset(name, aliases, splits, Layout.REFER, files, objects=f"{folder}/{objects}", **more)
 
 
 _UNC_SPLITS = ("train", "val", "testA", "testB")
@@ -87,6 +89,7 @@ DATASETS = (
         _UNC_SPLITS,
         "shapes",
         "shapes",
+        objects="objects.json",
         images="shapes/images",
         image_name="shapes_{image_id:06d}.png",
         vocabulary="vocabulary_shapes.txt",

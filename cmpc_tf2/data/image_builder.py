@@ -2,14 +2,14 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from cmpc_tf2.data.annotations import Reference, read_references
 from cmpc_tf2.data.batches import Sample
-from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings
+from cmpc_tf2.data.build_settings import Annotation, BuildPlan, BuildSettings
 from cmpc_tf2.data.datasets import Dataset, Layout, Sources, find_dataset, own_dataset
 from cmpc_tf2.data.image_files import read_image
 from cmpc_tf2.data.own_annotations import read_own_references
@@ -63,15 +63,21 @@ class ImageBuild(BuildSettings):
         if dataset.name == "shapes" and self.refer_root is None and not sources.annotations[0].exists():
             write_shapes(self.data_root)
         vocabulary = Vocabulary.from_file(sources.vocabulary)
-        if self.annotations is None:
-            references = read_references(dataset, self.split, sources)
-        else:
-            references = read_own_references(self.annotations, sources.images)
+        references, files = self.read_references(sources)
         if not sources.images.is_dir():
             raise InputError(f"{sources.images}: no such folder; it should hold the images (--image-root says where)")
+        return BuildPlan([*files, sources.vocabulary], references, self.sample_maker(vocabulary))
+
+    def read_references(self, sources: Sources) -> tuple[list[Annotation], list[Path]]:
+        """The references of the split, in order, and the files that they come from; errors are those of `plan`."""
+        if self.annotations is None:
+            return read_references(self.registered, self.split, sources), list(sources.annotations)
+        return read_own_references(self.annotations, sources.images), [self.annotations]
+
+    def sample_maker(self, vocabulary: Vocabulary) -> Callable[[Annotation], Iterator[tuple[str, Sample | str]]]:
+        """`make_samples` of the plan."""
         _read_picture.cache_clear()
-        make_samples = functools.partial(_make_samples, vocabulary=vocabulary, square=self.train_square)
-        return BuildPlan([*sources.annotations, sources.vocabulary], references, make_samples)
+        return functools.partial(_make_samples, vocabulary=vocabulary, square=self.train_square)
 
 
 def _make_samples(

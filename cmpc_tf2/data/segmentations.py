@@ -23,6 +23,16 @@ def encode_run_lengths(mask: np.ndarray) -> dict:
     return {"size": [int(side) for side in mask.shape], "counts": encoded["counts"].decode("ascii")}
 
 
+def run_lengths(mask: np.ndarray) -> np.ndarray:
+    """The run lengths of a mask, bool `(h, w)`, as COCO has them without compression.
+
+    Returns:
+        Of background and object by turns, the background first, down the columns: int64 `(n,)`.
+    """
+    pixels = mask.T.ravel()
+    return np.diff(np.flatnonzero(np.diff(pixels, prepend=False)), prepend=0, append=pixels.size)
+
+
 def tight_box(mask: np.ndarray) -> tuple[int, int, int, int] | None:
     """The smallest box around a mask, bool `(h, w)`: x1, y1, x2, y2 in pixels; None if it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.annotations import rasterize
+from cmpc_tf2.data.segmentations import coco_box, rasterize
 from cmpc_tf2.files import write_bytes, write_text
 from cmpc_tf2.text.vocabulary import PAD, UNKNOWN
 
@@ -256,7 +256,8 @@ def splits_of(images: int) -> Iterator[tuple[int, str]]:
 def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int = SEED):
     """Draws the data set below the data root, in REFER's layout.
 
-    Writes `shapes/images/shapes_<6 digits>.png`, `refer/shapes/instances.json`, `vocabulary_shapes.txt`, and last
+    Writes `shapes/images/shapes_<6 digits>.png`, `refer/shapes/instances.json`, `refer/shapes/objects.json` (all
+    objects; those without an expression have ids below 0), `vocabulary_shapes.txt`, and last
     `refer/shapes/refs(shapes).p`: where that is, the data set is complete.
 
     Args:
@@ -271,13 +272,19 @@ def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int =
     picture_folder, refer_folder = data_root / "shapes" / "images", data_root / "refer" / "shapes"
     os.makedirs(picture_folder, exist_ok=True)
     os.makedirs(refer_folder, exist_ok=True)
-    refs, annotations, infos, sentence_ids = [], [], [], itertools.count()
+    refs, annotations, objects, infos, sentence_ids = [], [], [], [], itertools.count()
     for image_id, split in splits_of(images):
         picture = compose(image_id, split, seed)
         name = f"shapes_{image_id:06d}.png"
         _, encoded = cv2.imencode(".png", picture.pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
         write_bytes(picture_folder / name, encoded.tobytes())  # Another command may be reading it.
         infos.append({"id": image_id, "file_name": name, "height": picture.height, "width": picture.width})
+        numbers = {shape: len(refs) + number for number, (shape, _) in enumerate(picture.references)}
+        for shape in picture.scene:
+            ids = {"id": numbers.get(shape, -1 - len(objects)), "image_id": image_id}
+            box = coco_box(rasterize([shape.outline()], picture.height, picture.width))
+            more = {"category_id": 1 + KINDS.index(shape.kind), "bbox": box, "segmentation": [shape.outline()]}
+            objects.append({**ids, **more})
         for shape, expressions in picture.references:
             ids = {"ref_id": len(refs), "ann_id": len(annotations), "image_id": image_id}
             annotations.append({"id": len(annotations), "image_id": image_id, "segmentation": [shape.outline()]})
@@ -286,5 +293,7 @@ def write_shapes(data_root: str | os.PathLike, images: int = IMAGES, seed: int =
             ]
             refs.append({**ids, "split": split, "sentences": sentences})
     write_text(data_root / "vocabulary_shapes.txt", "\n".join(vocabulary()) + "\n")
+    categories = [{"id": number, "name": kind} for number, kind in enumerate(KINDS, start=1)]
+    write_text(refer_folder / "objects.json", json.dumps({"annotations": objects, "categories": categories}))
     write_text(refer_folder / "instances.json", json.dumps({"images": infos, "annotations": annotations}))
     write_bytes(refer_folder / "refs(shapes).p", pickle.dumps(refs, protocol=2))

@@ -85,9 +85,10 @@ def evaluate(
     protocol = protocol or task.protocol(model.protocol_name)
     shown = shown or ("dcrf" if dcrf else protocol.shown)
     score = functools.partial(_score, protocol=protocol, preprocessing=model.preprocessing, dcrf=dcrf)
-    tokenizer = make_tokenizer_for(model, paths, medium.sample_type)
+    sample_type = medium.sample_type_of(paths[0])
+    tokenizer = make_tokenizer_for(model, paths, sample_type)
     shown_paths = progress(paths, len(paths), "evaluate")
-    decoded_samples = decode_samples(model, tokenizer, shown_paths, batch_size, medium.sample_type)
+    decoded_samples = decode_samples(model, tokenizer, shown_paths, batch_size, sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:
             skipped.append({"index": decoded.index, "reason": "the expression has no words"})

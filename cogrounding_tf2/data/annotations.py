@@ -9,6 +9,7 @@ import numpy as np
 
 from cmpc_tf2.data.annotation_fields import describe
 from cmpc_tf2.data.annotations import ReferObject, draw_annotation, rasterize, read_refer_objects
+from cmpc_tf2.data.boxes import box_numbers
 from cmpc_tf2.data.datasets import Dataset, Sources
 from cmpc_tf2.data.segmentations import tight_box
 from cmpc_tf2.errors import InputError, named
@@ -16,11 +17,9 @@ from cmpc_video_tf2.config import CLIP_FRAMES
 from cmpc_video_tf2.data.annotations import read_queries, read_split
 from cmpc_video_tf2.data.datasets import A2DFiles
 from cmpc_video_tf2.data.moving_shapes import DRAWN_CLIPS, SEED, Actor, draw_scene
-from cogrounding_tf2.data.original_files import ListedBox, box_numbers, read_videos
+from cogrounding_tf2.data.original_files import ListedBox, read_videos
 from cogrounding_tf2.data.original_files import read_split as read_listed_split
 
-# Pixels by which a box may reach over the edge of its picture; those of COCO do so by rounding.
-_OVER_THE_EDGE = 1
 # Frames of a drawn video that are annotated: shapes differ most from their size at rest, are at rest, and
 # are in between.
 MOVING_FRAMES = (5, 9, 11)
@@ -53,7 +52,7 @@ def read_refer(dataset: Dataset, split: str, sources: Sources) -> list[BoxRefere
     Raises:
         InputError: An annotation file is missing, damaged or of another form, or the split is empty.
     """
-    objects = read_refer_objects(dataset, split, sources)
+    objects, _ = read_refer_objects(dataset, split, sources)
     return [
         BoxReference(
             found.name,
@@ -88,26 +87,6 @@ def box_of_mask(mask: np.ndarray) -> np.ndarray:
     if box is None:
         raise InputError("its mask has no pixel inside the picture")
     return np.array(box, np.float64)
-
-
-def require_boxes(boxes: np.ndarray, height: int, width: int):
-    """Checks boxes against the size of their pictures.
-
-    Args:
-        boxes: float64 `(F, 4)`.
-        height: Rows of the pictures.
-        width: Columns of the pictures.
-
-    Raises:
-        InputError: One is empty, has its corners swapped, or lies outside.
-    """
-    for x1, y1, x2, y2 in boxes:
-        found = f"found [{x1:g}, {y1:g}, {x2:g}, {y2:g}]"
-        if x1 >= x2 or y1 >= y2:
-            raise InputError(f"expected a box with x1 < x2 and y1 < y2, {found}")
-        edge = _OVER_THE_EDGE
-        if min(x1, y1) < -edge or x2 > width + edge or y2 > height + edge:
-            raise InputError(f"expected a box within its picture of {width} x {height} pixels, {found}")
 
 
 def read_listed(path: Path, images: Path) -> list[BoxReference]:

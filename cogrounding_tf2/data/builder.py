@@ -2,18 +2,17 @@
 
 import dataclasses
 import functools
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from cmpc_tf2.data.boxes import require_boxes
 from cmpc_tf2.data.build_settings import BuildPlan, BuildSettings
 from cmpc_tf2.data.datasets import Sources
-from cmpc_tf2.data.image_decoding import decode_image
+from cmpc_tf2.data.file_samples import read_picture_file
 from cmpc_tf2.data.shapes import write_shapes
 from cmpc_tf2.errors import InputError, UsageError
-from cmpc_tf2.files import read_bytes
 from cmpc_tf2.text.grounding import GroundingTokenizer
 from cmpc_tf2.text.vocabulary import MAX_WORDS, NoWordsError
 from cmpc_video_tf2.data.datasets import A2DFiles
@@ -24,7 +23,6 @@ from cogrounding_tf2.data.annotations import (
     read_listed,
     read_refer,
     read_vid,
-    require_boxes,
 )
 from cogrounding_tf2.data.datasets import CLIP_DATASETS, LISTED, PICTURE_DATASETS, VID
 from cogrounding_tf2.data.original_files import read_words
@@ -55,7 +53,7 @@ class BoxBuild(BuildSettings):
         if not references:
             raise InputError(f"{sources[0]}: holds nothing of the split {self.split!r}")
         tokenizer = GroundingTokenizer(read_words(vocabulary_file), MAX_WORDS)
-        _read_picture.cache_clear()
+        read_picture_file.cache_clear()
         make_samples = functools.partial(_make_samples, tokenizer=tokenizer, sample_type=self.sample_type)
         return BuildPlan([*sources, vocabulary_file], references, make_samples)
 
@@ -141,7 +139,7 @@ def _make_samples(
     reference: BoxReference, tokenizer: GroundingTokenizer, sample_type: type
 ) -> Iterator[tuple[str, BoxSample | BoxClipSample | str]]:
     try:
-        pictures = [_read_picture(path) for path in reference.files]
+        pictures = [read_picture_file(path) for path in reference.files]
         sizes = {picture[:2] for picture in pictures}
         if len(sizes) > 1:
             raise InputError(f"expected frames of one size, found {sorted(sizes)}")
@@ -164,13 +162,3 @@ def _make_samples(
             lengths = np.array(list(map(len, contents)))
             file = np.concatenate(contents)
             yield expression, BoxClipSample(token_ids, file, lengths, boxes, reference.annotated, expression)
-
-
-@functools.lru_cache(maxsize=8)
-def _read_picture(path: Path) -> tuple[int, int, np.ndarray]:
-    """Height and width of a picture, and the content of its file; the references of one share the work."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such image (--image-root says where the images are)")
-    content = read_bytes(path)
-    height, width = decode_image(io.BytesIO(content), str(path)).shape[:2]
-    return height, width, np.frombuffer(content, np.uint8)

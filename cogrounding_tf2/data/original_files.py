@@ -4,18 +4,15 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from cmpc_tf2.conversion.torch_reader import find_format, read_torch_object
 from cmpc_tf2.data.annotation_fields import checked, describe
+from cmpc_tf2.data.boxes import box_numbers
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.text.grounding import GroundingTokenizer
 from cmpc_tf2.text.vocabulary import require_size
 
 # Classes that the authors' files name. They are never imported.
 _CORPUS_CLASSES = ("utils.word_utils.Corpus", "utils.word_utils.Dictionary")
-# No picture is as large, in pixels.
-_LARGEST = 1e9
 
 
 class ListedBox(NamedTuple):
@@ -125,16 +122,3 @@ def _listed(file_name, box: tuple, sentence) -> ListedBox:
     if not name or "\0" in name:
         raise InputError(f"expected a file name, found {describe(name)}")
     return ListedBox(name, box, checked(sentence, str, "the sentence"))
-
-
-def box_numbers(box) -> tuple[float, float, float, float]:
-    """Checks that a value from an annotation file is four finite numbers.
-
-    Raises:
-        InputError: It is not.
-    """
-    values = box.tolist() if isinstance(box, np.ndarray) else box
-    is_box = isinstance(values, (list, tuple)) and len(values) == 4
-    if not is_box or not all(isinstance(value, (int, float)) and abs(value) < _LARGEST for value in values):
-        raise InputError("expected a box of four numbers")
-    return tuple(map(float, values))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from cmpc_tf2.data.batches import digest_of, require_array
+from cmpc_tf2.data.file_samples import EXPRESSION, FILE, TOKEN_IDS, FileSample, PictureSample, read_common
 from cmpc_tf2.data.image_decoding import decode_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.preprocessing.letterbox import Letterbox
@@ -21,20 +22,15 @@ from cogrounding_tf2.data.truths import square_box
 # Frames of a clip in a train split: the previous and the annotated one.
 TRAIN_FRAMES = 2
 
-_TOKEN_IDS = "text_batch"
-_FILE = "file_batch"
 _BOX = "box_batch"
-_EXPRESSION = "sent_batch"
 _LENGTHS = "length_batch"
 _ANNOTATED = "annotated"
 
 
-class _FileSample:
-    """What samples of picture files have in common, as `cmpc_tf2.data.batches.Sample`; pictures keep their size."""
+class _Grounding:
+    """What samples of boxes have in common."""
 
-    stores_resized = False
     builder = "python -m cogrounding_tf2 build_batches"
-    own_data_builder = None
 
     def describe(self) -> dict:
         """As `Sample.describe`, of the annotated picture; `area` is that of the box."""
@@ -42,18 +38,9 @@ class _FileSample:
         size, area = list(self.image.shape[:2]), round((x2 - x1) * (y2 - y1))
         return {"expression": self.expression, "picture": self.digest, "size": size, "area": area}
 
-    @staticmethod
-    def build_options(preprocessing: Preprocessing) -> list[str]:
-        """The options by which the builder makes a split for a model: none, it goes by the name of the split."""
-        return []
-
-    def has_train_size(self, size: int) -> bool:
-        """As `Sample.has_train_size`: every picture has."""
-        return True
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BoxSample(_FileSample):
+class BoxSample(_Grounding, PictureSample):
     """One referring expression with its picture and box.
 
     Attributes:
@@ -70,32 +57,7 @@ class BoxSample(_FileSample):
     expression: str
 
     contents = "pictures with boxes"
-    keys = (_TOKEN_IDS, _FILE, _BOX, _EXPRESSION)
-    input_name = "image"
-
-    @functools.cached_property
-    def image(self) -> np.ndarray:
-        """The picture: uint8 RGB `(h, w, 3)`.
-
-        Raises:
-            InputError: The file is damaged.
-        """
-        return decode_image(io.BytesIO(self.file), _FILE)
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
-        return self.image
-
-    @property
-    def digest(self) -> str:
-        """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture."""
-        return digest_of(self.pixels)
-
-    @staticmethod
-    def input_shape(size: int) -> tuple[int, ...]:
-        """Shape of `fitted`."""
-        return size, size, 3
+    keys = (TOKEN_IDS, FILE, _BOX, EXPRESSION)
 
     @staticmethod
     def target_shape(size: int) -> tuple[int, ...]:
@@ -110,23 +72,13 @@ class BoxSample(_FileSample):
         """The sample, changed at random as `augmentation.augment` does."""
         return augment(self.image, self.box, self.expression, size, draws)
 
-    def require_fit(self, preprocessing: Preprocessing):
-        """As `Sample.require_fit`: every picture fits."""
-
-    def require_train_fit(self, preprocessing: Preprocessing):
-        """As `Sample.require_train_fit`: every picture fits."""
-
-    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
-        """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
-        return preprocessing.fit(self.image)
-
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the file by key."""
         return {
-            _TOKEN_IDS: self.token_ids.astype(np.int64),
-            _FILE: self.file,
+            TOKEN_IDS: self.token_ids.astype(np.int64),
+            FILE: self.file,
             _BOX: self.box.astype(np.float64),
-            _EXPRESSION: np.array([self.expression]),
+            EXPRESSION: np.array([self.expression]),
         }
 
     @classmethod
@@ -138,11 +90,11 @@ class BoxSample(_FileSample):
         """
         box = arrays[_BOX]
         _require_boxes(box.shape == (4,), "float64 (4,)", box)
-        return cls(*_read_common(arrays), box, _read_expression(arrays))
+        return cls(**read_common(arrays), box=box)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class BoxClipSample(_FileSample):
+class BoxClipSample(_Grounding, FileSample):
     """One referring expression with some frames around an annotated one, and the box in each of them.
 
     Attributes:
@@ -162,7 +114,7 @@ class BoxClipSample(_FileSample):
     expression: str
 
     contents = "clips with boxes"
-    keys = (_TOKEN_IDS, _FILE, _LENGTHS, _BOX, _ANNOTATED, _EXPRESSION)
+    keys = (TOKEN_IDS, FILE, _LENGTHS, _BOX, _ANNOTATED, EXPRESSION)
     input_name = "clip"
 
     @functools.cached_property
@@ -173,9 +125,9 @@ class BoxClipSample(_FileSample):
             InputError: A file is damaged, or the frames have different sizes.
         """
         contents = np.split(self.file, np.cumsum(self.lengths)[:-1])
-        frames = [decode_image(io.BytesIO(content), f"{_FILE}, frame {n}") for n, content in enumerate(contents)]
+        frames = [decode_image(io.BytesIO(content), f"{FILE}, frame {n}") for n, content in enumerate(contents)]
         if len({frame.shape for frame in frames}) > 1:
-            raise InputError(f"{_FILE}: expected frames of one size, found {[frame.shape[:2] for frame in frames]}")
+            raise InputError(f"{FILE}: expected frames of one size, found {[frame.shape[:2] for frame in frames]}")
         return np.stack(frames)
 
     @property
@@ -243,43 +195,30 @@ class BoxClipSample(_FileSample):
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the file by key."""
         return {
-            _TOKEN_IDS: self.token_ids.astype(np.int64),
-            _FILE: self.file,
+            TOKEN_IDS: self.token_ids.astype(np.int64),
+            FILE: self.file,
             _LENGTHS: self.lengths.astype(np.int64),
             _BOX: self.boxes.astype(np.float64),
             _ANNOTATED: np.array(self.annotated),
-            _EXPRESSION: np.array([self.expression]),
+            EXPRESSION: np.array([self.expression]),
         }
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "BoxClipSample":
         """As `BoxSample.from_arrays`."""
-        token_ids, file = _read_common(arrays)
+        common = read_common(arrays)
+        size = common["file"].size
         lengths, boxes, annotated = arrays[_LENGTHS], arrays[_BOX], arrays[_ANNOTATED]
         is_split = lengths.ndim == 1 and lengths.size and lengths.dtype.kind in "iu" and lengths.min() > 0
-        is_split = is_split and lengths.max() <= file.size and lengths.sum() == file.size
-        require_array(is_split, _LENGTHS, f"above 0, {file.size} in all", lengths)
+        is_split = is_split and lengths.max() <= size and lengths.sum() == size
+        require_array(is_split, _LENGTHS, f"above 0, {size} in all", lengths)
         _require_boxes(boxes.shape == (len(lengths), 4), f"float64 {(len(lengths), 4)}", boxes)
         is_index = annotated.shape == () and annotated.dtype.kind in "iu" and 0 <= annotated < len(lengths)
         require_array(is_index, _ANNOTATED, f"a whole number below {len(lengths)}", annotated)
-        return cls(token_ids, file, lengths, boxes, int(annotated), _read_expression(arrays))
-
-
-def _read_common(arrays: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids and contents of files; errors are those of `BoxSample.from_arrays`."""
-    token_ids, file = arrays[_TOKEN_IDS], arrays[_FILE]
-    require_array(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", _TOKEN_IDS, "integers (T,)", token_ids)
-    require_array(file.ndim == 1 and file.size and file.dtype == np.uint8, _FILE, "uint8 (n,)", file)
-    return token_ids.astype(np.int64), file
+        return cls(**common, lengths=lengths, boxes=boxes, annotated=int(annotated))
 
 
 def _require_boxes(has_shape: bool, expected: str, boxes: np.ndarray):
     require_array(has_shape and boxes.dtype == np.float64, _BOX, expected, boxes)
     if not (np.isfinite(boxes).all() and (boxes[..., :2] < boxes[..., 2:]).all()):
         raise InputError(f"{_BOX}: expected x1 < x2 and y1 < y2, found {boxes.tolist()}")
-
-
-def _read_expression(arrays: dict[str, np.ndarray]) -> str:
-    expressions = arrays[_EXPRESSION]
-    require_array(expressions.size == 1 and expressions.dtype.kind == "U", _EXPRESSION, "one string", expressions)
-    return expressions.item()

@@ -9,6 +9,7 @@ import pytest
 
 from cmpc_tf2.conversion.torch_reader import read_torch_object
 from cmpc_tf2.conversion.torch_writer import write_torch_file
+from cmpc_tf2.data.boxes import require_boxes
 from cmpc_tf2.data.datasets import Sources, find_dataset
 from cmpc_tf2.errors import InputError
 from cogrounding_tf2.data.annotations import (
@@ -16,7 +17,6 @@ from cogrounding_tf2.data.annotations import (
     read_listed,
     read_refer,
     read_vid,
-    require_boxes,
     window,
 )
 from cogrounding_tf2.data.datasets import BOX_DATASETS

@@ -28,6 +28,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "a2d_masks",
         "mat_masks",
     ),
+    "objects": ("object_files", "object_instances", "prepared_objects"),
     "own_data": ("own_json_lines", "own_csv", "own_coco", "png_mask"),
     "archives": ("keras_file", "keras_config", "optimizer_npz", "tf1_index", "tf1_v1"),
     "torch_checkpoints": ("torch_zip", "torch_pickle", "torch_legacy", "safetensors"),

@@ -1,0 +1,106 @@
+"""What samples have in common that hold picture files as they are, decoded when they are used.
+
+So a split is as small as its pictures, and their original pixels are at hand.
+"""
+
+import functools
+import io
+from pathlib import Path
+
+import numpy as np
+
+from cmpc_tf2.data.batches import digest_of, require_array
+from cmpc_tf2.data.image_decoding import decode_image
+from cmpc_tf2.errors import InputError
+from cmpc_tf2.files import read_bytes
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+
+TOKEN_IDS = "text_batch"
+FILE = "file_batch"
+EXPRESSION = "sent_batch"
+
+
+class FileSample:
+    """Part of the interface of `batches.Sample`, for samples of one picture file or of several.
+
+    A subclass is a dataclass with `token_ids`, `file` and `expression`.
+    """
+
+    stores_resized = False
+    own_data_builder = None
+
+    @staticmethod
+    def build_options(preprocessing: Preprocessing) -> list[str]:
+        """The options by which the builder makes a split for a model: none, pictures are stored as they are."""
+        return []
+
+    def has_train_size(self, size: int) -> bool:
+        """As `Sample.has_train_size`: every picture has."""
+        return True
+
+
+class PictureSample(FileSample):
+    """A sample of one picture: `file` is the content of its file, uint8 `(n,)`."""
+
+    input_name = "image"
+
+    @functools.cached_property
+    def image(self) -> np.ndarray:
+        """The picture: uint8 RGB `(h, w, 3)`.
+
+        Raises:
+            InputError: The file is damaged.
+        """
+        return decode_image(io.BytesIO(self.file), FILE)
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
+        return self.image
+
+    @property
+    def digest(self) -> str:
+        """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture."""
+        return digest_of(self.pixels)
+
+    @staticmethod
+    def input_shape(size: int) -> tuple[int, ...]:
+        """Shape of `fitted`."""
+        return size, size, 3
+
+    def require_fit(self, preprocessing: Preprocessing):
+        """As `Sample.require_fit`: every picture fits."""
+
+    def require_train_fit(self, preprocessing: Preprocessing):
+        """As `Sample.require_train_fit`: every picture fits."""
+
+    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
+        return preprocessing.fit(self.image)
+
+
+def read_common(arrays: dict[str, np.ndarray]) -> dict:
+    """The fields that all samples of files have, by name.
+
+    Raises:
+        InputError: An array has another type or shape; the message names its key.
+    """
+    token_ids, file, expressions = arrays[TOKEN_IDS], arrays[FILE], arrays[EXPRESSION]
+    require_array(token_ids.ndim == 1 and token_ids.dtype.kind in "iu", TOKEN_IDS, "integers (T,)", token_ids)
+    require_array(file.ndim == 1 and file.size and file.dtype == np.uint8, FILE, "uint8 (n,)", file)
+    require_array(expressions.size == 1 and expressions.dtype.kind == "U", EXPRESSION, "one string", expressions)
+    return {"token_ids": token_ids.astype(np.int64), "file": file, "expression": expressions.item()}
+
+
+@functools.lru_cache(maxsize=8)
+def read_picture_file(path: Path) -> tuple[int, int, np.ndarray]:
+    """Height and width of a picture, and the content of its file; the references of one share the work.
+
+    Raises:
+        InputError: The file is missing, or cannot be used.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such image (--image-root says where the images are)")
+    content = read_bytes(path)
+    height, width = decode_image(io.BytesIO(content), str(path)).shape[:2]
+    return height, width, np.frombuffer(content, np.uint8)
