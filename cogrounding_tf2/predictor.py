@@ -28,7 +28,7 @@ class BoxExplainer(ExpressionPredictor):
         words = self.tokenizer.words(expression)
         unknown = [word.text for word in words if not word.is_known]
         phrases = [
-            Phrase(aspect, [(word.text, float(weights[word.slots].sum())) for word in words])
+            Phrase.of_slots(aspect, words, weights)
             for aspect, weights in zip(ASPECTS, found["word_attention"], strict=True)
         ]
         truncation = self.tokenizer.describe_truncation(expression)

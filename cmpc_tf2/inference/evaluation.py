@@ -87,8 +87,7 @@ def evaluate(
     score = functools.partial(_score, protocol=protocol, preprocessing=model.preprocessing, dcrf=dcrf)
     sample_type = medium.sample_type_of(paths[0])
     tokenizer = make_tokenizer_for(model, paths, sample_type)
-    shown_paths = progress(paths, len(paths), "evaluate")
-    decoded_samples = decode_samples(model, tokenizer, shown_paths, batch_size, sample_type)
+    decoded_samples = decode_samples(model, tokenizer, progress(paths, len(paths), "evaluate"), batch_size, sample_type)
     for decoded, scored in map_in_order(score, decoded_samples, workers if dcrf else 0):
         if scored is None:
             skipped.append({"index": decoded.index, "reason": "the expression has no words"})

@@ -11,7 +11,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.inference.evaluation import one_by_one
 from cmpc_tf2.inference.runner import make_runner
 from cmpc_tf2.models.interface import ReferringInterface
-from cmpc_tf2.tasks.masks.explanation import Explanation, WordReading, stage_similarity
+from cmpc_tf2.tasks.masks.explanation import Explanation, Phrase, WordReading, stage_similarity
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_tf2.text.vocabulary import Vocabulary
 
@@ -77,20 +77,29 @@ class ExpressionPredictor:
         """As `predict`, and how the model arrives at the result."""
         text = self._text_of(expression)
         found = self._runner.explain(self.encoded.features, text)
-        readings, attention, unknown = [], [], []
-        for word in self.tokenizer.words(expression):
-            if not word.is_known:
-                unknown.append(word.text)
+        words = self.tokenizer.words(expression)
+        readings, attention = [], []
+        for word in words:
             if "word_types" in found:
                 probabilities = found["word_types"][word.slots].mean(axis=0)
                 types = dict(zip(self._runner.config.word_types, map(float, probabilities), strict=True))
                 readings.append(WordReading(word.text, word.is_known, types))
             if "attention" in found:
                 attention.append((word.text, found["attention"][word.slots].mean(axis=0)))
-        prediction = self._prediction(found["mask_logits"][..., 0])
-        similarity = stage_similarity(found, self._stages)
-        truncation = self.tokenizer.describe_truncation(expression)
-        return Explanation(prediction, readings, similarity, attention, unknown_words=unknown, truncation=truncation)
+        maps = {stage: found[stage] for stage in self._stages if stage in found}
+        return Explanation(
+            prediction=self._prediction(found["mask_logits"][..., 0]),
+            words=readings,
+            similarity=stage_similarity(found, self._stages) | maps,
+            attention=attention,
+            phrases=[
+                Phrase.of_slots(aspect, words, weights, share)
+                for aspect, (share, weights) in found.get("phrases", {}).items()
+            ],
+            candidates=found.get("candidates", []),
+            unknown_words=[word.text for word in words if not word.is_known],
+            truncation=self.tokenizer.describe_truncation(expression),
+        )
 
     def _prediction(self, logits: np.ndarray) -> Prediction:
         return Prediction(expit(logits), self.encoded.size, self._runner.preprocessing)

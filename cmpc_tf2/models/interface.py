@@ -32,6 +32,9 @@ class ReferringInterface(KerasFileModel):
     exported_answer: ClassVar[str] = "cmpc_tf2.exporting.answers:MaskAnswer"
     # What differs from the defaults of `Preprocessing`.
     preprocessing_options: ClassVar[dict] = {}
+    # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it;
+    # none if the runner gives a map itself.
+    stages: ClassVar[dict[str, tuple[str, ...]]] = {}
     # Runs it for inference, with the interface of `ModelRunner`, as `module:name`.
     runner: ClassVar[str] = "cmpc_tf2.inference.runner:ModelRunner"
 

@@ -1,7 +1,6 @@
 """Most models: an encoder of pixels, and a decoder of expressions."""
 
 import dataclasses
-from typing import ClassVar
 
 import keras
 from keras import ops
@@ -32,9 +31,6 @@ class ReferringModel(ReferringInterface, keras.Model):
         image_encoder: The half that runs once for all expressions about a picture.
         expression_decoder: The other half; its inputs are the outputs of the encoder and of the tokenizer.
     """
-
-    # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it.
-    stages: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     def __init__(
         self,

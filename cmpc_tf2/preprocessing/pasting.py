@@ -19,7 +19,12 @@ def clip_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def paste_mask(probabilities: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The mask of a box in its picture.
+    """The mask of a box in its picture, bool `(height, width)`: `paste_levels` above the threshold."""
+    return paste_levels(probabilities, box, height, width) > THRESHOLD
+
+
+def paste_levels(probabilities: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The mask of a box in its picture, as grey levels.
 
     The original resizes the mask as a picture of 256 grey levels, which it stretches to them: the lowest value becomes
     0 and the highest 255. So the threshold is relative to the range of each mask.
@@ -34,16 +39,16 @@ def paste_mask(probabilities: np.ndarray, box: np.ndarray, height: int, width: i
         width: Its columns.
 
     Returns:
-        bool `(height, width)`.
+        uint8 `(height, width)`; 0 outside of the box.
     """
     from PIL import Image
 
     x1, y1, x2, y2 = clip_boxes(np.asarray(box), height, width)
     rows, columns, top, left = int(y2 - y1 + 1), int(x2 - x1 + 1), int(y1), int(x1)
     levels = Image.fromarray(stretch_levels(probabilities)).resize((columns, rows), Image.Resampling.BILINEAR)
-    mask = np.zeros((height, width), bool)
-    mask[top : top + rows, left : left + columns] = np.asarray(levels) > THRESHOLD
-    return mask
+    pasted = np.zeros((height, width), np.uint8)
+    pasted[top : top + rows, left : left + columns] = levels
+    return pasted
 
 
 def stretch_levels(probabilities: np.ndarray) -> np.ndarray:

@@ -111,8 +111,8 @@ def test_six_steps_are_the_originals(trained, tiny, monkeypatch, parity):
     model, weights = trained
     monkeypatch.setattr(TrainConfig, "make_recipe", lambda _: dataclasses.replace(MASKRIS, warmup_steps=3))
     trainer = without_dropout(Trainer(model, settings(model, batch_size=2, steps=8)))
-    summed, gradients = adamw._sum_over_devices, []
-    monkeypatch.setattr(adamw, "_sum_over_devices", lambda given: gradients.append(summed(given)) or gradients[-1])
+    summed, gradients = adamw.sum_over_devices, []
+    monkeypatch.setattr(adamw, "sum_over_devices", lambda given: gradients.append(summed(given)) or gradients[-1])
     step_function = tf.function(lambda data: (trainer.train_step(data), gradients.pop()))
     columns = {name: number for number, name in enumerate(tiny["train/columns"])}
     initial = {name: variable.numpy() for name, (variable, _) in weights.items()}

@@ -2,17 +2,20 @@
 
 import dataclasses
 
-from cmpc_tf2.fields import RANGES, check_fields
+from cmpc_tf2.fields import from_dict
+from cmpc_tf2.models.config import ReferringConfig
+from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
 
 # Cells of the grid that the features of a box have: 7 x 7, row by row.
 CELLS = 49
 
 
 @dataclasses.dataclass(frozen=True)
-class MAttNetConfig:
-    """Sizes of the network that matches boxes and expressions; the defaults are those of RefCOCO.
+class MAttNetConfig(ReferringConfig):
+    """Sizes of MAttNet; the defaults are those of RefCOCO.
 
     Attributes:
+        image_size: Shorter side of a picture after scaling, in pixels; that of the detector, whatever is given.
         vocabulary_size: Rows of the word embedding table (1999 for RefCOCO, 3349 for RefCOCOg).
         max_words: Word slots of an expression (10 for RefCOCO and RefCOCO+, 20 for RefCOCOg).
         attributes: Attributes that a box is classified by.
@@ -23,7 +26,10 @@ class MAttNetConfig:
         joint_dim: Width of the space in which boxes and phrases are compared (`jemb_dim`).
         pool5_dim: Channels of a box's features from the third stage of the detector.
         fc7_dim: Channels of those from its last stage.
+        detector: Sizes of the detector.
     """
+
+    image_size: int = 600
 
     vocabulary_size: int = 1999
     max_words: int = 10
@@ -35,10 +41,13 @@ class MAttNetConfig:
     joint_dim: int = 512
     pool5_dim: int = 1024
     fc7_dim: int = 2048
+    detector: MaskRCNNC4Config = dataclasses.field(default_factory=MaskRCNNC4Config)
 
     def __post_init__(self):
-        check_fields(self, RANGES)
+        if not isinstance(self.detector, MaskRCNNC4Config):
+            object.__setattr__(self, "detector", from_dict(MaskRCNNC4Config, self.detector, "detector"))
+        object.__setattr__(self, "image_size", self.detector.shorter_side)
+        super().__post_init__()
 
     def to_dict(self) -> dict:
-        """The sizes as JSON-ready data; `from_dict` restores them."""
-        return dataclasses.asdict(self)
+        return {**super().to_dict(), "detector": self.detector.to_dict()}

@@ -7,6 +7,7 @@ from scipy.special import expit
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.tasks.masks.prediction import Prediction
+from cmpc_tf2.text.tokenizer import TokenizedWord
 from cmpc_tf2.text.word_types import WordType
 
 
@@ -39,6 +40,28 @@ class Phrase:
     words: list[tuple[str, float]]
     share: float | None = None
 
+    @classmethod
+    def of_slots(cls, aspect: str, words: list[TokenizedWord], weights: np.ndarray, share: float | None = None):
+        """A phrase, given the weights of the slots of a model's inputs, `(T,)`."""
+        return cls(aspect, [(word.text, float(weights[word.slots].sum())) for word in words], share)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidate:
+    """An object that a two-stage model chooses among.
+
+    Attributes:
+        box: x1, y1, x2, y2 in pixels of the picture, float32 `(4,)`.
+        label: Its category.
+        score: How well it fits the expression.
+        parts: What the modules of the model contribute to the score, by name.
+    """
+
+    box: np.ndarray
+    label: str
+    score: float
+    parts: dict[str, float]
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Explanation:
@@ -54,6 +77,7 @@ class Explanation:
             fitted picture: how strongly the word attends to the cell; every map sums to 1. Empty for a model without
             attention of words to places.
         phrases: The aspects that the model splits an expression into, in order; empty for a model that does not.
+        candidates: The objects that the model chooses among, the best first; empty for a model that segments at once.
         unknown_words: Those of the expression that are not in the vocabulary, in order.
         truncation: How many words the model reads, if it does not read all; otherwise None.
     """
@@ -63,6 +87,7 @@ class Explanation:
     similarity: dict[str, np.ndarray]
     attention: list[tuple[str, np.ndarray]] = dataclasses.field(default_factory=list)
     phrases: list[Phrase] = dataclasses.field(default_factory=list)
+    candidates: list[Candidate] = dataclasses.field(default_factory=list)
     unknown_words: list[str] = dataclasses.field(default_factory=list)
     truncation: str | None = None
 

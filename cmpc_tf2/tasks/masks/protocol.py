@@ -118,8 +118,14 @@ class ResizedProtocol(MaskProtocol):
         return prediction.refined_mask(sample.image)
 
 
+class OwnSizeProtocol(ResizedProtocol):
+    """At the picture's own size, as `own_size`: of models whose maps have that size."""
+
+    description = "original, at the picture's own size"
+
+
 # By the name that a model gives.
-PROTOCOLS = {"rim": RimProtocol(), "resized": ResizedProtocol()}
+PROTOCOLS = {"rim": RimProtocol(), "resized": ResizedProtocol(), "own_size": OwnSizeProtocol()}
 
 
 def protocol_of(name: str, exact_masks: bool = False) -> MaskProtocol:

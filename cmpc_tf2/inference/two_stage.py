@@ -1,0 +1,163 @@
+"""MAttNet ready for inference: the objects of a picture are found once, then one is chosen for each expression."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from cmpc_tf2.inference.detector import Detector, DetectorPicture
+from cmpc_tf2.inference.runner import tensor_specs
+from cmpc_tf2.models.mask_rcnn_c4.detections import Detections
+from cmpc_tf2.models.mattnet.config import CELLS
+from cmpc_tf2.models.mattnet.model import MODULES
+from cmpc_tf2.models.mattnet.system import MAttNet
+from cmpc_tf2.preprocessing import box_geometry as geometry
+from cmpc_tf2.preprocessing.pasting import THRESHOLD, clip_boxes, paste_levels
+from cmpc_tf2.tasks.masks.explanation import Candidate
+
+# Grey levels per unit of a logit.
+LEVELS_PER_LOGIT = 16
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class FoundObjects:
+    """The objects of a picture, ready for expressions.
+
+    Attributes:
+        encoded: Outputs of the matching network's `box_encoder`, with batch size 1.
+        detections: The objects.
+        contexts: The objects that each can stand in relation to, int64 `(n, K)`; -1 where there are fewer.
+        picture: The picture as the detector has encoded it.
+    """
+
+    encoded: dict[str, tf.Tensor]
+    detections: Detections
+    contexts: np.ndarray
+    picture: DetectorPicture
+
+
+class MAttNetRunner:
+    """MAttNet with the interface of `ModelRunner`.
+
+    Source: `tools/mattnet.py` of lichengunc/MAttNet (commit 3204d07).
+
+    Args:
+        model: The model.
+
+    Attributes: as `ModelRunner`, and:
+        categories: Names of the detector's classes; None if unknown.
+    """
+
+    def __init__(self, model: MAttNet):
+        self.config = model.config
+        self.preprocessing = model.preprocessing
+        self.tokenizer_type = model.tokenizer_type
+        self.protocol_name = model.protocol_name
+        self.vocabulary = model.vocabulary
+        self.categories = model.categories
+        self.make_tokenizer = model.make_tokenizer
+        self._detector = Detector(model.detector)
+        encoder, decoder = model.matching.box_encoder, model.matching.expression_decoder
+        boxes = tensor_specs(encoder.input, batch_size=1)
+        encoded = {name: tensor_specs(decoder.input, 1)[name] for name in encoder.output if name in decoder.input}
+        text = tf.TensorSpec((None, self.config.max_words), tf.int32)
+        self._names = list(encoded)
+        self._encode = tf.function(lambda features: encoder(features, training=False), input_signature=[boxes])
+        self._decode = tf.function(
+            lambda features, token_ids: decoder({**features, "token_ids": token_ids}, training=False),
+            input_signature=[encoded, text],
+        )
+
+    def encode(self, pixels: np.ndarray) -> FoundObjects:
+        """Finds the objects of a picture.
+
+        Args:
+            pixels: uint8 RGB `(1, h, w, 3)`, any size.
+        """
+        picture = self._detector.encode(pixels[0])
+        return self.encode_boxes(picture, self._detector.detect(picture))
+
+    def encode_boxes(self, picture: DetectorPicture, detections: Detections) -> FoundObjects:
+        """Prepares given objects of a picture."""
+        # As in the demo of the original: the places are those of the boxes as found, the features of what lies in the
+        # picture.
+        boxes = boxes_to_sides(detections.boxes)
+        pooled, features = self._detector.box_features(picture, clip_boxes(detections.boxes, *picture.size))
+        contexts = geometry.contexts(boxes, detections.classes, self.config.contexts)
+        cells = features.reshape(len(boxes), CELLS, -1)
+        inputs = {
+            "pool5": pooled.reshape(len(boxes), CELLS, -1),
+            "fc7": cells,
+            "lfeats": geometry.location_features(boxes, *picture.size),
+            "dif_lfeats": geometry.neighbour_features(boxes, detections.classes),
+            "cxt_fc7": geometry.context_features(cells.mean(axis=1), contexts),
+            "cxt_lfeats": geometry.relative_features(boxes, contexts),
+        }
+        encoded = self._encode({name: tf.constant(value[None]) for name, value in inputs.items()})
+        return FoundObjects({name: encoded[name] for name in self._names}, detections, contexts, picture)
+
+    def scores(self, features: FoundObjects, text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of the matching network's `expression_decoder`, given the tokenizer's of S expressions."""
+        found = self._decode(features.encoded, tf.constant(text["token_ids"], tf.int32))
+        return {name: value.numpy() for name, value in found.items()}
+
+    def decode(self, features: FoundObjects, text: dict[str, np.ndarray]) -> np.ndarray:
+        """The masks of the best objects, as logits: float32 `(S, h, w)`, from 0 on in the mask."""
+        return self._mask_logits(features, self.scores(features, text)["scores"].argmax(axis=1))
+
+    def explain(self, features: FoundObjects, text: dict[str, np.ndarray]) -> dict:
+        """As `decode` of one expression, with intermediate results.
+
+        Returns:
+            `mask_logits`, `(h, w, 1)`; `phrases`, by module its share and the weights of the word slots, `(T,)`;
+            `candidates`, all objects, the best first; and `subject`, the attention to the cells of the best one, as a
+            map of the picture.
+        """
+        found = {name: value[0] for name, value in self.scores(features, text).items()}
+        order = np.argsort(-found["scores"], kind="stable")
+        shares = zip(MODULES, found["weights"], found["word_attention"], strict=True)
+        grid = found["grid_attention"][order[0]].reshape(7, 7)
+        return {
+            "mask_logits": self._mask_logits(features, order[:1])[0, ..., None],
+            "phrases": {name: (float(share), weights) for name, share, weights in shares},
+            "candidates": [self._candidate(features, found, number) for number in order],
+            "subject": _in_picture(grid, features.detections.boxes[order[0]], features.picture.size),
+        }
+
+    def _candidate(self, features: FoundObjects, found: dict, number: int) -> Candidate:
+        detections = features.detections
+        label = detections.classes[number] - 1
+        scores = zip(MODULES, found["weights"] * found["module_scores"][number], strict=True)
+        return Candidate(
+            box=detections.boxes[number],
+            label=f"class {label + 1}" if self.categories is None else self.categories[label],
+            score=float(found["scores"][number]),
+            parts={name: float(value) for name, value in scores},
+        )
+
+    def _mask_logits(self, features: FoundObjects, numbers: np.ndarray) -> np.ndarray:
+        """The masks of objects, `(n,)`, as logits: float32 `(n, h, w)`."""
+        chosen, places = np.unique(numbers, return_inverse=True)
+        detections, size = features.detections, features.picture.size
+        boxes, classes = detections.boxes[chosen], detections.classes[chosen]
+        _, box_features = self._detector.box_features(features.picture, boxes)
+        masks = self._detector.mask_probabilities(box_features, classes)
+        pasted = [paste_levels(mask, box, *size) for mask, box in zip(masks, boxes, strict=True)]
+        return np.stack([(np.float32(pasted[place]) - THRESHOLD - 0.5) / LEVELS_PER_LOGIT for place in places])
+
+
+def boxes_to_sides(boxes: np.ndarray) -> np.ndarray:
+    """Boxes as x, y, width and height, float64 `(n, 4)`, given the corners, both included."""
+    corners = np.asarray(boxes, np.float64)
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2] + 1], axis=1)
+
+
+def _in_picture(cells: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A map of the cells of a box as a map of the picture, zero outside of the box: float32 `(h, w)`."""
+    import cv2
+
+    x1, y1, x2, y2 = clip_boxes(np.asarray(box), *size).astype(int)
+    drawn = np.zeros(size, np.float32)
+    if x2 >= x1 and y2 >= y1:
+        drawn[y1 : y2 + 1, x1 : x2 + 1] = cv2.resize(np.float32(cells), (x2 - x1 + 1, y2 - y1 + 1))
+    return drawn
