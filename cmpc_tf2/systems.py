@@ -140,6 +140,14 @@ SYSTEMS = {
             conversion=(f"{_NAMES}.maskris",),
         ),
         System(
+            name="mattnet",
+            registered_name="cmpc>MAttNet",
+            model="cmpc_tf2.models.mattnet.system:MAttNet",
+            config="cmpc_tf2.models.mattnet.config:MAttNetConfig",
+            recipe="cmpc_tf2.recipes.mattnet:MATTNET",
+            conversion=(f"{_NAMES}.mattnet",),
+        ),
+        System(
             name="sl_att",
             medium="grounding",
             registered_name="cogrounding>SLAtt",
@@ -197,7 +205,6 @@ SYSTEMS = {
             model="cmpc_tf2.models.mask_rcnn_c4.model:MaskRCNNC4",
             config="cmpc_tf2.models.mask_rcnn_c4.config:MaskRCNNC4Config",
             conversion=(f"{_NAMES}.mask_rcnn",),
-            start_option="--detector",
         ),
         System(
             name="bert",

@@ -8,6 +8,7 @@ from cmpc_tf2.conversion.families import DARKNET, TF1, TORCH, load_families
 from cmpc_tf2.conversion.names.darknet import is_darknet_file
 from cmpc_tf2.conversion.tf1_reader import find_files
 from cmpc_tf2.conversion.torch_checkpoint import is_torch_file
+from cmpc_tf2.errors import UsageError
 from cmpc_tf2.files import require_writable, write_json
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,9 @@ def add_options(command: argparse.ArgumentParser):
         help="vocabulary to store in the model: a text file with one word per line, or a .keras file that contains one",
     )
     command.add_argument(
+        "--backbone", metavar="FILE.keras", help="of MAttNet: its converted detector, to put into the model"
+    )
+    command.add_argument(
         "--optimizer",
         metavar="FILE.npz",
         help="of a training checkpoint: write the state of its optimizer too, to train on",
@@ -59,8 +63,8 @@ def run(arguments: argparse.Namespace):
     is_back = arguments.to_tf1 or arguments.to_torch or arguments.to_darknet
     if is_back != bool(arguments.model):
         arguments.usage_error("--model goes with --to-tf1, --to-torch or --to-darknet, and each of them needs it")
-    if is_back and (arguments.vocabulary or arguments.report or arguments.optimizer):
-        arguments.usage_error("--vocabulary, --optimizer and --report go with --checkpoint")
+    if is_back and (arguments.vocabulary or arguments.report or arguments.optimizer or arguments.backbone):
+        arguments.usage_error("--vocabulary, --backbone, --optimizer and --report go with --checkpoint")
     if is_back:
         _convert_back(arguments)
     else:
@@ -89,20 +93,24 @@ def _format_of(path: str) -> str:
 def _convert(arguments: argparse.Namespace):
     file_format = _format_of(arguments.checkpoint)
     others = find_files(arguments.checkpoint) if file_format == TF1 else [arguments.checkpoint]
-    if arguments.vocabulary:
-        others.append(arguments.vocabulary)
+    others += filter(None, [arguments.vocabulary, arguments.backbone])
     for path in filter(None, (arguments.output, arguments.report, arguments.optimizer)):
         require_writable(path, others=others)
         others.append(path)
 
+    options = {}
     if file_format == TORCH:
         from cmpc_tf2.conversion.pytorch import convert
+
+        options["backbone_file"] = arguments.backbone
+    elif arguments.backbone:
+        raise UsageError("--backbone: goes with the PyTorch checkpoint of MAttNet; leave it out")
     elif file_format == DARKNET:
         from cmpc_tf2.conversion.darknet_weights import convert
     else:
         from cmpc_tf2.conversion.tf1 import convert
 
-    report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary, arguments.optimizer)
+    report = convert(arguments.checkpoint, arguments.output, arguments.vocabulary, arguments.optimizer, **options)
     if arguments.report:
         write_json(arguments.report, report)
     step = "" if report["step"] is None else f", step {report['step']}"

@@ -1,5 +1,8 @@
 """The mapping of PyTorch checkpoints to Keras models, and back."""
 
+import dataclasses
+
+import keras
 import numpy as np
 
 from cmpc_tf2.conversion.core import make_report, new_model, require_match
@@ -19,15 +22,22 @@ from cmpc_tf2.training.checkpoints import OptimizerState
 _OPTIMIZER = "adamw"
 
 
-def convert(path: str, output: str, vocabulary_file: str | None = None, optimizer_file: str | None = None) -> dict:
+def convert(
+    path: str,
+    output: str,
+    vocabulary_file: str | None = None,
+    optimizer_file: str | None = None,
+    backbone_file: str | None = None,
+) -> dict:
     """Converts a PyTorch checkpoint to a `.keras` file.
 
     Args:
-        path: A file of a whole model (MaskRIS, CARIS, SL-Att., CG-SL-Att.), of a part that training starts from (Swin
+        path: A file of a whole model (MaskRIS, CARIS, MAttNet, SL-Att., CG-SL-Att.), of a part that training starts from (Swin
             Transformer, BERT) or of a detector (Mask R-CNN C4): of `torch.save` or, for BERT, safetensors.
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
         optimizer_file: Where to write the state of AdamW (`.npz`), to resume by `train --model ... --optimizer ...`.
+        backbone_file: The part of the model that has a file of its own (`.keras`): of MAttNet the detector.
 
     Returns:
         The report, as `tf1.convert` returns it. Variables have the names by which they were looked for: without
@@ -40,7 +50,12 @@ def convert(path: str, output: str, vocabulary_file: str | None = None, optimize
     checkpoint = TorchCheckpoint(path)
     family = recognize(checkpoint.path, checkpoint.tensors, TORCH)
     checkpoint.rename(family.renames)
-    model = new_model(family, _read_config(family, checkpoint), vocabulary_file)
+    backbone, config = _load_backbone(path, family, backbone_file), _read_config(family, checkpoint)
+    if backbone is not None:
+        config = dataclasses.replace(config, **{family.backbone_field: backbone.config})
+    model = new_model(family, config, vocabulary_file)
+    if backbone is not None:
+        model.get_backbone().set_weights(backbone.get_weights())
     pairs = family.pairs(model.config)
     variables = {variable.path: variable for variable in model.variables}
     reasons = _require_match(checkpoint, pairs, variables, family.ignored)
@@ -58,6 +73,21 @@ def convert(path: str, output: str, vocabulary_file: str | None = None, optimize
     places = [(pair.torch, pair.keras) for pair in pairs]
     report = make_report(family, model.config, places, checkpoint.shapes, reasons, step, used)
     return report if checkpoint.sizes is None else {**report, "assumed": []}
+
+
+def _load_backbone(path: str, family: Family, backbone_file: str | None) -> keras.Model | None:
+    """The part of a model that its checkpoint does not hold; None if it holds all."""
+    title = family.system.model_type.title
+    if family.backbone_field is None:
+        if backbone_file:
+            raise InputError(f"--backbone: the checkpoint of {title} holds all of it; leave the option out")
+        return None
+    if not backbone_file:
+        raise InputError(
+            f"{path}: {title} without its {family.backbone_field}, which has a checkpoint of its own; convert that "
+            "first, and give the result with --backbone FILE.keras"
+        )
+    return load_model(backbone_file, family.system.model_type.backbone_type)
 
 
 def _read_config(family: Family, checkpoint: TorchCheckpoint):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from cmpc_tf2.data.coco_categories import COCO_CATEGORIES
 from cmpc_tf2.inference.detector import Detector, DetectorPicture
 from cmpc_tf2.inference.runner import tensor_specs
 from cmpc_tf2.models.mask_rcnn_c4.detections import Detections
@@ -45,7 +46,7 @@ class MAttNetRunner:
         model: The model.
 
     Attributes: as `ModelRunner`, and:
-        categories: Names of the detector's classes; None if unknown.
+        categories: Names of the detector's classes without the background.
     """
 
     def __init__(self, model: MAttNet):
@@ -54,7 +55,7 @@ class MAttNetRunner:
         self.tokenizer_type = model.tokenizer_type
         self.protocol_name = model.protocol_name
         self.vocabulary = model.vocabulary
-        self.categories = model.categories
+        self.categories = model.categories or default_names(self.config.detector.classes - 1)
         self.make_tokenizer = model.make_tokenizer
         self._detector = Detector(model.detector)
         encoder, decoder = model.matching.box_encoder, model.matching.expression_decoder
@@ -130,7 +131,7 @@ class MAttNetRunner:
         scores = zip(MODULES, found["weights"] * found["module_scores"][number], strict=True)
         return Candidate(
             box=detections.boxes[number],
-            label=f"class {label + 1}" if self.categories is None else self.categories[label],
+            label=self.categories[label],
             score=float(found["scores"][number]),
             parts={name: float(value) for name, value in scores},
         )
@@ -144,6 +145,12 @@ class MAttNetRunner:
         masks = self._detector.mask_probabilities(box_features, classes)
         pasted = [paste_levels(mask, box, *size) for mask, box in zip(masks, boxes, strict=True)]
         return np.stack([(np.float32(pasted[place]) - THRESHOLD - 0.5) / LEVELS_PER_LOGIT for place in places])
+
+
+def default_names(count: int) -> list[str]:
+    """Names of as many classes: COCO's if it has as many, otherwise numbers."""
+    names = list(COCO_CATEGORIES.values())
+    return names if len(names) == count else [f"class {number}" for number in range(1, count + 1)]
 
 
 def boxes_to_sides(boxes: np.ndarray) -> np.ndarray:

@@ -157,3 +157,6 @@ class RankingAccuracy(keras.metrics.Mean):
     def update_state(self, y_true, y_pred, sample_weight=None):
         fitting, other_box, other_sentence = ops.split(ops.reshape(y_pred, (-1,)), 3)
         super().update_state(fitting > ops.maximum(other_box, other_sentence), sample_weight)
+
+
+MATTNET = MAttNetRecipe()

@@ -79,4 +79,5 @@ FAMILY = Family(
     sign=r"rel_matching\.vis_emb_fc\.0\.weight",
     ignored=((r".+\.num_batches_tracked", "counts the batches of training; nothing reads it"),),
     assumed=("max_words", "contexts"),
+    backbone_field="detector",
 )

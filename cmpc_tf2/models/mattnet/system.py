@@ -22,12 +22,13 @@ class MAttNet(ReferringInterface, keras.Model):
     together; training changes the matching network alone.
 
     Args: as `ReferringModel`, and:
-        categories: Names of the detector's classes, saved with the model; None for numbers.
+        categories: Names of the detector's classes without the background, saved with the model; None for COCO's if it
+            has as many, otherwise for numbers.
 
     Attributes:
         detector: The `MaskRCNNC4`.
         matching: The `MatchingNetwork`.
-        categories: Names of the detector's classes, without the background; None if unknown.
+        categories: Names of the detector's classes without the background; None if none were given.
 
     Raises:
         FieldError: The detector gives features of other widths than the matching network takes.
@@ -42,6 +43,7 @@ class MAttNet(ReferringInterface, keras.Model):
     runner = "cmpc_tf2.inference.two_stage:MAttNetRunner"
     preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
     stages: ClassVar = {"subject": ()}
+    backbone_type = MaskRCNNC4
     input_name = "image"
 
     def __init__(
@@ -73,6 +75,10 @@ class MAttNet(ReferringInterface, keras.Model):
     def training_form(self) -> keras.Model:
         """The matching network, of pairs."""
         return self.matching
+
+    def get_backbone(self) -> MaskRCNNC4:
+        """The detector with its trained weights, which a checkpoint of the original does not hold."""
+        return self.detector
 
     def at_size(self, image_size: int) -> "MAttNet":
         """Refused: the detector was trained at one size.
