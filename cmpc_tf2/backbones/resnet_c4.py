@@ -26,11 +26,6 @@ class FrozenBatchNormalization(TorchBatchNormalization):
     def trainable(self, value: bool):
         pass
 
-    def build(self, x_shape):
-        super().build(x_shape)
-        for weight in self.weights:
-            weight.trainable = False
-
 
 class _Builder:
     """Adds blocks of a ResNet to a functional model.

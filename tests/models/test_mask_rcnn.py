@@ -192,10 +192,13 @@ def test_training_reaches_the_kernels_through_the_pooled_features_alone(model, g
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
         boxes = model.propose(model.rpn(features), 128, 128, training=True)
-        total = ops.sum(model.last_stage(model.pool(features, boxes), training=True))
+        pooled = model.pool(features, boxes)
+        trained_on = model.last_stage(pooled, training=True)
+        total = ops.sum(trained_on)
         corners = ops.sum(boxes)
     assert np.abs(tape.gradient(total, features)).max() > 0
     assert tape.gradient(corners, features) is None
+    np.testing.assert_array_equal(trained_on, model.last_stage(pooled))
     for found, expected in zip(model.last_stage.non_trainable_variables, before, strict=True):
         np.testing.assert_array_equal(found, expected)
 
