@@ -1,13 +1,10 @@
-"""Sizes, weights and features of the MAttNet goldens, as `tests/golden/README.md` describes."""
+"""Sizes and features of the goldens of MAttNet's matching network, as `tests/golden/README.md` describes."""
 
 import functools
-import json
-import os
-import zlib
-from pathlib import Path
 
 import numpy as np
 
+import twostage_original
 from cmpc_tf2.conversion.names.mattnet import mattnet_pairs
 from cmpc_tf2.data.mattnet_data import PreparedData
 from cmpc_tf2.data.mattnet_files import read_prepared
@@ -21,7 +18,6 @@ from cmpc_tf2.preprocessing.box_geometry import (
     relative_features,
 )
 
-GOLDEN = Path(os.environ.get("GOLDEN_ROOT") or Path(__file__).parent / "golden").resolve() / "twostage"
 TINY = MAttNetConfig(
     vocabulary_size=50,
     attributes=7,
@@ -32,60 +28,17 @@ TINY = MAttNetConfig(
     pool5_dim=12,
     fc7_dim=18,
 )
-DATA = GOLDEN / "mattnet_data.json"
+DATA = twostage_original.GOLDEN / "mattnet_data.json"
 
 
 @functools.cache
 def read_golden() -> dict[str, np.ndarray]:
-    return dict(np.load(GOLDEN / "mattnet_tiny.npz"))
-
-
-@functools.cache
-def read_manifest(name: str) -> dict[str, tuple[int, ...]]:
-    """Shape per parameter or buffer, of `tiny` or `full`."""
-    entries = json.loads((GOLDEN / f"mattnet_{name}_manifest.json").read_text())["parameters"]
-    return {entry["name"]: tuple(entry["shape"]) for entry in entries}
-
-
-@functools.cache
-def read_salt() -> int:
-    return json.loads((GOLDEN / "rule.json").read_text())["salt"]
-
-
-def weight_by_rule(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The value that follows from a parameter's name, with the axes of PyTorch."""
-    noise = np.random.RandomState((zlib.crc32(name.encode()) + read_salt()) % 2**32).standard_normal(shape)
-    last = name.rpartition(".")[2]
-    if last == "running_var":
-        value = 1 + 0.2 * np.abs(noise)
-    elif last == "running_mean" or last.startswith("bias"):
-        value = 0.1 * noise
-    elif len(shape) == 1:
-        value = 1 + 0.1 * noise
-    elif "_normalizer." in name:
-        value = 20 * (1 + 0.1 * noise)
-    elif name.endswith("embedding.weight"):
-        value = 0.4 * noise
-    else:
-        value = noise * np.sqrt(1 / shape[1])
-    return value.astype(np.float32)
-
-
-def state_by_rule() -> dict[str, np.ndarray]:
-    """The state dict of the small network, with the axes of PyTorch."""
-    return {name: weight_by_rule(name, shape) for name, shape in read_manifest("tiny").items()}
+    return twostage_original.read_golden("mattnet_tiny")
 
 
 def assign_by_rule(network: MatchingNetwork):
     """Gives every variable the value that follows from its parameter's name; all must have one."""
-    by_path = {variable.path: variable for variable in network.weights}
-    pairs, state = mattnet_pairs(network.config), state_by_rule()
-    assert by_path.keys() == {pair.keras for pair in pairs}
-    assert state.keys() == {pair.torch for pair in pairs}
-    for pair in pairs:
-        value = state[pair.torch]
-        value = value[:, slice(*pair.inputs)] if pair.inputs else value
-        by_path[pair.keras].assign(value.T if pair.transform == "linear" else value)
+    twostage_original.assign_by_rule(network.weights, mattnet_pairs(network.config), "mattnet_tiny")
 
 
 def make_network(config: MAttNetConfig = TINY) -> MatchingNetwork:

@@ -14,8 +14,9 @@ from cmpc_tf2.model_files import load_model
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
 from cmpc_tf2.models.mattnet.model import MatchingNetwork
 from cmpc_tf2.systems import SYSTEMS, System
-from mattnet_original import TINY, network_inputs, read_golden, read_manifest, state_by_rule
+from mattnet_original import TINY, network_inputs, read_golden
 from torch_files import OldCall, OldObject, OldPickle, number, old_text
+from twostage_original import read_manifest, state_by_rule
 
 CLASSES = {
     "": "layers.joint_match.JointMatching",
@@ -113,7 +114,7 @@ def scores_of(network) -> np.ndarray:
 
 
 def test_a_released_model(write, tmp_path, parity):
-    state, output = state_by_rule(), tmp_path / "m.keras"
+    state, output = state_by_rule("mattnet_tiny"), tmp_path / "m.keras"
     path = write(released(state))
     checkpoint = TorchCheckpoint(path)
     assert list(checkpoint.tensors) == list(state) and len(state) == 115
@@ -130,7 +131,7 @@ def test_a_released_model(write, tmp_path, parity):
 
 
 def test_there_and_back(write, write_torch, tmp_path):
-    state = state_by_rule()
+    state = state_by_rule("mattnet_tiny")
     counts = {name.replace("running_var", "num_batches_tracked"): np.array(3) for name in state
               if name.endswith("running_var")}  # fmt: skip
     report = convert(write_torch({"model": {**state, **counts}}), str(tmp_path / "m.keras"))
@@ -145,15 +146,15 @@ def test_there_and_back(write, write_torch, tmp_path):
 
 
 def test_sizes():
-    assert infer_config(read_manifest("full")) == MAttNetConfig()
-    assert infer_config(read_manifest("tiny")) == TINY
-    assert FAMILY.fits(read_manifest("tiny")) and not FAMILY.fits(["resnet.conv1.weight"])
+    assert infer_config(read_manifest("mattnet_full")) == MAttNetConfig()
+    assert infer_config(read_manifest("mattnet_tiny")) == TINY
+    assert FAMILY.fits(read_manifest("mattnet_tiny")) and not FAMILY.fits(["resnet.conv1.weight"])
     pairs = mattnet_pairs(TINY)
     assert len({pair.torch for pair in pairs}) == 115 and len({pair.keras for pair in pairs}) == 116
 
 
 def test_every_misfit_is_listed(write, tmp_path):
-    state = state_by_rule()
+    state = state_by_rule("mattnet_tiny")
     del state["weight_fc.bias"]
     state["novelty"] = VECTOR
     state["loc_encoder.fc.weight"] = np.zeros((28, 31), np.float32)
@@ -183,7 +184,7 @@ def assert_refused(path: str, *expected: str):
 
 def test_whole_modules_are_read_as_models_only(write):
     with pytest.raises(InputError, match=r"names layers\.joint_match\.JointMatching; only tensors, numbers"):
-        read_torch_file(write(released(state_by_rule())))
+        read_torch_file(write(released(state_by_rule("mattnet_tiny"))))
 
 
 @pytest.mark.parametrize(
@@ -258,7 +259,7 @@ def test_a_legacy_file_of_tensors_on_a_gpu(write):
 
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.8, 0.999])
 def test_truncated_files(part, write):
-    content = released(state_by_rule())
+    content = released(state_by_rule("mattnet_tiny"))
     assert_refused(write(content[: int(part * len(content))]), "")
 
 

@@ -16,7 +16,6 @@ from cmpc_tf2.recipes.mattnet import ranking_loss
 from cmpc_tf2.tasks.boxes.candidates import attribute_scores, chooses_annotation
 from cogrounding_original import recording
 from mattnet_original import (
-    GOLDEN,
     TINY,
     assign_by_rule,
     make_network,
@@ -24,9 +23,9 @@ from mattnet_original import (
     picture_features,
     read_data,
     read_golden,
-    read_manifest,
     rows_of,
 )
+from twostage_original import GOLDEN, read_manifest
 
 # Modules in the order of their weights, as the original's names have them.
 SHORT = ("sub", "loc", "rel")
@@ -227,17 +226,19 @@ def test_every_weight_is_trained():
 def test_every_parameter_has_a_place(network):
     pairs = mattnet_pairs(TINY)
     assert sorted(pair.keras for pair in pairs) == sorted(variable.path for variable in network.weights)
-    assert {pair.torch for pair in pairs} == read_manifest("tiny").keys() and len(read_manifest("tiny")) == 115
-    assert {pair.torch for pair in mattnet_pairs(MAttNetConfig())} == read_manifest("full").keys()
+    assert {pair.torch for pair in pairs} == read_manifest("mattnet_tiny").keys() and len(
+        read_manifest("mattnet_tiny")
+    ) == 115
+    assert {pair.torch for pair in mattnet_pairs(MAttNetConfig())} == read_manifest("mattnet_full").keys()
 
 
 def test_full_size():
     network = MatchingNetwork(MAttNetConfig())
     shapes = {variable.path: tuple(variable.shape) for variable in network.weights}
-    total = sum(np.prod(shape) for shape in read_manifest("full").values())
+    total = sum(np.prod(shape) for shape in read_manifest("mattnet_full").values())
     assert network.count_params() == total == 13_968_476
     for pair in mattnet_pairs(MAttNetConfig()):
-        expected = read_manifest("full")[pair.torch]
+        expected = read_manifest("mattnet_full")[pair.torch]
         found = shapes[pair.keras][::-1] if pair.transform == "linear" else shapes[pair.keras]
         if pair.inputs:
             expected = (expected[0], pair.inputs[1] - pair.inputs[0])
@@ -248,7 +249,7 @@ def test_initial_values():
     """Those of PyTorch 0.2: uniform within the inverse root of the inputs; factors of batch norms from 0 to 1."""
     keras.utils.set_random_seed(0)
     weights = {variable.path: ops.convert_to_numpy(variable) for variable in MatchingNetwork(TINY).weights}
-    shapes = {pair.keras: read_manifest("tiny")[pair.torch] for pair in mattnet_pairs(TINY)}
+    shapes = {pair.keras: read_manifest("mattnet_tiny")[pair.torch] for pair in mattnet_pairs(TINY)}
     for path, value in weights.items():
         layer, _, name = path.rpartition("/")
         if name == "weight":
