@@ -180,12 +180,24 @@ def test_saving_and_loading(variant, tmp_path):
     path = str(tmp_path / "cac.keras")
     model.save(path)
     loaded = keras.saving.load_model(path)
-    assert loaded.config == model.config and loaded.name == "cac"
+    assert loaded.config == model.config and loaded.name == "cac" and loaded.vocabulary is None
     with pytest.raises(ValueError, match=r"cac\.h5: expected a name that ends in \.keras"):
         model.save(str(tmp_path / "cac.h5"))
     assert [weight.path for weight in loaded.weights] == [weight.path for weight in model.weights]
     for found, expected in zip(loaded.weights, model.weights, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_the_inference_form(golden):
+    model = shared_model("cycle_response")
+    pixels, scaling = picture_of(golden, "2/")
+    inputs = {"image": pixels, "scaling": scaling, "token_ids": golden["2/labels"]}
+    form = model.inference_form()
+    assert form.caption_model is None and len(form.weights) < len(model.weights)
+    found, expected = form(inputs), model(inputs)
+    assert int(found["class_index"][0]) == int(expected["class_index"][0])
+    for name in ("score", "box", "mask_probs", "response"):
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-2 if name == "box" else 1e-3, err_msg=name)
 
 
 @pytest.mark.slow

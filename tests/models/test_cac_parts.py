@@ -162,7 +162,7 @@ def test_published_sizes():
     assert found.pop("captioner") == {"units": 512, "word_dim": 512, "attention_dim": 512}
     found.pop("detector")  # `test_mask_rcnn.py`.
     assert found == {
-        "variant": "response", "vocabulary_size": 1999, "max_words": 10, "embedding_dim": 512, "word_dim": 512,
-        "lstm_units": 512,
+        "image_size": 600, "variant": "response", "vocabulary_size": 1999, "max_words": 10, "embedding_dim": 512,
+        "word_dim": 512, "lstm_units": 512,
     }  # fmt: skip
     assert CACConfig().captioner is None

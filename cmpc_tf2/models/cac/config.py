@@ -5,6 +5,7 @@ import reprlib
 from typing import ClassVar
 
 from cmpc_tf2.fields import RANGES, FieldError, check_fields, from_dict
+from cmpc_tf2.models.config import ReferringConfig
 from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
 
 # How the sentence weighs the map: one raw filter; seven filters of regions, raw; the same through a sigmoid.
@@ -34,16 +35,17 @@ class CaptionerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class CACConfig:
+class CACConfig(ReferringConfig):
     """Sizes of CAC; the defaults are those of the original on RefCOCO, without a captioner.
 
     The captioner is part of the model, although only training uses it: checkpoints of the original's "cycle" variants
     hold it, and training continues with it.
 
     Attributes:
+        image_size: Shorter side of a picture after scaling, in pixels; that of the detector, whatever is given.
         variant: One of `VARIANTS`. The full model of the paper is `response` with a captioner.
-        vocabulary_size: Rows of the word embedding table.
-        max_words: Word slots of a sentence.
+        vocabulary_size: Rows of the word embedding table (1999 for RefCOCO, 3349 for RefCOCOg).
+        max_words: Word slots of a sentence (10 for RefCOCO and RefCOCO+, 20 for RefCOCOg).
         embedding_dim: Width of a row of that table.
         word_dim: Width of a word in front of the LSTM.
         lstm_units: Width of a direction of the LSTM.
@@ -51,6 +53,7 @@ class CACConfig:
         captioner: Sizes of the captioner; None for a model without one.
     """
 
+    image_size: int = 600
     variant: str = "response"
     vocabulary_size: int = 1999
     max_words: int = 10
@@ -68,7 +71,8 @@ class CACConfig:
             part = getattr(self, name)
             if not isinstance(part, kind) and not (name == "captioner" and part is None):
                 object.__setattr__(self, name, from_dict(kind, part, name))
-        check_fields(self, RANGES)
+        object.__setattr__(self, "image_size", self.detector.shorter_side)
+        super().__post_init__()
         if self.variant not in VARIANTS:
             reason = f"expected one of {', '.join(VARIANTS)}; received {reprlib.repr(self.variant)}"
             raise FieldError("variant", reason)
@@ -76,5 +80,5 @@ class CACConfig:
             raise FieldError("captioner", "expected none in the variant `baseline`")
 
     def to_dict(self) -> dict:
-        """The sizes as JSON-ready data; `from_dict` restores them."""
-        return {**dataclasses.asdict(self), "detector": self.detector.to_dict()}
+        """As `ReferringConfig.to_dict`."""
+        return {**super().to_dict(), "detector": self.detector.to_dict()}

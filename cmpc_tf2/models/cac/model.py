@@ -1,15 +1,19 @@
 """CAC: assembly."""
 
+import dataclasses
+from typing import ClassVar
+
 import keras
 from keras import ops
 
-from cmpc_tf2.layers.keras_file_model import KerasFileModel
 from cmpc_tf2.models.cac.captioner import GRID, Captioner, pool_to_grid
 from cmpc_tf2.models.cac.config import CACConfig
 from cmpc_tf2.models.cac.filters import SentenceFilters
+from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.models.mask_rcnn_c4.anchors import anchors
 from cmpc_tf2.models.mask_rcnn_c4.boxes import refine
 from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
+from cmpc_tf2.preprocessing.detector_picture import DETECTOR_MEAN
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.phrases import SentenceEncoder
 
@@ -18,7 +22,7 @@ MASK_SIDE = 14
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class CAC(KerasFileModel, keras.Model):
+class CAC(ReferringInterface, keras.Model):
     """CAC: a picture and sentences in; for each sentence the box, class and mask of the object it refers to.
 
     A sentence weighs the feature map of a Mask R-CNN; everything behind the map proposes and detects the referred
@@ -30,8 +34,8 @@ class CAC(KerasFileModel, keras.Model):
     Source: `lib/nets/network_cycle_response.py` and its siblings, and `lib/model/test.py`, of wenz116/lang2seg (commit
     3af9a47); Chen et al., BMVC 2019, arXiv 1910.04748.
 
-    Args:
-        config: Sizes.
+    Args: as `ReferringModel`, and:
+        detector: A Mask R-CNN of the sizes of the model, to be part of it; None for a new one.
 
     Call arguments (a dict):
         image: float32 `(1, H, W, 3)`, BGR minus mean, scaled.
@@ -51,12 +55,25 @@ class CAC(KerasFileModel, keras.Model):
 
     title = "a CAC model"
     config_type = CACConfig
+    tokenizer_name = "whitespace"
+    protocol_name = "own_size"
+    preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
+    input_name = "image"
 
-    def __init__(self, config: CACConfig | dict | None = None, **kwargs):
+    def __init__(
+        self,
+        config=None,
+        vocabulary: list[str] | None = None,
+        preprocessing: dict | None = None,
+        tokenizer: str | None = None,
+        detector: MaskRCNNC4 | None = None,
+        **kwargs,
+    ):
+        config, tokenizer = self.complete(config, tokenizer)
         super().__init__(**kwargs)
-        self.config = config if isinstance(config, CACConfig) else CACConfig(**(config or {}))
-        config, sizes = self.config, self.config.detector.backbone
-        self.detector = MaskRCNNC4(config.detector, name="detector")
+        self.describe(config, vocabulary, preprocessing, tokenizer)
+        sizes = config.detector.backbone
+        self.detector = detector or MaskRCNNC4(config.detector, name="detector")
         widths = config.vocabulary_size, config.embedding_dim, config.word_dim, config.lstm_units
         self.rnn_encoder = SentenceEncoder(*widths, name="rnn_encoder")
         self.rnn_encoder.build((None, config.max_words))
@@ -204,8 +221,14 @@ class CAC(KerasFileModel, keras.Model):
         mask = ops.sigmoid(ops.take(logits[0], number, axis=-1))
         return {"score": score, "class_index": number, "box": box[0], "mask_probs": mask}
 
-    def get_config(self):
-        return {"config": self.config.to_dict(), "name": self.name}
+    def inference_form(self) -> "CAC":
+        """A faster copy that computes the same function, without the captioner; not to be trained or saved."""
+        config = dataclasses.replace(self.config, captioner=None)
+        others = (self.vocabulary, self.preprocessing.to_dict(), self.tokenizer_type.name)
+        form = CAC(config, *others, self.detector.inference_form(), name=self.name)
+        for part in ("rnn_encoder", "filters"):
+            getattr(form, part).set_weights(getattr(self, part).get_weights())
+        return form
 
 
 def choose(probabilities) -> tuple:
