@@ -141,6 +141,23 @@ def test_labels_of_anchors():
     np.testing.assert_array_equal(found.labels, [0, 1, 1])
 
 
+def part(columns: int) -> np.ndarray:
+    """The first columns of the object, of 40: the overlap is their share."""
+    x1, y1, _, y2 = OBJECT.box
+    return np.float32([[x1, y1, x1 + columns - 1, y2]])
+
+
+def test_overlaps_at_the_limits():
+    """0.3 is no background, 0.7 is an object; of boxes, 0.5 is foreground."""
+    boxes = np.concatenate([part(columns) for columns in (40, 28, 27, 12, 11)])
+    np.testing.assert_array_equal(overlaps(boxes, OBJECT.box), np.array([40, 28, 27, 12, 11]) / 40)
+    found = draw_anchors(boxes, OBJECT, np.random.default_rng(0))
+    np.testing.assert_array_equal(found.labels, [1, 1, -1, -1, 0])
+    found = draw_boxes(np.concatenate([part(20), part(19)]), OBJECT, np.random.default_rng(0), 4)
+    np.testing.assert_array_equal(found.boxes[0], part(20)[0])
+    assert found.labels.tolist() == [7, 0, 0, 0]
+
+
 def test_surplus_of_anchors():
     boxes = np.concatenate([moved(0, 30), moved(30, 50)])
     found = draw_anchors(boxes, OBJECT, np.random.default_rng(1), 20)
@@ -172,6 +189,10 @@ def test_few_boxes_are_drawn_repeatedly():
     found = draw_boxes(np.concatenate([moved(0), moved(30), moved(35)]), OBJECT, np.random.default_rng(3), 24)
     assert np.count_nonzero(found.labels) == 1 and len(found.boxes) == 24
     assert len(np.unique(found.boxes[1:], axis=0)) == 2
+    # Each exactly once, if there are as many as wanted.
+    enough = np.concatenate([moved(0), *(moved(shift) for shift in np.linspace(30, 35, 23))])
+    found = draw_boxes(enough, OBJECT, np.random.default_rng(3), 24)
+    assert len(np.unique(found.boxes, axis=0)) == 24
 
 
 def test_without_foreground_the_object_is_it():
