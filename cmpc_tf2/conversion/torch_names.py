@@ -56,6 +56,15 @@ def table(layer: str) -> list[tuple[str, str]]:
     return [(f"{layer}/embeddings", "as_is")]
 
 
+def sentence_encoder(layer: str) -> list[tuple[str, str]]:
+    """A table of words, a linear layer, and an LSTM in both directions."""
+    places = [*table(f"{layer}/embedding"), *linear(f"{layer}/mlp.0")]
+    for direction in ("l0", "l0_reverse"):
+        places += [(f"{layer}/rnn/weight_{kind}_{direction}", "linear") for kind in ("ih", "hh")]
+        places += [(f"{layer}/rnn/bias_{kind}_{direction}", "as_is") for kind in ("ih", "hh")]
+    return places
+
+
 def make_pairs(places: list[tuple[str, str]], prefix: str, scope: str = "") -> list[TorchPair]:
     """Pairs of paths with their transforms; a name begins with `prefix` where the path begins with `scope`."""
     pairs = []

@@ -9,7 +9,7 @@ import numpy as np
 
 from cmpc_tf2.conversion.families import common_size
 from cmpc_tf2.conversion.names import darknet
-from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, linear, make_pairs, table
+from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, linear, make_pairs, sentence_encoder
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
 from cogrounding_tf2.config import GRIDS, CoGroundingConfig, GroundingConfig
 
@@ -25,11 +25,7 @@ _LOCATION = "location_scores/"
 
 def image_pairs(config: GroundingConfig) -> list[TorchPair]:
     """The parameters and running statistics of SL-Att."""
-    places = [*table("textmodel/embedding"), *linear("textmodel/mlp.0")]
-    for direction in ("l0", "l0_reverse"):
-        places += [(f"textmodel/rnn/weight_{kind}_{direction}", "linear") for kind in ("ih", "hh")]
-        places += [(f"textmodel/rnn/bias_{kind}_{direction}", "as_is") for kind in ("ih", "hh")]
-    places += [*linear("sub_attn/fc"), *linear("loc_attn/fc")]
+    places = [*sentence_encoder("textmodel"), *linear("sub_attn/fc"), *linear("loc_attn/fc")]
     for name in (f"{_LOCATION}loc_embedding", f"{_LOCATION}loc_text_embedding"):
         places += [*linear(f"{name}.0"), *batch_norm(f"{name}.1")]
     for first, second in ((0, 1), (4, 5)):

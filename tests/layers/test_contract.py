@@ -66,6 +66,10 @@ CONSTANT = {"cmpc>LevelPositions"}
 CASES = {
     "cmpc>BasicLSTM": Case((values(4, 3), IS_WORD), {"units": 5}),
     "cmpc>BidirectionalLSTM": Case((values(4, 3), IS_WORD), {"units": 5}),
+    "cmpc>Captioner": Case(
+        (values(6, 7), 3 * IS_WORD),
+        {"config": {"units": 4, "word_dim": 5, "attention_dim": 3}, "words": 9, "dropout": 0.3},
+    ),
     "cmpc>CellDense": Case((MAPS,), {"units": 5, "activation": "relu"}),
     "cmpc>FixedBatchNormalization": Case((MAPS,), {"epsilon": 0.01}),
     "cmpc>FrozenBatchNormalization": Case((MAPS,), {"momentum": 0.3}),
@@ -117,6 +121,7 @@ CASES = {
     ),
     "cmpc>PatchEmbedding": Case((values(9, 10, 3),), {"width": 6, "patch_size": 4}),
     "cmpc>PatchMerging": Case((values(5, 4, 6),)),
+    "cmpc>SentenceFilters": Case((values(5, 4, 6), values(3)), {"variant": "response"}),
     "cmpc>SwinBlock": Case((values(5, 4, 6),), {"heads": 2, "window": 3, "is_shifted": True, "drop_path": 0.1}),
     "cmpc>TorchBatchNormalization": Case((MAPS,), {"momentum": 0.3}),
     "cmpc>UnusedHeads": Case((MAPS,), {"config": SMALL_GROUNDING.darknet.to_dict()}),

@@ -4,7 +4,7 @@ Names are those of lichengunc/MAttNet (commit 3204d07).
 """
 
 from cmpc_tf2.conversion.families import TORCH, Family, common_size
-from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, linear, make_pairs, table
+from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, linear, make_pairs, sentence_encoder
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
 from cmpc_tf2.text.phrases import DIRECTIONS
 
@@ -19,11 +19,7 @@ _SCALES = {
 
 def mattnet_pairs(config: MAttNetConfig) -> list[TorchPair]:
     """The parameters and running statistics: 115, one of them in two parts."""
-    places = [*table("rnn_encoder/embedding"), *linear("rnn_encoder/mlp.0")]
-    for direction in DIRECTIONS:
-        places += [(f"rnn_encoder/rnn/weight_{kind}_{direction}", "linear") for kind in ("ih", "hh")]
-        places += [(f"rnn_encoder/rnn/bias_{kind}_{direction}", "as_is") for kind in ("ih", "hh")]
-    places += linear("weight_fc")
+    places = [*sentence_encoder("rnn_encoder"), *linear("weight_fc")]
     for phrase in ("sub_attn", "loc_attn", "rel_attn"):
         places += linear(f"{phrase}/fc")
     for encoder, features in _SCALES.items():
