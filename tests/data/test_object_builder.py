@@ -309,7 +309,7 @@ def test_a_model_of_masks_has_the_same_scores_on_both(drawn, small_model_file, t
     for kind in ("objects", "masks"):
         path = tmp_path / f"{kind}.json"
         split = ["-d", "shapes", "-t", "val", "--batch-root", str(drawn / kind)]
-        assert main(["evaluate", "--model", str(small_model_file), *split, "--report", str(path)]) == 0
+        assert main(["evaluate", "--model", str(small_model_file), *split, "-bs", "8", "--report", str(path)]) == 0
         reports.append(json.loads(path.read_text()))
     for records in (report["per_sample"] for report in reports):
         for record in records:
