@@ -19,7 +19,7 @@ class System:
         medium: `pictures`, `clips`, `grounding` (boxes in pictures) or `grounding_clips`; None for a part that other
             models start from.
         config: The class of its sizes, as `module:name`.
-        recipe: Its training recipe, as `module:name`.
+        recipe: Its training recipe, as `module:name`; None if the commands do not train it.
         other_recipes: Further ones by their name on the command line.
         conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
         start_option: Option of `train` that takes its files, if it is a part.
@@ -53,7 +53,7 @@ class System:
     @property
     def recipes(self) -> dict[str, str]:
         """Its training recipes by their name on the command line, as `module:name`."""
-        return {"original": self.recipe, **self.other_recipes}
+        return {"original": self.recipe, **self.other_recipes} if self.recipe else {}
 
     def load_recipe(self, name: str = "original"):
         """One of its training recipes, a `recipes.recipe.Recipe`."""
@@ -63,7 +63,7 @@ class System:
     def usage(self) -> str:
         """The commands that accept its model files, for messages."""
         return {
-            "pictures": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
+            "pictures": "`python -m cmpc_tf2`" + (f" (to train it: --model-name {self.name})" if self.recipe else ""),
             "clips": "`python -m cmpc_video_tf2`",
             "grounding": "`python -m cogrounding_tf2`",
             "grounding_clips": "`python -m cogrounding_tf2`",
@@ -144,8 +144,14 @@ SYSTEMS = {
             registered_name="cmpc>MAttNet",
             model="cmpc_tf2.models.mattnet.system:MAttNet",
             config="cmpc_tf2.models.mattnet.config:MAttNetConfig",
-            recipe="cmpc_tf2.recipes.mattnet:MATTNET",
             conversion=(f"{_NAMES}.mattnet",),
+        ),
+        System(
+            name="cac",
+            registered_name="cmpc>CAC",
+            model="cmpc_tf2.models.cac.model:CAC",
+            config="cmpc_tf2.models.cac.config:CACConfig",
+            conversion=(f"{_NAMES}.cac",),
         ),
         System(
             name="sl_att",

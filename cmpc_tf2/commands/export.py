@@ -41,8 +41,14 @@ def run(arguments: argparse.Namespace):
 
     from cmpc_tf2.exporting.writing import export_file, export_saved_model
     from cmpc_tf2.model_files import load_model
+    from cmpc_tf2.models.referring_model import ReferringModel
 
     model = load_model(arguments.model, *arguments.medium.model_types.values())
+    if not isinstance(model, ReferringModel):
+        raise InputError(
+            f"{arguments.model}: {model.title} pastes masks outside of the graph and cannot be exported; use predict, "
+            "serve or cmpc_tf2.Predictor"
+        )
     if graph_format:
         signatures, written = ["tensors"], ""
         difference = export_file(model, target, format_name, graph_format)

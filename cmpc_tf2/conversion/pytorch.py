@@ -32,8 +32,9 @@ def convert(
     """Converts a PyTorch checkpoint to a `.keras` file.
 
     Args:
-        path: A file of a whole model (MaskRIS, CARIS, MAttNet, SL-Att., CG-SL-Att.), of a part that training starts from (Swin
-            Transformer, BERT) or of a detector (Mask R-CNN C4): of `torch.save` or, for BERT, safetensors.
+        path: A file of a whole model (MaskRIS, CARIS, MAttNet, CAC, SL-Att., CG-SL-Att.), of a part that training
+            starts from (Swin Transformer, BERT) or of a detector (Mask R-CNN C4): of `torch.save` or, for BERT,
+            safetensors.
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
         optimizer_file: Where to write the state of AdamW (`.npz`), to resume by `train --model ... --optimizer ...`.

@@ -44,7 +44,7 @@ def segment_pictures(
     pictures = [(path, list(group)) for path, group in itertools.groupby(remaining, key=lambda request: request.path)]
     shown = progress(pictures, len(names), "predict", done=len(names) - len(pictures))
     finished = 0
-    for batch in _batched(_readable(shown, tokenizer), batch_size):
+    for batch in _batched(_readable(shown, tokenizer), min(batch_size, runner.pictures_at_once or batch_size)):
         for (path, image, group), predictions in zip(batch, _predict(runner, tokenizer, batch), strict=True):
             scored = [(request, *one.scored_mask()) for request, one in zip(group, predictions, strict=True)]
             results.add(names[path], image, scored)
@@ -72,7 +72,9 @@ def _readable(pictures: Iterable[tuple[Path, list[Request]]], tokenizer: Tokeniz
 def _predict(runner: ModelRunner, tokenizer: Tokenizer, batch: list[_Picture]) -> Iterator[list[Prediction]]:
     features = runner.encode(np.stack([runner.preprocessing.fit(image) for _, image, _ in batch]))
     texts = [[tokenizer.encode(request.expression) for request in group] for *_, group in batch]
-    if all(len(of_picture) == 1 for of_picture in texts):
+    if len(batch) == 1:
+        logits = [runner.decode(features, _stack(texts[0]))]
+    elif all(len(of_picture) == 1 for of_picture in texts):
         logits = runner.decode(features, _stack(text for (text,) in texts))[:, None]
     else:  # The expressions of a picture share its features.
         logits = (

@@ -39,6 +39,9 @@ class ModelRunner:
         InputError: Keras runs on another backend than TensorFlow.
     """
 
+    # Most pictures that `encode` takes; None for any number.
+    pictures_at_once: int | None = None
+
     def __init__(self, model: ReferringModel, jit_compile: bool = False):
         require_tensorflow()
         self.config = model.config

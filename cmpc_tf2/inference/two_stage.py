@@ -1,4 +1,8 @@
-"""MAttNet ready for inference: the objects of a picture are found once, then one is chosen for each expression."""
+"""Two-stage models ready for inference.
+
+MAttNet finds the objects of a picture once, then chooses one for each expression. CAC computes the feature map of a
+picture once, then finds one object for each expression.
+"""
 
 import dataclasses
 
@@ -7,12 +11,15 @@ import tensorflow as tf
 
 from cmpc_tf2.data.coco_categories import COCO_CATEGORIES
 from cmpc_tf2.inference.detector import Detector, DetectorPicture
-from cmpc_tf2.inference.runner import tensor_specs
+from cmpc_tf2.inference.runner import require_tensorflow, tensor_specs
+from cmpc_tf2.models.cac.model import CAC
+from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.models.mask_rcnn_c4.detections import Detections
 from cmpc_tf2.models.mattnet.config import CELLS
 from cmpc_tf2.models.mattnet.model import MODULES
 from cmpc_tf2.models.mattnet.system import MAttNet
 from cmpc_tf2.preprocessing import box_geometry as geometry
+from cmpc_tf2.preprocessing.detector_picture import scale_picture
 from cmpc_tf2.preprocessing.pasting import THRESHOLD, clip_boxes, paste_levels
 from cmpc_tf2.tasks.masks.explanation import Candidate
 
@@ -37,7 +44,28 @@ class FoundObjects:
     picture: DetectorPicture
 
 
-class MAttNetRunner:
+class TwoStageRunner:
+    """What the runners of this module have in common: the interface of `ModelRunner`, a picture at a time.
+
+    Args:
+        model: The model.
+
+    Attributes: as `ModelRunner`.
+    """
+
+    pictures_at_once = 1
+
+    def __init__(self, model: ReferringInterface):
+        require_tensorflow()
+        self.config = model.config
+        self.preprocessing = model.preprocessing
+        self.tokenizer_type = model.tokenizer_type
+        self.protocol_name = model.protocol_name
+        self.vocabulary = model.vocabulary
+        self.make_tokenizer = model.make_tokenizer
+
+
+class MAttNetRunner(TwoStageRunner):
     """MAttNet with the interface of `ModelRunner`.
 
     Source: `tools/mattnet.py` of lichengunc/MAttNet (commit 3204d07).
@@ -50,13 +78,8 @@ class MAttNetRunner:
     """
 
     def __init__(self, model: MAttNet):
-        self.config = model.config
-        self.preprocessing = model.preprocessing
-        self.tokenizer_type = model.tokenizer_type
-        self.protocol_name = model.protocol_name
-        self.vocabulary = model.vocabulary
+        super().__init__(model)
         self.categories = model.categories or default_names(self.config.detector.classes - 1)
-        self.make_tokenizer = model.make_tokenizer
         self._detector = Detector(model.detector)
         encoder, decoder = model.matching.box_encoder, model.matching.expression_decoder
         boxes = tensor_specs(encoder.input, batch_size=1)
@@ -143,8 +166,81 @@ class MAttNetRunner:
         boxes, classes = detections.boxes[chosen], detections.classes[chosen]
         _, box_features = self._detector.box_features(features.picture, boxes)
         masks = self._detector.mask_probabilities(box_features, classes)
-        pasted = [paste_levels(mask, box, *size) for mask, box in zip(masks, boxes, strict=True)]
-        return np.stack([(np.float32(pasted[place]) - THRESHOLD - 0.5) / LEVELS_PER_LOGIT for place in places])
+        logits = [paste_logits(mask, box, size) for mask, box in zip(masks, boxes, strict=True)]
+        return np.stack([logits[place] for place in places])
+
+
+class CACRunner(TwoStageRunner):
+    """CAC with the interface of `ModelRunner`.
+
+    Source: `lib/model/test.py` of wenz116/lang2seg (commit 3af9a47).
+
+    Args:
+        model: The model.
+
+    Attributes: as `ModelRunner`.
+    """
+
+    def __init__(self, model: CAC):
+        super().__init__(model)
+        form = model.inference_form()
+        channels = self.config.detector.backbone.channels("c4")
+        image, scaling = tf.TensorSpec((1, None, None, 3), tf.float32), tf.TensorSpec((1, 3), tf.float32)
+        encoded = {
+            "features": tf.TensorSpec((1, None, None, channels), tf.float32),
+            "geometry": tf.TensorSpec((1, 5), tf.float32),
+        }
+        text = tf.TensorSpec((None, self.config.max_words), tf.int32)
+        self._encode = tf.function(form.encode, input_signature=[image, scaling])
+        self._decode = tf.function(form.decode, input_signature=[encoded, text])
+
+    def encode(self, pixels: np.ndarray) -> dict[str, tf.Tensor]:
+        """The feature map of a picture.
+
+        Args:
+            pixels: uint8 RGB `(1, h, w, 3)`, any size.
+        """
+        detector = self.config.detector
+        scaled, scale = scale_picture(pixels[0], detector.shorter_side, detector.longer_side)
+        return self._encode(scaled[None], np.float32([[scale, *pixels.shape[1:3]]]))
+
+    def answers(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of `CAC.decode`, given the tokenizer's of S expressions."""
+        found = self._decode(features, tf.constant(text["token_ids"], tf.int32))
+        return {name: value.numpy() for name, value in found.items()}
+
+    def decode(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> np.ndarray:
+        """The masks of the objects, as logits: float32 `(S, h, w)`, from 0 on in the mask."""
+        found = self.answers(features, text)
+        size = _size_of(features)
+        return np.stack([paste_logits(*one, size) for one in zip(found["mask_probs"], found["box"], strict=True)])
+
+    def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict:
+        """As `decode` of one expression, with intermediate results.
+
+        Returns:
+            `mask_logits`, `(h, w, 1)`; and `response`, how well the cells of the feature map fit the expression.
+        """
+        found = {name: value[0] for name, value in self.answers(features, text).items()}
+        logits = paste_logits(found["mask_probs"], found["box"], _size_of(features))
+        return {"mask_logits": logits[..., None], "response": found["response"]}
+
+
+def _size_of(features: dict[str, tf.Tensor]) -> tuple[int, int]:
+    """Height and width of the picture that CAC has encoded."""
+    height, width = features["geometry"].numpy()[0, 3:].astype(int)
+    return int(height), int(width)
+
+
+def paste_logits(probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask of a box in its picture as logits: float32 `(h, w)`, from 0 on where `paste_mask` is true.
+
+    Args:
+        probabilities: The mask within the box.
+        box: x1, y1, x2, y2 in pixels of the picture.
+        size: Height and width of the picture.
+    """
+    return (np.float32(paste_levels(probabilities, box, *size)) - (THRESHOLD + 0.5)) / LEVELS_PER_LOGIT
 
 
 def default_names(count: int) -> list[str]:

@@ -5,6 +5,7 @@ from typing import ClassVar
 import keras
 
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.fields import FieldError
 from cmpc_tf2.layers.keras_file_model import KerasFileModel
 from cmpc_tf2.models.config import ReferringConfig
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
@@ -81,6 +82,17 @@ class ReferringInterface(KerasFileModel):
     def input_name(self) -> str:
         """The input that pixels go to: `image` or `clip`."""
         raise NotImplementedError
+
+    def at_size(self, image_size: int) -> "ReferringInterface":
+        """The same weights for pictures of another size, in a new model.
+
+        Args:
+            image_size: Side of the pictures in pixels.
+
+        Raises:
+            FieldError: The model cannot have this size.
+        """
+        raise FieldError("image_size", f"{self.title} scales pictures as its detector was trained; leave it out")
 
     def training_form(self) -> keras.Model:
         """The model that training steps run, with the same weights."""

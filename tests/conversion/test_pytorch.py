@@ -182,7 +182,7 @@ def test_sizes_that_cannot_be(small_state, tiny_state, write_torch, tmp_path):
 
 
 def test_checkpoints_of_other_models(write_torch, tmp_path):
-    systems = "maskris, sl_att, cg_sl_att, swin, bert"
+    systems = "maskris, mattnet, cac, sl_att, cg_sl_att, swin, mask_rcnn, bert"
     words = f"not a checkpoint of {systems}: none of its 1 variables is theirs (it has conv1.weight, ...)"
     assert_refused(write_torch({"conv1.weight": np.zeros(3, np.float32)}), tmp_path, words)
 

@@ -17,9 +17,6 @@ from cmpc_tf2.preprocessing.detector_picture import DETECTOR_MEAN
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.phrases import SentenceEncoder
 
-# Points along a side of the mask of a box.
-MASK_SIDE = 14
-
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class CAC(ReferringInterface, keras.Model):
@@ -58,6 +55,8 @@ class CAC(ReferringInterface, keras.Model):
     tokenizer_name = "whitespace"
     protocol_name = "own_size"
     preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
+    runner = "cmpc_tf2.inference.two_stage:CACRunner"
+    stages: ClassVar = {"response": ()}
     input_name = "image"
 
     def __init__(
@@ -121,14 +120,11 @@ class CAC(ReferringInterface, keras.Model):
         seen = self.weigh(encoded["features"], token_ids)
         predictions = {"weighed": seen["weighed"], **self.detector.rpn(seen["weighed"])}
 
-        def answer_next(last, one):
-            return last, self._answer({name: value[None] for name, value in one.items()}, geometry)
+        def answer_one(one):
+            return self._answer({name: value[None] for name, value in one.items()}, geometry)
 
-        # One sentence after the other: the features of all their boxes at once would take gigabytes. (On TensorFlow,
-        # `scan` takes the shapes of the results from what it carries.)
-        none = {"score": ops.zeros(()), "class_index": ops.zeros((), "int32"), "box": ops.zeros(4)}
-        none["mask_probs"] = ops.zeros((MASK_SIDE, MASK_SIDE))
-        _, answers = ops.scan(answer_next, none, predictions)
+        # One sentence after the other: the features of all their boxes at once would take gigabytes.
+        answers = ops.map(answer_one, predictions)
         return {**answers, "response": seen["response"]}
 
     def weigh(self, features, token_ids, training: bool = False) -> dict:

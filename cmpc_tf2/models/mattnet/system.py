@@ -80,13 +80,5 @@ class MAttNet(ReferringInterface, keras.Model):
         """The detector with its trained weights, which a checkpoint of the original does not hold."""
         return self.detector
 
-    def at_size(self, image_size: int) -> "MAttNet":
-        """Refused: the detector was trained at one size.
-
-        Raises:
-            FieldError: Always.
-        """
-        raise FieldError("image_size", f"{self.title} scales pictures as its detector was trained; leave it out")
-
     def get_config(self):
         return {**super().get_config(), "categories": self.categories}

@@ -9,12 +9,14 @@ from pydantic import BaseModel
 from cmpc_tf2.data.image_files import encode_image
 from cmpc_tf2.data.segmentations import coco_box, encode_run_lengths
 from cmpc_tf2.tasks.boxes.prediction import BoxPrediction
-from cmpc_tf2.tasks.masks.explanation import Explanation, Phrase
+from cmpc_tf2.tasks.masks.explanation import Candidate, Explanation, Phrase
 from cmpc_tf2.tasks.masks.prediction import Prediction
 
 MASK_FORMATS = ("rle", "png", "probabilities")
 # Longer side of the maps of the stages, in pixels: a few for each cell of the models.
 STAGE_SIDE = 128
+# Objects of an answer, the best ones.
+MOST_CANDIDATES = 10
 
 
 class Word(BaseModel):
@@ -54,6 +56,15 @@ class PhraseReading(BaseModel):
     words: list[PhraseWord]
 
 
+class FoundObject(BaseModel):
+    """An object that the model chooses among: its box as COCO has it, category, score, and the modules' parts of it."""
+
+    bbox: tuple[float, float, float, float]
+    label: str
+    score: float
+    parts: dict[str, float]
+
+
 class RunLengths(BaseModel):
     """A mask in COCO's compressed run-length encoding, as pycocotools reads it."""
 
@@ -72,6 +83,7 @@ class Segment(BaseModel):
     unknown_words: list[str]
     words: list[Word]
     phrases: list[PhraseReading]
+    candidates: list[FoundObject]
     stages: list[StageMap]
     attention: list[AttentionMap]
     truncation: str | None
@@ -124,6 +136,7 @@ def make_segment(
         unknown_words=explanation.unknown_words,
         words=words,
         phrases=[_phrase(phrase) for phrase in explanation.phrases],
+        candidates=[_found_object(candidate) for candidate in explanation.candidates[:MOST_CANDIDATES]],
         stages=_stage_maps(explanation),
         attention=attention,
         truncation=explanation.truncation,
@@ -133,6 +146,12 @@ def make_segment(
 def _phrase(phrase: Phrase) -> PhraseReading:
     words = [PhraseWord(word=word, weight=weight) for word, weight in phrase.words]
     return PhraseReading(aspect=phrase.aspect, share=phrase.share, words=words)
+
+
+def _found_object(candidate: Candidate) -> FoundObject:
+    x1, y1, x2, y2 = map(float, candidate.box)
+    box = x1, y1, x2 - x1 + 1, y2 - y1 + 1
+    return FoundObject(bbox=box, label=candidate.label, score=candidate.score, parts=candidate.parts)
 
 
 def _stage_maps(explanation: Explanation) -> list[StageMap]:
