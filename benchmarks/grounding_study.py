@@ -32,7 +32,7 @@ SCORES = ("plain", "exact", "postprocessed")
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--steps", type=int, default=STEPS[CLIPS])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--output", type=Path, default=Path("grounding_study"), metavar="DIR")
     measuring.add_json_option(parser)

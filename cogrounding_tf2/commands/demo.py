@@ -11,10 +11,10 @@ from cmpc_video_tf2.data.datasets import A2DFiles
 
 SIZES = {"feature_dim": 48, "darknet": {"widths": [4, 4, 8, 16, 24, 32]}}
 # For a model that starts from random weights: a higher rate than the original's, whose backbone is pretrained.
-TRAINING = ("-lr", "0.002")
+TRAINING = ("-lr", "0.004")
 # Samples per step, and steps; a clip has two frames.
 BATCH_SIZES = {"shapes": 8, "moving_shapes": 4}
-STEPS = 2000
+STEPS = {"shapes": 1500, "moving_shapes": 1000}
 EXPRESSION = "the circle left of the square"
 
 
@@ -23,7 +23,8 @@ def add_parser(commands):
     parser = commands.add_parser("demo", help="train and score a small model on drawn data, offline")
     parser.set_defaults(run=run)
     parser.add_argument("--clips", action="store_true", help="clips and CG-SL-Att. in place of pictures and SL-Att.")
-    parser.add_argument("--steps", type=number(COUNT), default=STEPS, help=f"training steps (default: {STEPS})")
+    pictures, clips = STEPS.values()
+    parser.add_argument("--steps", type=number(COUNT), help=f"training steps (default: {pictures}, of clips {clips})")
     parser.add_argument("--seed", type=number(RANGES["seed"]), default=0, help="of the training run")
     parser.add_argument("--output", type=Path, default=Path("grounding_demo_output"), metavar="DIR")
 
@@ -36,7 +37,8 @@ def run(arguments: argparse.Namespace):
     build_splits("cogrounding_tf2", folder, dataset, ("train", split))
     system = "cg_sl_att" if arguments.clips else "sl_att"
     options = [*TRAINING, "-bs", BATCH_SIZES[dataset], "--model-name", system, "--seed", arguments.seed]
-    model = train_model("cogrounding_tf2", folder, dataset, SIZES, arguments.steps, options, metric="accuracy")
+    steps = arguments.steps or STEPS[dataset]
+    model = train_model("cogrounding_tf2", folder, dataset, SIZES, steps, options, metric="accuracy")
 
     report = folder / f"{split}.json"
     data = ["-d", dataset, "-t", split, "--batch-root", folder]
