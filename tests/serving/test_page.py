@@ -150,7 +150,7 @@ def test_boxes_are_outlines(browser):
     predictor = BoxPredictor(SLAtt(TINY, vocabulary=GROUNDING_WORDS, name="sl_att"))
     with served(app_of(predictor, predictor.set_image, PICTURE_UPLOAD, [])) as port:
         address = f"http://127.0.0.1:{port}"
-        content = httpx.post(f"{address}/v1/segment", **form("red circle", mask_format="probabilities")).json()
+        content = httpx.post(f"{address}/v1/segment", **form("red circle", mask_format="probabilities"), timeout=60).json()
         segment = content["segments"][0]
         segment |= {"bbox": [20.4, 10, 40, 30], "score": 0.25}
         tab = opened(browser, address)
@@ -177,9 +177,25 @@ def test_boxes_are_outlines(browser):
         tab.close()
 
 
+def test_objects_to_choose_from_are_listed(tab, address):
+    content = httpx.post(f"{address}/v1/segment", **form("the man", mask_format="probabilities"), timeout=60).json()
+    parts = {"subject": 0.25, "location": 0.125}
+    objects = [
+        {"bbox": [1, 2, 3, 4], "label": f"person {number}", "score": 0.375, "parts": parts} for number in range(7)
+    ]
+    content["segments"][0] |= {"candidates": objects, "phrases": [{"aspect": "subject", "share": 0.5, "words": []}]}
+    tab.route("**/v1/segment", lambda route: route.fulfill(json=content))
+    choose(tab, file_of(picture()))
+    card = mark(tab, "the man")
+    listed = card.locator(".objects li")
+    assert listed.count() == 5 and listed.first.inner_text() == "person 0 0.38 subject 0.25, location 0.13"
+    assert listed.first.get_attribute("title") == "x 1 to 4, y 2 to 6"
+    assert card.locator(".phrases li").inner_text().strip() == "subject 50 %"
+
+
 def test_words_are_typed_only_where_the_model_decides(tab, address):
     """And what the server sends is text, not HTML."""
-    content = httpx.post(f"{address}/v1/segment", **form("the man", mask_format="probabilities")).json()
+    content = httpx.post(f"{address}/v1/segment", **form("the man", mask_format="probabilities"), timeout=60).json()
     shares = {"entity": 0.28, "attribute": 0.26, "relation": 0.24, "unnecessary": 0.22}
     content["segments"][0]["words"] = [
         {"word": "the", "known": True, "types": shares},

@@ -6,6 +6,8 @@ import { maskFile, maskOf, maskOfBox, readMap, stretch } from "./pixels.js";
 const STAGES = { entities: "entities perceived", relations: "after relations", actions: "after actions" };
 // A word type is named if its probability is at least so many times that of chance.
 const DECIDED = 2;
+// Objects that a model chooses among are listed up to so many.
+const MOST_OBJECTS = 5;
 
 export class Sentence {
   isOn = true;
@@ -120,11 +122,15 @@ export class Sentence {
   }
 
   #explanation() {
-    const { words, phrases, attention, stages, unknown_words: unknown, truncation } = this.segment;
+    const { words, phrases, candidates, attention, stages, unknown_words: unknown, truncation } = this.segment;
     const parts = [];
     if (words.length) parts.push(make("h3", {}, "Word types"), make("ul", { className: "words" }, ...words.map(describeWord)));
     else if (unknown.length) parts.push(make("p", { className: "share" }, `Unknown to the model: ${unknown.join(", ")}`));
     if (phrases.length) parts.push(make("h3", {}, "Phrases"), make("ul", { className: "phrases" }, ...phrases.map(describePhrase)));
+    if (candidates.length) {
+      const best = candidates.slice(0, MOST_OBJECTS).map(describeObject);
+      parts.push(make("h3", {}, "Objects to choose from"), make("ol", { className: "objects" }, ...best));
+    }
     if (truncation) parts.push(make("p", { className: "share" }, `Too long: ${truncation}.`));
     const buttons = [
       ...attention.map(({ word, map }) =>
@@ -157,6 +163,13 @@ function describePhrase({ aspect, share, words }) {
     return [mark, " "];
   });
   return make("li", {}, make("b", {}, share === null ? aspect : `${aspect} ${percent(share)}`), " ", ...marked);
+}
+
+/** An object that the model chooses among, and what each of its modules contributes to the score. */
+function describeObject({ label, score, parts, bbox }) {
+  const [x, y, width, height] = bbox.map(Math.round);
+  const shares = Object.entries(parts).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ");
+  return make("li", { title: `x ${x} to ${x + width}, y ${y} to ${y + height}` }, make("b", {}, `${label} ${score.toFixed(2)}`), ` ${shares}`);
 }
 
 /** A word above a bar with the probabilities of its types, and its type if the model decides for one. */
