@@ -39,6 +39,9 @@ def crop(features, boxes, stride: int, size: int):
     The first and last points are on the sides of the box. Values between cells are bilinear. Everything outside of the
     map is zero, so that a point right of the last column is a blend with zero.
 
+    On CPUs, the gradient is right only after `tf.config.experimental.enable_op_determinism`. Without it, TensorFlow's
+    threads add to the same cells without a lock, and lose some of the sums.
+
     Args:
         features: `(1, h, w, C)`.
         boxes: float32 `(n, 4)`, x1, y1, x2, y2 in pixels; they may lie outside and be inverted.
