@@ -150,7 +150,8 @@ def test_boxes_are_outlines(browser):
     predictor = BoxPredictor(SLAtt(TINY, vocabulary=GROUNDING_WORDS, name="sl_att"))
     with served(app_of(predictor, predictor.set_image, PICTURE_UPLOAD, [])) as port:
         address = f"http://127.0.0.1:{port}"
-        content = httpx.post(f"{address}/v1/segment", **form("red circle", mask_format="probabilities"), timeout=60).json()
+        asked = form("red circle", mask_format="probabilities")
+        content = httpx.post(f"{address}/v1/segment", **asked, timeout=60).json()
         segment = content["segments"][0]
         segment |= {"bbox": [20.4, 10, 40, 30], "score": 0.25}
         tab = opened(browser, address)
