@@ -1,6 +1,7 @@
 """Data sets as MAttNet's authors prepare them: pictures with all annotated boxes, and sentences about some of them."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +31,9 @@ class PreparedReference:
         image_id: Its picture.
         annotation_id: The object.
         split: Its split.
-        sentence_ids: What was said of it.
+        sentence_ids: The sentences about it.
         attributes: Its attribute words.
+        segmentation: Its mask as COCO has it, of any form; None if the data set has no masks, as that of MAttNet.
     """
 
     image_id: int
@@ -39,6 +41,7 @@ class PreparedReference:
     split: str
     sentence_ids: tuple[int, ...]
     attributes: tuple[str, ...]
+    segmentation: Any = None
 
 
 @dataclasses.dataclass(frozen=True)

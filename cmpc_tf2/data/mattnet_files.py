@@ -1,4 +1,4 @@
-"""The files of MAttNet's authors: the prepared data sets, and what comes with a trained model."""
+"""Reads the data sets that MAttNet's authors prepared."""
 
 import dataclasses
 import os
@@ -7,14 +7,13 @@ from collections.abc import Callable
 import numpy as np
 
 from cmpc_tf2.data.annotation_fields import checked, describe, field, text_field
+from cmpc_tf2.data.boxes import box_numbers
 from cmpc_tf2.data.mattnet_data import PreparedBox, PreparedData, PreparedPicture, PreparedReference, PreparedSentence
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.text.whitespace import words_of_ids
 
 _SOURCE = "lichengunc/MAttNet's `tools/prepro.py` writes it"
-# No picture is as large, in pixels.
-_LARGEST = 1e9
 
 
 def read_prepared(path: str | os.PathLike, labels_path: str | os.PathLike | None = None) -> PreparedData:
@@ -50,20 +49,6 @@ def read_prepared(path: str | os.PathLike, labels_path: str | os.PathLike | None
     return dataclasses.replace(data, token_ids=_read_labels(labels_path, data))
 
 
-def read_released_words(path: str | os.PathLike) -> tuple[list[str], list[str]]:
-    """Reads the vocabulary and the attribute words of a trained model, from the `.json` that comes with it.
-
-    Returns:
-        The words by token id, and the attribute words by number.
-
-    Raises:
-        InputError: The file is missing, damaged, or of another form.
-    """
-    with named(f"{path}: expected the `.json` beside the authors' model"):
-        content = checked(_read(path), dict, "the file")
-        return words_of_ids(_numbers(content, "word_to_ix")), _numbered_attributes(content)
-
-
 def _read(path: str | os.PathLike):
     """The content of a JSON file; the message of an error does not name it."""
     try:
@@ -97,18 +82,22 @@ def _picture(entry: dict) -> PreparedPicture:
 
 
 def _box(entry: dict) -> PreparedBox:
-    numbers = field(entry, "box", list)
-    are_numbers = len(numbers) == 4 and all(type(number) in (int, float) for number in numbers)
-    if not are_numbers or not all(abs(number) < _LARGEST for number in numbers) or min(numbers[2:]) <= 0:
-        raise InputError("expected a box of four numbers x, y, width, height, with a width and height above 0")
+    numbers = box_numbers(field(entry, "box", list))
+    if min(numbers[2:]) <= 0:
+        raise InputError("expected a box with a width and height above 0")
     row = _at_least(field(entry, "h5_id", int), 0, "h5_id")
-    return PreparedBox(field(entry, "image_id", int), field(entry, "category_id", int), tuple(map(float, numbers)), row)
+    return PreparedBox(field(entry, "image_id", int), field(entry, "category_id", int), numbers, row)
 
 
 def _reference(entry: dict) -> PreparedReference:
-    words = tuple(checked(word, str, "att_wds") for word in field(entry, "att_wds", list))
-    sentences, split = _ids(entry, "sent_ids"), text_field(entry, "split")
-    return PreparedReference(field(entry, "image_id", int), field(entry, "ann_id", int), split, sentences, words)
+    return PreparedReference(
+        image_id=field(entry, "image_id", int),
+        annotation_id=field(entry, "ann_id", int),
+        split=text_field(entry, "split"),
+        sentence_ids=_ids(entry, "sent_ids"),
+        attributes=tuple(checked(word, str, "att_wds") for word in field(entry, "att_wds", list)),
+        segmentation=entry.get("rle"),
+    )
 
 
 def _sentence(entry: dict) -> PreparedSentence:

@@ -11,7 +11,6 @@ from cmpc_tf2.data.mattnet_data import PreparedReference
 from cmpc_tf2.data.mattnet_files import read_prepared
 from cmpc_tf2.data.object_annotations import AnnotatedObject, ObjectReference
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.files import read_json
 
 
 def read_prepared_references(
@@ -36,9 +35,9 @@ def read_prepared_references(
         InputError: A file is missing, damaged or of another form, or the split is empty.
     """
     data = read_prepared(path)
-    masks = {ref["ref_id"]: ref["rle"] for ref in read_json(path)["refs"] if "rle" in ref}
     files, classes, annotations = [path], class_indices(dataset.name), {}
-    if masks:
+    has_masks = any(reference.segmentation is not None for reference in data.references.values())
+    if has_masks:
         classes = {index: index for index in classes.values()}
     else:
         files.append(instances)
@@ -51,7 +50,7 @@ def read_prepared_references(
         objects = tuple(AnnotatedObject(number, box.box, box.category_id) for number, box in boxes.items())
         for number in (number for number in picture.reference_ids if data.references[number].split == split):
             found = data.references[number]
-            annotation = {"segmentation": masks.get(number)} if masks else annotations.get(found.annotation_id)
+            annotation = {"segmentation": found.segmentation} if has_masks else annotations.get(found.annotation_id)
             expressions = tuple(" ".join(data.sentences[sentence].tokens) for sentence in found.sentence_ids)
             fields = _fields(number, found, objects)
             references.append(

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.text.right_padded import RightPaddedTokenizer
 from cmpc_tf2.text.vocabulary import PAD, UNKNOWN, NoWordsError, require_size
@@ -55,11 +55,9 @@ class WhitespaceTokenizer(RightPaddedTokenizer):
         ids = content.get("word_to_ix") if isinstance(content, dict) else None
         if not isinstance(ids, dict) or {type(number) for number in ids.values()} != {int}:
             raise InputError(f"{path}: expected an object with word_to_ix, the numbers of the words")
-        try:
+        with named(path):
             words = words_of_ids(ids)
             cls.require_special_tokens(words)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
         require_size(path, words, size)
         return words
 

@@ -6,7 +6,7 @@ import json
 import h5py
 import pytest
 
-from cmpc_tf2.data.mattnet_files import read_prepared, read_released_words
+from cmpc_tf2.data.mattnet_files import read_prepared
 from cmpc_tf2.errors import InputError
 from mattnet_original import DATA, read_data, read_golden
 
@@ -134,11 +134,3 @@ def test_a_sentence_without_a_row(content, write, write_labels):
     content["sentences"][3]["h5_id"] = 14
     path, labels = write(content), write_labels(read_golden()["labels"])
     assert_refused(path, "has 14 rows, but a sentence has the h5_id 14", labels=labels)
-
-
-def test_released_words(content, write):
-    released = {name: content[name] for name in ("word_to_ix", "att_to_ix")}
-    words, attributes = read_released_words(write({**released, "opt": {}}, "mrcn_cmr_with_st.json"))
-    assert len(words) == 50 and words[7] == "w7" and attributes == [f"att{number}" for number in range(7)]
-    with pytest.raises(InputError, match=r"other.json: expected the `.json` beside .* att_to_ix, which is missing"):
-        read_released_words(write({"word_to_ix": content["word_to_ix"]}, "other.json"))
