@@ -44,10 +44,13 @@ def add_options(command: argparse.ArgumentParser):
     command.add_argument(
         "--vocabulary",
         metavar="FILE",
-        help="vocabulary to store in the model: a text file with one word per line, or a .keras file that contains one",
+        help="vocabulary to store in the model: a text file with one word per line, a .keras file that contains one, "
+        "or for MAttNet and CAC a .json file of the original",
     )
     command.add_argument(
-        "--backbone", metavar="FILE.keras", help="of MAttNet: its converted detector, to put into the model"
+        "--backbone",
+        metavar="FILE.keras",
+        help="with a checkpoint of MAttNet: its detector, converted before, to put into the model",
     )
     command.add_argument(
         "--optimizer",
@@ -120,10 +123,19 @@ def _convert(arguments: argparse.Namespace):
         size = report["config"]["image_size"]
         text += f"\nnothing in {arguments.checkpoint} tells the size of its pictures; {size} x {size} is taken"
     print_result(arguments, text, report)
-    has_words = load_families()[report["model"]].system.medium is not None
-    if has_words and not arguments.vocabulary:
+    system = load_families()[report["model"]].system
+    if system.medium is not None and not arguments.vocabulary:
         logger.info(
-            "%s: no vocabulary stored; predict, serve, export and, for MaskRIS and CARIS, evaluate need one. "
-            "Convert with --vocabulary FILE to store it",
+            "%s: no vocabulary stored; %s one. Convert with --vocabulary FILE to store it",
             arguments.output,
+            _what_needs_words(system.model_type),
         )
+
+
+def _what_needs_words(model_type: type) -> str:
+    """The commands that need the vocabulary of a model."""
+    from cmpc_tf2.text.tokenizers import TOKENIZERS
+
+    if TOKENIZERS[model_type.tokenizer_name].reads_stored_ids:
+        return "predict, serve and export need"
+    return "every command that runs the model needs"

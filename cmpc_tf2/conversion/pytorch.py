@@ -36,7 +36,7 @@ def convert(
             starts from (Swin Transformer, BERT) or of a detector (Mask R-CNN C4): of `torch.save` or, for BERT,
             safetensors.
         output: The `.keras` file to write.
-        vocabulary_file: The vocabulary to put into it, one word per line.
+        vocabulary_file: The vocabulary to put into it, as `Tokenizer.read_words` of the model reads it.
         optimizer_file: Where to write the state of AdamW (`.npz`), to resume by `train --model ... --optimizer ...`.
         backbone_file: The part of the model that has a file of its own (`.keras`): of MAttNet the detector.
 
@@ -54,7 +54,12 @@ def convert(
     backbone, config = _load_backbone(path, family, backbone_file), _read_config(family, checkpoint)
     if backbone is not None:
         config = dataclasses.replace(config, **{family.backbone_field: backbone.config})
-    model = new_model(family, config, vocabulary_file)
+    try:
+        model = new_model(family, config, vocabulary_file)
+    except FieldError as error:
+        if backbone is None:
+            raise
+        raise InputError(f"{path}: was trained with another detector than {backbone_file}: {error}") from None
     if backbone is not None:
         model.get_backbone().set_weights(backbone.get_weights())
     pairs = family.pairs(model.config)

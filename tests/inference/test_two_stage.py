@@ -17,6 +17,7 @@ from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.cac.config import CACConfig
 from cmpc_tf2.models.cac.model import CAC
 from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
+from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
 from cmpc_tf2.models.mattnet.system import MAttNet
 from cmpc_tf2.preprocessing.pasting import paste_mask
@@ -208,7 +209,7 @@ def test_http_answers_have_the_candidates(model, predictor):
 
 
 def test_the_detector_has_to_fit():
-    with pytest.raises(ValueError, match=r"fc7_dim: expected 64|fc7_dim: expected"):
+    with pytest.raises(ValueError, match="fc7_dim: expected 64, as the detector gives; received 10"):
         MAttNet(dataclasses.replace(MATTNET, fc7_dim=10))
 
 
@@ -225,4 +226,13 @@ def test_a_checkpoint_and_its_detector(tmp_path):
         np.testing.assert_array_equal(found, expected)
     with pytest.raises(InputError, match=r"mattnet.pth: a MAttNet model without its detector, .* --backbone FILE"):
         convert(str(tmp_path / "mattnet.pth"), str(tmp_path / "third.keras"))
+    assert not (tmp_path / "third.keras").exists()
+    wider = dataclasses.replace(DETECTOR, backbone={"width": 3, "depths": [1, 1, 1, 1]})
+    save_model(MaskRCNNC4(wider), tmp_path / "wider.keras")
+    with pytest.raises(
+        InputError, match=r"mattnet.pth: was trained with another detector than .*wider.keras: pool5_dim"
+    ):
+        convert(
+            str(tmp_path / "mattnet.pth"), str(tmp_path / "third.keras"), backbone_file=str(tmp_path / "wider.keras")
+        )
     assert not (tmp_path / "third.keras").exists()
