@@ -8,11 +8,11 @@ import numpy as np
 from cmpc_tf2.conversion.names.cac import cac_pairs
 from cmpc_tf2.models.cac.config import CACConfig, CaptionerConfig
 from cmpc_tf2.models.cac.model import CAC
+from cmpc_tf2.models.mask_rcnn_c4.anchors import COUNT as ANCHORS_OF_A_CELL
 from cmpc_tf2.preprocessing.detector_picture import scale_picture
 from cmpc_tf2.recipes.cac.targets import AnchorTargets, BoxTargets, StepTargets, Truth, covered_cells, response_target
 from twostage_original import TINY_DETECTOR, assign_by_rule
 
-ANCHORS_OF_A_CELL = 12
 # Those of the original, by name in the goldens: the variant of the model, and whether it has a captioner.
 VARIANTS = {
     "baseline": ("baseline", False),
@@ -73,7 +73,8 @@ def truth_of(golden, sample: int) -> Truth:
 def stored_targets(golden, step: str, truth: Truth, map_size: tuple[int, int]) -> StepTargets:
     """The targets that the original drew for a step; the masks of the whole picture are made."""
     height, width = map_size
-    labels, offsets = np.full(height * width * ANCHORS_OF_A_CELL, -1, np.int8), np.zeros((height * width * 12, 4))
+    anchors = height * width * ANCHORS_OF_A_CELL
+    labels, offsets = np.full(anchors, -1, np.int8), np.zeros((anchors, 4))
     anchor, place = np.divmod(golden[f"{step}/rpn_labels_index"], height * width)
     labels[place * ANCHORS_OF_A_CELL + anchor] = golden[f"{step}/rpn_labels_value"]
     offsets[golden[f"{step}/rpn_positive"]] = golden[f"{step}/rpn_positive_targets"].reshape(-1, 4)

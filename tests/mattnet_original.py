@@ -1,4 +1,4 @@
-"""Sizes and features of the goldens of MAttNet's matching network, as `tests/golden/README.md` describes."""
+"""Sizes and features of the goldens of MAttNet's matching network, which `golden/README.md` describes."""
 
 import functools
 

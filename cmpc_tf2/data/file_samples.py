@@ -1,6 +1,6 @@
-"""What samples have in common that hold picture files as they are, decoded when they are used.
+"""What samples share that store picture files as they are, and decode them when they are used.
 
-So a split is as small as its pictures, and their original pixels are at hand.
+A split is then as small as its picture files, and keeps the original pixels.
 """
 
 import functools
@@ -69,10 +69,16 @@ class PictureSample(FileSample):
         return size, size, 3
 
     def require_fit(self, preprocessing: Preprocessing):
-        """As `Sample.require_fit`: every picture fits."""
+        """Decodes the picture, so that whoever reads the sample can name its file if that fails. Any size fits.
+
+        Raises:
+            InputError: As `image`.
+        """
+        _ = self.image
 
     def require_train_fit(self, preprocessing: Preprocessing):
-        """As `Sample.require_train_fit`: every picture fits."""
+        """As `require_fit`, for training."""
+        self.require_fit(preprocessing)
 
     def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
         """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""

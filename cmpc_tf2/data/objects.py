@@ -62,9 +62,10 @@ class ObjectSample(PictureSample):
         Raises:
             InputError: The file is damaged, or its picture has another size than the mask.
         """
-        image = super().image
-        if image.shape[:2] != self.mask_size:
-            raise InputError(f"{FILE}: expected a picture of {self.mask_size}, as its mask, found {image.shape[:2]}")
+        image, (height, width) = super().image, self.mask_size
+        rows, columns = image.shape[:2]
+        if (rows, columns) != (height, width):
+            raise InputError(f"{FILE}: expected a picture of {height} x {width}, as its mask, found {rows} x {columns}")
         return image
 
     @functools.cached_property

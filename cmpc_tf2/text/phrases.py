@@ -1,4 +1,4 @@
-"""Sentences to word vectors by a bidirectional LSTM, and parts of a sentence by attention: MAttNet and SL-Att."""
+"""The language encoder of MAttNet, CAC and SL-Att.: a bidirectional LSTM, and attention to the words of a phrase."""
 
 import keras
 from keras import layers, ops

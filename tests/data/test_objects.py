@@ -119,12 +119,10 @@ def test_bad_arrays(message, changes, sample, tmp_path):
 
 def test_the_picture_has_the_size_of_the_mask(sample):
     arrays = {**sample.to_arrays(), "file_batch": content(7, 30, 20)}
-    with pytest.raises(
-        InputError, match=r"file_batch: expected a picture of \(20, 30\), as its mask, found \(30, 20\)"
-    ):
-        _ = ObjectSample.from_arrays(arrays).image
+    with pytest.raises(InputError, match="file_batch: expected a picture of 20 x 30, as its mask, found 30 x 20"):
+        ObjectSample.from_arrays(arrays).require_fit(PREPROCESSING)
     with pytest.raises(InputError, match="file_batch: not a readable image"):
-        _ = ObjectSample.from_arrays({**arrays, "file_batch": content(7)[:40]}).image
+        ObjectSample.from_arrays({**arrays, "file_batch": content(7)[:40]}).require_train_fit(PREPROCESSING)
 
 
 def test_the_kind_of_a_split_follows_from_its_keys(sample, tmp_path):

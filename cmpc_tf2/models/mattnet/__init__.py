@@ -1,4 +1,4 @@
-"""MAttNet: which of the boxes of a picture an expression refers to, by its subject, its place and its neighbours.
+"""MAttNet: which object of a picture an expression refers to, by its subject, its location and its relationships.
 
-Here is the network that compares boxes and expressions. The detector that proposes boxes is not in this folder.
+`model.py` has the network that matches boxes and expressions, `system.py` the whole model: it and its detector.
 """

@@ -51,8 +51,9 @@ class Candidate:
     """An object that a two-stage model chooses among.
 
     Attributes:
-        box: x1, y1, x2, y2 in pixels of the picture, float32 `(4,)`.
-        label: Its category.
+        box: x1, y1, x2, y2 in pixels of the picture, both corners included, float32 `(4,)`. It may lie outside of the
+            picture; then its corners are swapped.
+        label: Name of its category.
         score: How well it fits the expression.
         parts: What the modules of the model contribute to the score, by name.
     """
@@ -72,7 +73,9 @@ class Explanation:
         words: The words that the model reads, in order; empty for a model without word types.
         similarity: By stage of the reasoning, in order, a float32 map with one value per cell of the fitted picture:
             how similar the features are, at that stage, to those of the places in the final mask; the cosine to their
-            mean, averaged over the levels.
+            mean, averaged over the levels. Two-stage models give other maps, at any size: MAttNet (`subject`) the
+            attention to the cells of the best object's box, CAC (`response`) the logits by which the feature map is
+            weighted.
         attention: The words that the model reads, in order, each with a float32 map with one value per cell of the
             fitted picture: how strongly the word attends to the cell; every map sums to 1. Empty for a model without
             attention of words to places.

@@ -35,7 +35,7 @@ class AttentionMap(BaseModel):
 
 
 class StageMap(BaseModel):
-    """A stage of the reasoning, and a map of the places that resemble the mask then: a greyscale PNG file in base64."""
+    """A stage of the reasoning, and its heat map (`Explanation.heat_map`): a greyscale PNG file in base64."""
 
     stage: str
     map: str
