@@ -34,7 +34,7 @@ class ReferringInterface(KerasFileModel):
     # What differs from the defaults of `Preprocessing`.
     preprocessing_options: ClassVar[dict] = {}
     # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it;
-    # none if the runner gives a map itself.
+    # no layers if the runner returns the map of the stage itself.
     stages: ClassVar[dict[str, tuple[str, ...]]] = {}
     # Runs it for inference, with the interface of `ModelRunner`, as `module:name`.
     runner: ClassVar[str] = "cmpc_tf2.inference.runner:ModelRunner"
@@ -61,10 +61,10 @@ class ReferringInterface(KerasFileModel):
             raise ValueError(f"tokenizer: expected one of {', '.join(TOKENIZERS)}, received {tokenizer!r:.40}")
         return config, tokenizer
 
-    def describe(
+    def set_attributes(
         self, config: ReferringConfig, vocabulary: list[str] | None, preprocessing: dict | None, tokenizer: str
     ):
-        """Sets the attributes.
+        """Sets the attributes of the class, after `keras.Model.__init__`.
 
         Args:
             config: Sizes.
@@ -92,7 +92,7 @@ class ReferringInterface(KerasFileModel):
         Raises:
             FieldError: The model cannot have this size.
         """
-        raise FieldError("image_size", f"{self.title} scales pictures as its detector was trained; leave it out")
+        raise FieldError("image_size", f"{self.title} takes pictures of any size; leave it out")
 
     def training_form(self) -> keras.Model:
         """The model that training steps run, with the same weights."""

@@ -51,7 +51,7 @@ class ReferringModel(ReferringInterface, keras.Model):
         }
         outputs = decoder({**encoder(pixels), **text})
         super().__init__(inputs={pixels.name: pixels, **text}, outputs=outputs, **kwargs)
-        self.describe(config, vocabulary, preprocessing, tokenizer)
+        self.set_attributes(config, vocabulary, preprocessing, tokenizer)
         self.image_encoder = encoder
         self.expression_decoder = decoder
 

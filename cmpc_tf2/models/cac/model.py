@@ -70,7 +70,7 @@ class CAC(ReferringInterface, keras.Model):
     ):
         config, tokenizer = self.complete(config, tokenizer)
         super().__init__(**kwargs)
-        self.describe(config, vocabulary, preprocessing, tokenizer)
+        self.set_attributes(config, vocabulary, preprocessing, tokenizer)
         sizes = config.detector.backbone
         self.detector = detector or MaskRCNNC4(config.detector, name="detector")
         widths = config.vocabulary_size, config.embedding_dim, config.word_dim, config.lstm_units

@@ -62,7 +62,7 @@ class MAttNet(ReferringInterface, keras.Model):
             if getattr(config, name) != width:
                 raise FieldError(name, f"expected {width}, as the detector gives; received {getattr(config, name)}")
         super().__init__(**kwargs)
-        self.describe(config, vocabulary, preprocessing, tokenizer)
+        self.set_attributes(config, vocabulary, preprocessing, tokenizer)
         self.categories = None if categories is None else list(categories)
         self.detector = MaskRCNNC4(config.detector, name="detector")
         self.matching = MatchingNetwork(config, name="matching")
