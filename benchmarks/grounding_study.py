@@ -2,7 +2,7 @@
 
 Both are the demo's small model, trained on the same frames with the same boxes for equally many steps, each with as
 many frames, by the commands that a user would type, and scored on the annotated frames of the test split. Runs that are
-finished in the output folder are not taken again.
+finished in the output folder are not repeated.
 
     python benchmarks/grounding_study.py
 """

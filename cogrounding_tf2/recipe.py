@@ -74,7 +74,7 @@ def total_loss(outputs: dict, target) -> tuple:
         target: Boxes in the square, `(B, 4)`, or of pairs of frames `(B / 2, 2, 4)`.
 
     Returns:
-        The loss, and its parts by name, weighed.
+        The loss, and its parts by name, weighted.
     """
     targets = targets_of(ops.cast(ops.reshape(target, (-1, 4)), outputs["box_logits"].dtype))
     parts = {

@@ -9,6 +9,8 @@ The helpers for layers list pairs of paths and transforms; `make_pairs` adds the
 import dataclasses
 from typing import Literal
 
+# Buffers of batch norms that are ignored: a pattern of their names, and why.
+BATCH_COUNTS = (r".+\.num_batches_tracked", "counts the batches of training; nothing reads it")
 _NAMES = {"kernel": "weight", "gamma": "weight", "embeddings": "weight", "beta": "bias"}
 
 

@@ -58,7 +58,7 @@ class ObjectReference:
     attributes: tuple[str, ...] = ()
 
     def find_objects(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray, int]:
-        """Checks the objects of the picture. Others than the one that is meant are left out if their box is empty.
+        """Checks the objects of the picture. Leaves out those with an empty box, unless the expression refers to them.
 
         Args:
             height: Rows of the picture.
@@ -73,11 +73,11 @@ class ObjectReference:
         """
         boxes, categories, numbers = [], [], []
         for one in self.objects:
-            is_meant = one.annotation_id == self.annotation_id
+            is_referred = one.annotation_id == self.annotation_id
             with named(f"annotation {one.annotation_id}"):
                 with named("bbox"):
                     x, y, box_width, box_height = box_numbers(one.box)
-                    if min(box_width, box_height) == 0 and not is_meant:
+                    if min(box_width, box_height) == 0 and not is_referred:
                         continue
                     require_boxes([[x, y, x + box_width, y + box_height]], height, width)
                 category = self.classes.get(checked(one.category, int, "category_id"))

@@ -12,9 +12,9 @@ class LateExponentialDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A constant rate that falls to a tenth every so many steps from a step on, a little at every step.
 
         rate(i) = r                                   up to i = start
-        rate(i) = r 0.1^((i - start) / every)         behind it
+        rate(i) = r 0.1^((i - start) / every)         after it
 
-    The original sets the rate of iteration i behind that iteration: it is used by the next one. Hence i is the number
+    The original sets the rate of iteration i after that iteration, so that the next one uses it. Hence i is the number
     of the step from 0, less one.
 
     Source: `main` in `tools/train.py` of lichengunc/MAttNet (commit 3204d07).
@@ -38,7 +38,7 @@ class LateExponentialDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class ClippedAdam(keras.optimizers.Adam):
-    """Adam in the form of PyTorch 0.2, with every element of the gradient clipped before.
+    """Adam in the form of PyTorch 0.2, which first clips every element of the gradient.
 
     Dense: vectors of words that are not in the sentence keep moving by their momentum.
 

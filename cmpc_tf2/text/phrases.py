@@ -172,7 +172,7 @@ class PhraseAttention(layers.Layer):
 
     Call arguments:
         context: `(B, T, C)`, which the weights follow from.
-        embedded: `(B, T, D)`, which they weigh.
+        embedded: `(B, T, D)`, which they weight.
         is_word: bool `(B, T)`.
 
     Returns:

@@ -9,7 +9,7 @@ import numpy as np
 
 from cmpc_tf2.conversion.families import common_size
 from cmpc_tf2.conversion.names import darknet
-from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, linear, make_pairs, sentence_encoder
+from cmpc_tf2.conversion.torch_names import BATCH_COUNTS, TorchPair, batch_norm, linear, make_pairs, sentence_encoder
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
 from cogrounding_tf2.config import GRIDS, CoGroundingConfig, GroundingConfig
 
@@ -18,7 +18,7 @@ FIRST_KERNEL = f"{DARKNET}module_list.0.conv_0.weight"
 # Names that only checkpoints of CG-SL-Att. have.
 CORRELATION = r"corr_conv\..+"
 _BATCH_COUNT = "num_batches_tracked"
-IGNORED = ((rf".+\.{_BATCH_COUNT}", "counts the batches of training; nothing reads it"),)
+IGNORED = (BATCH_COUNTS,)
 # Name of the layer with the positions of places, which is no module of the original.
 _LOCATION = "location_scores/"
 

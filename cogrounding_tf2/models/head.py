@@ -120,8 +120,8 @@ def weigh_confidences(proposals: list, weights):
     boxes = []
     for numbers, weight in zip(proposals, split_scales(weights), strict=True):
         confidence = numbers[..., 4:] * weight[..., None, None]
-        weighed = ops.concatenate([numbers[..., :4], confidence], axis=-1)
+        weighted = ops.concatenate([numbers[..., :4], confidence], axis=-1)
         boxes.append(
-            ops.reshape(ops.transpose(weighed, (0, 3, 1, 2, 4)), (-1, PROPOSED * weight.shape[1] ** 2, ENTRIES))
+            ops.reshape(ops.transpose(weighted, (0, 3, 1, 2, 4)), (-1, PROPOSED * weight.shape[1] ** 2, ENTRIES))
         )
     return ops.concatenate(boxes, axis=1)

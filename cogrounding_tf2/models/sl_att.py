@@ -14,7 +14,7 @@ class SLAtt(GroundingModel):
     """SL-Att.: a picture and an expression in, a box out.
 
     DarkNet-53 encodes the picture, an LSTM the expression. A one-stage detector on three scales proposes three boxes
-    for each of 1344 places. Their confidences are weighed by how well the place fits the subject of the expression,
+    for each of 1344 places. Their confidences are weighted by how well the place fits the subject of the expression,
     and how well its position fits the location that the expression tells.
 
     Args: as `ReferringModel`.

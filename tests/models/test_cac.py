@@ -54,7 +54,7 @@ def encode(model, golden, sample: str) -> dict:
 def test_filters(variant, sample, golden, parity):
     model = shared_model(variant)
     features = encode(model, golden, f"{sample}/")["features"]
-    seen = model.weigh(features, golden[f"{sample}/labels"])
+    seen = model.weight_features(features, golden[f"{sample}/labels"])
     assert_filters(parity, f"CAC, {variant}", seen, arrays_of(golden, f"{variant}/{sample}/"))
 
 
@@ -62,9 +62,9 @@ def test_stages(golden, parity):
     """Every stage from the stored results of the one before."""
     model, stored = shared_model("response"), arrays_of(golden, "response/0/")
     encoded = encode(model, golden, "0/")
-    features = np.moveaxis(stored["net_conv"], 1, -1)  # The weighed map.
-    seen = model.weigh(encoded["features"], golden["0/labels"])
-    relative(parity, "CAC: weighed map", seen["weighed"], features, TOLERANCE)
+    features = np.moveaxis(stored["net_conv"], 1, -1)  # The weighted map.
+    seen = model.weight_features(encoded["features"], golden["0/labels"])
+    relative(parity, "CAC: weighted map", seen["weighted"], features, TOLERANCE)
     rpn = model.detector.rpn(features)
     halves = np.stack(np.split(np.asarray(rpn["logits"]), 2, axis=-1))
     found = np.concatenate(ops.softmax(halves, axis=0), axis=-1)
@@ -86,8 +86,8 @@ def test_stages(golden, parity):
 def test_proposals_and_scores(variant, sample, golden, parity):
     model, stored = shared_model(variant), arrays_of(golden, f"{variant}/{sample}/")
     encoded = encode(model, golden, f"{sample}/")
-    weighed = model.weigh(encoded["features"], golden[f"{sample}/labels"])["weighed"]
-    boxes, probabilities, _ = model.detect(weighed, model.detector.rpn(weighed), encoded["geometry"][0])
+    weighted = model.weight_features(encoded["features"], golden[f"{sample}/labels"])["weighted"]
+    boxes, probabilities, _ = model.detect(weighted, model.detector.rpn(weighted), encoded["geometry"][0])
     parity.within(f"CAC, {variant}: proposals (pixels)", boxes, stored["rois"][:, 1:], PIXELS)
     parity.within(f"CAC, {variant}: probabilities", probabilities, stored["scores"], PROBABILITIES[variant])
     row, number, score = choose(probabilities)
@@ -157,7 +157,7 @@ def test_padding_changes_nothing(golden):
     features = encode(model, golden, "0/")["features"]
     padded, trimmed = golden["0/labels"], golden["0/labels"][:, :5]
     assert (padded[:, 5:] == 0).all() and (trimmed > 0).all()
-    found, expected = (model.weigh(features, ids)["filters"] for ids in (padded, trimmed))
+    found, expected = (model.weight_features(features, ids)["filters"] for ids in (padded, trimmed))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -208,9 +208,11 @@ def test_full_size(parity):
     assign_by_rule(model.weights, cac_pairs(config), "cac_full")
     encoded = encode(model, golden, "")
     token_ids = np.pad(golden["labels"], [(0, 0), (0, 4)])
-    seen = model.weigh(encoded["features"], token_ids)
+    seen = model.weight_features(encoded["features"], token_ids)
     assert_filters(parity, "CAC, full size", seen, golden)
-    boxes, probabilities, _ = model.detect(seen["weighed"], model.detector.rpn(seen["weighed"]), encoded["geometry"][0])
+    boxes, probabilities, _ = model.detect(
+        seen["weighted"], model.detector.rpn(seen["weighted"]), encoded["geometry"][0]
+    )
     parity.within("CAC, full size: proposals (pixels)", boxes, golden["rois"][:, 1:], FULL_PIXELS)
     parity.within("CAC, full size: probabilities", probabilities[:60], golden["scores"], 5e-5)
     assert int(choose(probabilities)[0]) == golden["pred_roi"]

@@ -59,7 +59,7 @@ def test_filters_are_convolutions_of_masked_maps(variant, rng):
             total = total + gates[index] * response
         np.testing.assert_allclose(seen["response"][row], total, atol=1e-5)
         factor = expit(total) if variant == "response" else total
-        np.testing.assert_allclose(seen["weighed"][row], features[0] * factor[..., None], atol=1e-4)
+        np.testing.assert_allclose(seen["weighted"][row], features[0] * factor[..., None], atol=1e-4)
 
 
 def test_pooling_to_a_grid(rng):

@@ -174,8 +174,8 @@ def test_one_word(network, golden):
 def test_one_box_without_others(network, golden):
     found = run_sample(network, golden, 1)
     assert found["scores"].shape == (1, 1) and (found["module_scores"][..., 2] == 0).all()
-    weighed = found["weights"][0, :2] @ found["module_scores"][0, 0, :2]
-    assert found["scores"][0, 0] == pytest.approx(weighed, abs=1e-6)
+    weighted = found["weights"][0, :2] @ found["module_scores"][0, 0, :2]
+    assert found["scores"][0, 0] == pytest.approx(weighted, abs=1e-6)
 
 
 def test_a_missing_other_box_wins_over_negative_cosines(network):

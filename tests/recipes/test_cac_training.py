@@ -159,13 +159,13 @@ def test_the_trained_model(variant, trajectories, golden, parity):
     model = trajectories(variant)["model"]
     stored = {name: golden[f"{variant}/train/end/{name}"] for name in ("filters", "response", "rois", "scores")}
     encoded = model.encode(*picture_of(golden, "0/"))
-    seen = model.weigh(encoded["features"], golden["0/labels"])
+    seen = model.weight_features(encoded["features"], golden["0/labels"])
     what, scale = f"CAC, {variant}, trained", np.abs(stored["response"]).max()
     pixels, tolerance = TRAINED_TOLERANCES[variant]
     parity.within(f"{what}: filters", seen["filters"][0], stored["filters"], tolerance)
     parity.within(f"{what}: response", seen["response"][0], stored["response"], tolerance, scale)
-    weighed = seen["weighed"]
-    boxes, probabilities, _ = model.detect(weighed, model.detector.rpn(weighed), encoded["geometry"][0])
+    weighted = seen["weighted"]
+    boxes, probabilities, _ = model.detect(weighted, model.detector.rpn(weighted), encoded["geometry"][0])
     parity.within(f"{what}: proposals (pixels)", boxes, stored["rois"][:, 1:], pixels)
     parity.within(f"{what}: probabilities", probabilities, stored["scores"], tolerance)
     row, number, _ = choose(probabilities)
@@ -178,9 +178,9 @@ def test_captions(variant, golden, parity):
     pixels, _ = picture_of(golden, f"{sample}/")
     token_ids, truth = golden[f"{sample}/labels"], truth_of(golden, sample)
     features = model.detector(pixels)
-    weighed = model.weigh(features, token_ids)["weighed"]
+    weighted = model.weight_features(features, token_ids)["weighted"]
     covered = stored_targets(golden, f"{variant}/train/0", truth, features.shape[1:3]).covered
-    words = np.asarray(model.caption(features, weighed, token_ids, covered))
+    words = np.asarray(model.caption(features, weighted, token_ids, covered))
     expected = golden[f"{variant}/train/0/caption/logprobs"]
     parity.within(f"CAC, {variant}: captions", words[:, : expected.shape[1]], expected, 1e-5)
     cells = golden[f"{variant}/train/0/caption/att_feats_every_7th"]

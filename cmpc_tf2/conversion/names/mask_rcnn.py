@@ -6,7 +6,7 @@ import numpy as np
 
 from cmpc_tf2.backbones.config import ResNetC4Config
 from cmpc_tf2.conversion.families import TORCH, Family, common_size
-from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, convolution, linear, make_pairs
+from cmpc_tf2.conversion.torch_names import BATCH_COUNTS, TorchPair, batch_norm, convolution, linear, make_pairs
 from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
 
 # Outputs of the classifier of the ResNet.
@@ -77,7 +77,7 @@ FAMILY = Family(
     unless=r"rnn_encoder\..+",
     ignored=(
         (r"resnet\.fc\.(weight|bias)", "the classifier of ImageNet, which the detector does not use"),
-        (r".+\.num_batches_tracked", "counts the batches of training; nothing reads it"),
+        BATCH_COUNTS,
     ),
     unused_variables=unused_classifier,
     assumed=(

@@ -4,7 +4,7 @@ Names are those of lichengunc/MAttNet (commit 3204d07).
 """
 
 from cmpc_tf2.conversion.families import TORCH, Family, common_size
-from cmpc_tf2.conversion.torch_names import TorchPair, batch_norm, linear, make_pairs, sentence_encoder
+from cmpc_tf2.conversion.torch_names import BATCH_COUNTS, TorchPair, batch_norm, linear, make_pairs, sentence_encoder
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
 from cmpc_tf2.text.phrases import DIRECTIONS
 
@@ -73,7 +73,7 @@ FAMILY = Family(
     pairs=mattnet_pairs,
     infer_config=infer_config,
     sign=r"rel_matching\.vis_emb_fc\.0\.weight",
-    ignored=((r".+\.num_batches_tracked", "counts the batches of training; nothing reads it"),),
+    ignored=(BATCH_COUNTS,),
     assumed=("max_words", "contexts"),
     backbone_field="detector",
 )

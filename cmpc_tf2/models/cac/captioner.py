@@ -1,4 +1,4 @@
-"""A captioner that says what the weighed map shows; it is trained along, and has no part in inference."""
+"""The captioner, which predicts the sentence from the weighted feature map. Only training uses it."""
 
 import keras
 from keras import layers, ops

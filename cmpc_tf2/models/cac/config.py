@@ -8,7 +8,7 @@ from cmpc_tf2.fields import RANGES, FieldError, check_fields, from_dict
 from cmpc_tf2.models.config import ReferringConfig
 from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
 
-# How the sentence weighs the map: one raw filter; seven filters of regions, raw; the same through a sigmoid.
+# How the sentence weights the map: one raw filter; seven filters of regions, raw; the same through a sigmoid.
 VARIANTS = ("baseline", "spatial", "response")
 
 

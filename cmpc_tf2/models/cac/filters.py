@@ -1,4 +1,4 @@
-"""A sentence as filters over the feature map, whose responses weigh the map."""
+"""A sentence as filters over the feature map, whose responses weight the map."""
 
 import keras
 from keras import layers, ops
@@ -37,13 +37,13 @@ def region_masks(height, width, dtype: str = "float32"):
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class SentenceFilters(layers.Layer):
-    """Weighs a feature map by its responses to filters that are made of a sentence.
+    """Weights a feature map by its responses to filters that are made of a sentence.
 
         f_i = tanh(dynamic_fc_i(hidden))
         r_i = region_i * (F . f_i)
         R = sum_i g_i r_i    with    g = tanh(response_fc(hidden))
 
-    The weighed map is `F sigmoid(R)` in the variant `response` and `F R` in `spatial`. The variant `baseline` has one
+    The weighted map is `F sigmoid(R)` in the variant `response` and `F R` in `spatial`. The variant `baseline` has one
     filter, `dynamic_fc`, and `F r_0`; raw responses may make a map negative.
 
     All products with the map are one matrix product. Every sentence has its own filters.
@@ -61,7 +61,7 @@ class SentenceFilters(layers.Layer):
 
     Returns:
         A dict:
-            weighed: The map as the sentence weighs it, `(S, h, w, C)`.
+            weighted: The map as the sentence weights it, `(S, h, w, C)`.
             response: R, `(S, h, w)`, logits in the variant `response`.
             responses: `(S, h, w, K)`, r_i, of 1 or 7 filters.
             filters: `(S, K, C)`, f_i.
@@ -99,7 +99,7 @@ class SentenceFilters(layers.Layer):
             response = ops.sum(responses * response_filter[:, None, None], axis=-1)
         weights = ops.sigmoid(response) if self.variant == "response" else response
         return {
-            "weighed": features * weights[..., None],
+            "weighted": features * weights[..., None],
             "response": response,
             "responses": responses,
             "filters": filters,

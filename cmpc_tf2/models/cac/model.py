@@ -22,11 +22,11 @@ from cmpc_tf2.text.phrases import SentenceEncoder
 class CAC(ReferringInterface, keras.Model):
     """CAC: a picture and sentences in; for each sentence the box, class and mask of the object it refers to.
 
-    A sentence weighs the feature map of a Mask R-CNN; everything behind the map proposes and detects the referred
+    A sentence weights the feature map of a Mask R-CNN; everything behind the map proposes and detects the referred
     object alone. The answer is the box and class with the largest probability of all.
 
-    `encode` runs once per picture, `decode` for all sentences about it. `weigh`, `propose`, `read_boxes` and `caption`
-    are the steps of training; `recipes/cac/step.py` calls them.
+    `encode` runs once per picture, `decode` for all sentences about it. `weight_features`, `propose`, `read_boxes` and
+    `caption` are the steps of training; `recipes/cac/step.py` calls them.
 
     Source: `lib/nets/network_cycle_response.py` and its siblings, and `lib/model/test.py`, of wenz116/lang2seg (commit
     3af9a47); Chen et al., BMVC 2019, arXiv 1910.04748.
@@ -46,7 +46,7 @@ class CAC(ReferringInterface, keras.Model):
     Attributes:
         detector: The Mask R-CNN.
         rnn_encoder: Sentences to vectors.
-        filters: Weighs the feature map.
+        filters: Weights the feature map.
         caption_model: The captioner; None if there is none.
     """
 
@@ -117,8 +117,8 @@ class CAC(ReferringInterface, keras.Model):
                 response: `(S, h, w)`, the response of the map to the sentence.
         """
         geometry = encoded["geometry"][0]
-        seen = self.weigh(encoded["features"], token_ids)
-        predictions = {"weighed": seen["weighed"], **self.detector.rpn(seen["weighed"])}
+        seen = self.weight_features(encoded["features"], token_ids)
+        predictions = {"weighted": seen["weighted"], **self.detector.rpn(seen["weighted"])}
 
         def answer_one(one):
             return self._answer({name: value[None] for name, value in one.items()}, geometry)
@@ -127,16 +127,16 @@ class CAC(ReferringInterface, keras.Model):
         answers = ops.map(answer_one, predictions)
         return {**answers, "response": seen["response"]}
 
-    def weigh(self, features, token_ids, training: bool = False) -> dict:
-        """The feature map as sentences weigh it; returns what `SentenceFilters` does, and `hidden`, their vectors."""
+    def weight_features(self, features, token_ids, training: bool = False) -> dict:
+        """The feature map as sentences weight it; returns what `SentenceFilters` does, and `hidden`, their vectors."""
         hidden = self.rnn_encoder(token_ids, training=training)["sentence"]
         return {**self.filters(features, hidden), "hidden": hidden}
 
-    def detect(self, weighed, rpn_outputs: dict, geometry) -> tuple:
+    def detect(self, weighted, rpn_outputs: dict, geometry) -> tuple:
         """The boxes of a picture for one sentence.
 
         Args:
-            weighed: The weighed map, `(1, h, w, C)`.
+            weighted: The weighted map, `(1, h, w, C)`.
             rpn_outputs: From `detector.rpn`, of this map.
             geometry: As from `encode`, `(5,)`.
 
@@ -145,14 +145,14 @@ class CAC(ReferringInterface, keras.Model):
             background first; and offsets, `(n, classes, 4)`.
         """
         boxes = self.detector.propose(rpn_outputs, geometry[0], geometry[1])
-        outputs = self.read_boxes(weighed, boxes)
+        outputs = self.read_boxes(weighted, boxes)
         return boxes, ops.softmax(outputs["logits"], axis=-1), outputs["offsets"]
 
-    def propose(self, weighed, height, width) -> dict:
+    def propose(self, weighted, height, width) -> dict:
         """What the region proposal network predicts for a map, for training.
 
         Args:
-            weighed: The weighed map, `(1, h, w, C)`.
+            weighted: The weighted map, `(1, h, w, C)`.
             height: Rows of the scaled picture.
             width: Its columns.
 
@@ -160,36 +160,36 @@ class CAC(ReferringInterface, keras.Model):
             `logits` and `offsets`, as from `detector.rpn`; `anchors`, float32 `(h w A, 4)`, in the order row, column,
             anchor; and `proposals`, float32 `(n, 4)`, which no gradient goes through.
         """
-        outputs = self.detector.rpn(weighed)
+        outputs = self.detector.rpn(weighted)
         proposals = self.detector.propose(outputs, height, width, training=True)
-        return {**outputs, "anchors": anchors(*ops.shape(weighed)[1:3]), "proposals": proposals}
+        return {**outputs, "anchors": anchors(*ops.shape(weighted)[1:3]), "proposals": proposals}
 
-    def read_boxes(self, weighed, boxes, foreground: int | None = None) -> dict:
+    def read_boxes(self, weighted, boxes, foreground: int | None = None) -> dict:
         """What the heads predict for boxes.
 
         Args:
-            weighed: The weighed map, `(1, h, w, C)`.
+            weighted: The weighted map, `(1, h, w, C)`.
             boxes: float32 `(n, 4)`, in pixels of the scaled picture.
             foreground: Predict the masks of so many boxes, the first ones; None for no masks.
 
         Returns:
             `logits`, `(n, classes)`; `offsets`, `(n, classes, 4)`; and `mask_logits`, `(foreground, 14, 14, classes)`.
         """
-        features = self.detector.last_stage(self.detector.pool(weighed, boxes))
+        features = self.detector.last_stage(self.detector.pool(weighted, boxes))
         outputs = self.detector.box_head(features)
         if foreground is not None:
             outputs = {**outputs, "mask_logits": self.detector.mask_head(features[:foreground])}
         return outputs
 
-    def caption(self, features, weighed, token_ids, covered, training: bool = False):
+    def caption(self, features, weighted, token_ids, covered, training: bool = False):
         """The log-probabilities of the words of sentences, from two views of a picture.
 
-        The views are the last stage on the map and on the weighed map; in the variant `spatial`, on the weighed map,
+        The views are the last stage on the map and on the weighted map; in the variant `spatial`, on the weighted map,
         and the same where the object is.
 
         Args:
             features: The map, `(1, h, w, C)`.
-            weighed: The weighed map, `(S, h, w, C)`.
+            weighted: The weighted map, `(S, h, w, C)`.
             token_ids: int32 `(S, T)`.
             covered: The cells that the object covers, `(h, w)`, 0 and 1; of no effect in the variant `response`.
             training: Whether there is dropout.
@@ -197,7 +197,7 @@ class CAC(ReferringInterface, keras.Model):
         Returns:
             `(S, T + 1, words)`, as `Captioner` does.
         """
-        second = self.detector.last_stage(weighed)
+        second = self.detector.last_stage(weighted)
         if self.config.variant == "response":
             first = self.detector.last_stage(features)
             first = ops.broadcast_to(first, ops.shape(second))
@@ -209,11 +209,11 @@ class CAC(ReferringInterface, keras.Model):
 
     def _answer(self, prediction: dict, geometry) -> dict:
         """The answer to one sentence, without the batch axis."""
-        weighed, scale = prediction.pop("weighed"), geometry[2]
-        boxes, probabilities, offsets = self.detect(weighed, prediction, geometry)
+        weighted, scale = prediction.pop("weighted"), geometry[2]
+        boxes, probabilities, offsets = self.detect(weighted, prediction, geometry)
         row, number, score = choose(probabilities)
         box = refine(boxes[row][None] / scale, offsets[row, number][None, None], geometry[3], geometry[4])[0]
-        logits = self.read_boxes(weighed, box * scale, foreground=1)["mask_logits"]
+        logits = self.read_boxes(weighted, box * scale, foreground=1)["mask_logits"]
         mask = ops.sigmoid(ops.take(logits[0], number, axis=-1))
         return {"score": score, "class_index": number, "box": box[0], "mask_probs": mask}
 

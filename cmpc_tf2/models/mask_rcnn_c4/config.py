@@ -16,7 +16,7 @@ class MaskRCNNC4Config:
         rpn_dim: Channels inside the region proposal network.
         mask_dim: Channels inside the mask head.
         shorter_side: Shorter side of a picture after scaling, in pixels.
-        longer_side: Bound of its longer side, which goes before.
+        longer_side: Most pixels of its longer side; this bound takes precedence.
         candidates: Boxes with the best scores that non-maximum suppression chooses from.
         proposals: Boxes that it leaves at most.
         training_candidates: As `candidates`, in training.

@@ -71,7 +71,7 @@ class GridAttention(layers.Layer):
     Call arguments:
         query: `(S, J)`.
         projected: `(B, n, N, J)`, with B = S or 1.
-        visual: `(B, n, N, C)`, which the weights weigh.
+        visual: `(B, n, N, C)`, which the weights apply to.
 
     Returns:
         The vectors, `(S, n, C)`, and the weights, `(S, n, N)`.

@@ -34,12 +34,12 @@ def step_losses(model, image, token_ids, draw: Callable, caption_weight: float =
         The loss, and its parts by name; that of the caption without its factor.
     """
     features = model.detector(image)
-    seen = model.weigh(features, token_ids, training=True)
-    weighed = seen["weighed"]
-    proposed = model.propose(weighed, *ops.shape(image)[1:3])
+    seen = model.weight_features(features, token_ids, training=True)
+    weighted = seen["weighted"]
+    proposed = model.propose(weighted, *ops.shape(image)[1:3])
     targets = draw(proposed["anchors"], proposed["proposals"], ops.shape(features)[1:3])
     foreground = ops.shape(targets.boxes.masks)[0]
-    heads = model.read_boxes(weighed, targets.boxes.boxes, foreground)
+    heads = model.read_boxes(weighted, targets.boxes.boxes, foreground)
     parts = dict(
         zip(
             ("anchor_class_loss", "anchor_box_loss", "class_loss", "box_loss", "mask_loss"),
@@ -54,7 +54,7 @@ def step_losses(model, image, token_ids, draw: Callable, caption_weight: float =
         parts["response_loss"] = response_loss(seen["response"], targets.response)
     loss = sum(parts.values())
     if model.caption_model is not None:
-        words = model.caption(features, weighed, token_ids, targets.covered, training=True)
+        words = model.caption(features, weighted, token_ids, targets.covered, training=True)
         parts["caption_loss"] = caption_loss(words, token_ids)
         loss = loss + caption_weight * parts["caption_loss"]
     return loss, parts

@@ -33,7 +33,7 @@ class Phrase:
     Attributes:
         aspect: The aspect, such as `subject` or `location`.
         words: The words that the model reads, in order, with their weights, which sum to 1 at most.
-        share: How much the aspect counts among all, 0 to 1; None if the model does not weigh aspects.
+        share: How much the aspect counts among all, 0 to 1; None if the model does not weight aspects.
     """
 
     aspect: str

@@ -49,7 +49,7 @@ class PhraseWord(BaseModel):
 
 
 class PhraseReading(BaseModel):
-    """An aspect of the object, how much it counts if the model weighs aspects, and the words that tell about it."""
+    """An aspect of the object, how much it counts if the model weights aspects, and the words that tell about it."""
 
     aspect: str
     share: float | None
