@@ -30,12 +30,12 @@ _SPECIAL = "|".join(map(re.escape, SPECIAL_TOKENS))
 _WHITE = r"[\x09-\x0d\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}]"
 
 
-class GraphWordTokenizer(tf.Module):
-    """`WordTokenizer`. Any character may be part of a word, tabs and line breaks too.
+class _WholeWords(tf.Module):
+    """Whole words by their number in a vocabulary.
 
     Args:
         words: The words by token id.
-        max_words: Word slots of an expression.
+        max_words: Slots of an expression.
     """
 
     def __init__(self, words: list[str], max_words: int):
@@ -43,6 +43,10 @@ class GraphWordTokenizer(tf.Module):
         vocabulary = Vocabulary(words)
         self._max_words = max_words
         self._ids = _table(vocabulary.ids.keys(), vocabulary.ids.values(), vocabulary.ids[UNKNOWN])
+
+
+class GraphWordTokenizer(_WholeWords):
+    """`WordTokenizer`. Any character may be part of a word, tabs and line breaks too."""
 
     def __call__(self, expression: tf.Tensor) -> dict[str, tf.Tensor]:
         """`WordTokenizer.encode`.
@@ -64,19 +68,12 @@ class GraphWordTokenizer(tf.Module):
         return {"token_ids": tf.ensure_shape(ids, (self._max_words,))}
 
 
-class GraphGroundingTokenizer(tf.Module):
-    """`GroundingTokenizer`. Letters are those of the Unicode version of the Python that exports the model.
-
-    Args:
-        words: The words by token id.
-        max_words: Slots of an expression.
-    """
+class GraphGroundingTokenizer(_WholeWords):
+    """`GroundingTokenizer`. Letters are those of the Unicode version of the Python that exports the model."""
 
     def __init__(self, words: list[str], max_words: int):
-        super().__init__(name="tokenizer")
-        vocabulary = GroundingTokenizer(words, max_words).vocabulary
-        self._max_words, self._end = max_words, vocabulary.ids[END_OF_SENTENCE]
-        self._ids = _table(vocabulary.ids.keys(), vocabulary.ids.values(), vocabulary.ids[UNKNOWN])
+        super().__init__(words, max_words)
+        self._end = GroundingTokenizer(words, max_words).vocabulary.ids[END_OF_SENTENCE]
 
     def __call__(self, expression: tf.Tensor) -> dict[str, tf.Tensor]:
         """`GroundingTokenizer.encode`.
@@ -99,19 +96,8 @@ class GraphGroundingTokenizer(tf.Module):
         return {"token_ids": tf.ensure_shape(ids, (self._max_words,))}
 
 
-class GraphWhitespaceTokenizer(tf.Module):
-    """`WhitespaceTokenizer`.
-
-    Args:
-        words: The words by token id.
-        max_words: Slots of an expression.
-    """
-
-    def __init__(self, words: list[str], max_words: int):
-        super().__init__(name="tokenizer")
-        vocabulary = Vocabulary(words)
-        self._max_words = max_words
-        self._ids = _table(vocabulary.ids.keys(), vocabulary.ids.values(), vocabulary.ids[UNKNOWN])
+class GraphWhitespaceTokenizer(_WholeWords):
+    """`WhitespaceTokenizer`."""
 
     def __call__(self, expression: tf.Tensor) -> dict[str, tf.Tensor]:
         """`WhitespaceTokenizer.encode`.
