@@ -151,6 +151,8 @@ def test_there_and_back(write, write_torch, tmp_path):
 def test_sizes():
     assert infer_config(read_manifest("mattnet_full")) == MAttNetConfig()
     assert infer_config(read_manifest("mattnet_tiny")) == TINY
+    shapes = {**read_manifest("mattnet_full"), "rnn_encoder.embedding.weight": (3349, 512)}
+    assert infer_config(shapes) == MAttNetConfig(vocabulary_size=3349, max_words=20)  # RefCOCOg.
     assert FAMILY.fits(read_manifest("mattnet_tiny")) and not FAMILY.fits(["resnet.conv1.weight"])
     pairs = mattnet_pairs(TINY)
     assert len({pair.torch for pair in pairs}) == 115 and len({pair.keras for pair in pairs}) == 116

@@ -5,7 +5,7 @@ unless the sizes say otherwise.
 """
 
 from cmpc_tf2.conversion.families import TORCH, Family, common_size
-from cmpc_tf2.conversion.names import mask_rcnn
+from cmpc_tf2.conversion.names import mask_rcnn, mattnet
 from cmpc_tf2.conversion.torch_names import TorchPair, linear, make_pairs, sentence_encoder, table
 from cmpc_tf2.models.cac.config import CACConfig, CaptionerConfig
 from cmpc_tf2.models.cac.filters import REGIONS
@@ -44,9 +44,11 @@ def infer_config(shapes: dict[str, tuple]) -> CACConfig:
     def size(name: str, axis: int, usual: int) -> int:
         return common_size(shapes, [name], axis, usual)
 
+    words = size(f"{ENCODER}.embedding.weight", 0, default.vocabulary_size)
     return CACConfig(
         variant="baseline" if "dynamic_fc.weight" in shapes else default.variant,
-        vocabulary_size=size(f"{ENCODER}.embedding.weight", 0, default.vocabulary_size),
+        vocabulary_size=words,
+        max_words=mattnet.MAX_WORDS.get(words, default.max_words),
         embedding_dim=size(f"{ENCODER}.embedding.weight", 1, default.embedding_dim),
         word_dim=size(f"{ENCODER}.mlp.0.weight", 0, default.word_dim),
         lstm_units=size(f"{ENCODER}.rnn.weight_hh_l0", 1, default.lstm_units),

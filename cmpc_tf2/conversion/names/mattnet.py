@@ -8,6 +8,8 @@ from cmpc_tf2.conversion.torch_names import BATCH_COUNTS, TorchPair, batch_norm,
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
 from cmpc_tf2.text.phrases import DIRECTIONS
 
+# Word slots by the size of the vocabulary, where they are not as usual: RefCOCOg.
+MAX_WORDS = {3349: 20}
 # A layer whose weight is in two parts.
 HIDDEN = "sub_encoder.attn_fuse.0"
 _SCALES = {
@@ -55,8 +57,10 @@ def infer_config(shapes: dict[str, tuple]) -> MAttNetConfig:
     recurrent = [f"rnn_encoder.rnn.weight_hh_{direction}" for direction in DIRECTIONS]
     fc7 = ["sub_encoder.fc7_normalizer.weight", "rel_encoder.vis_feat_normalizer.weight"]
     table_name = ["rnn_encoder.embedding.weight"]
+    words = common_size(shapes, table_name, 0, default.vocabulary_size)
     return MAttNetConfig(
-        vocabulary_size=common_size(shapes, table_name, 0, default.vocabulary_size),
+        vocabulary_size=words,
+        max_words=MAX_WORDS.get(words, default.max_words),
         attributes=common_size(shapes, ["sub_encoder.att_fc.weight", "sub_encoder.att_fc.bias"], 0, default.attributes),
         embedding_dim=common_size(shapes, table_name, 1, default.embedding_dim),
         word_dim=common_size(shapes, language, 1, default.word_dim),

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from cmpc_tf2.data.image_files import encode_image
 from cmpc_tf2.data.segmentations import coco_box, encode_run_lengths
+from cmpc_tf2.preprocessing.pasting import clip_boxes
 from cmpc_tf2.tasks.boxes.prediction import BoxPrediction
 from cmpc_tf2.tasks.masks.explanation import Candidate, Explanation, Phrase
 from cmpc_tf2.tasks.masks.prediction import Prediction
@@ -136,7 +137,7 @@ def make_segment(
         unknown_words=explanation.unknown_words,
         words=words,
         phrases=[_phrase(phrase) for phrase in explanation.phrases],
-        candidates=[_found_object(candidate) for candidate in explanation.candidates[:MOST_CANDIDATES]],
+        candidates=[_found_object(one, prediction.size) for one in explanation.candidates[:MOST_CANDIDATES]],
         stages=_stage_maps(explanation),
         attention=attention,
         truncation=explanation.truncation,
@@ -148,9 +149,9 @@ def _phrase(phrase: Phrase) -> PhraseReading:
     return PhraseReading(aspect=phrase.aspect, share=phrase.share, words=words)
 
 
-def _found_object(candidate: Candidate) -> FoundObject:
-    x1, y1, x2, y2 = map(float, candidate.box)
-    box = x1, y1, x2 - x1 + 1, y2 - y1 + 1
+def _found_object(candidate: Candidate, size: tuple[int, int]) -> FoundObject:
+    x1, y1, x2, y2 = map(float, clip_boxes(candidate.box, *size))
+    box = x1, y1, max(0.0, x2 - x1 + 1), max(0.0, y2 - y1 + 1)
     return FoundObject(bbox=box, label=candidate.label, score=candidate.score, parts=candidate.parts)
 
 
