@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cmpc_tf2.data.datasets import DATASETS
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.systems import import_object, systems_of
+from cmpc_tf2.systems import System, import_object, systems_of
 from cmpc_tf2.tasks.masks.task import MaskTask
 from cmpc_tf2.tasks.task import Task
 from cmpc_tf2.training.config import TrainConfig
@@ -53,6 +53,10 @@ class Medium:
             return self.sample_type
         types = [self.sample_type, *map(import_object, self.more_samples)]
         return next((found for found in types if keys.issuperset(found.keys)), self.sample_type)
+
+    def of_system(self, system: System) -> "Medium":
+        """The medium with the class of samples that a system is trained on."""
+        return dataclasses.replace(self, sample=system.samples, more_samples=()) if system.samples else self
 
     @property
     def system_names(self) -> list[str]:

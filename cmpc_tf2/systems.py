@@ -22,6 +22,7 @@ class System:
         recipe: Its training recipe, as `module:name`; None if the commands do not train it.
         other_recipes: Further ones by their name on the command line.
         conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
+        samples: The class of the samples that it is trained on, as `module:name`; None for that of the medium.
         start_option: Option of `train` that takes its files, if it is a part.
     """
 
@@ -33,6 +34,7 @@ class System:
     recipe: str | None = None
     other_recipes: dict[str, str] = dataclasses.field(default_factory=dict)
     conversion: tuple[str, ...] = ()
+    samples: str | None = None
     start_option: str = "--backbone"
 
     @property
@@ -144,7 +146,9 @@ SYSTEMS = {
             registered_name="cmpc>MAttNet",
             model="cmpc_tf2.models.mattnet.system:MAttNet",
             config="cmpc_tf2.models.mattnet.config:MAttNetConfig",
+            recipe="cmpc_tf2.recipes.mattnet:MATTNET",
             conversion=(f"{_NAMES}.mattnet",),
+            samples="cmpc_tf2.data.objects:ObjectSample",
         ),
         System(
             name="cac",

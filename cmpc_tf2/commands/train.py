@@ -138,6 +138,8 @@ def run(arguments: argparse.Namespace):
             vocabulary = tokenizer_type.read_words(arguments.vocabulary)
         config = make_config(arguments, None if vocabulary is None else len(vocabulary))
     place = (config.batch_root, config.dataset)
+    if config.model_name:  # Otherwise the file of the model that the run starts from says which samples it needs.
+        medium = medium.of_system(config.system)
     paths = find_batches(*place, config.split, medium, lambda: builder_options(config, medium, arguments.resume))[1]
     validation_paths = find_batches(*place, config.validation_split, medium)[1] if config.validation_split else []
 
@@ -230,7 +232,8 @@ def make_config(arguments: argparse.Namespace, vocabulary_size: int | None) -> T
     chosen = {name: options[name] for name in medium.size_options if name in options}
     if vocabulary_size:
         chosen["vocabulary_size"] = vocabulary_size
-    model = read_sizes(_system_of(arguments).config_type, options.get("sizes"), chosen)
+    system = _system_of(arguments)
+    model = read_sizes(system.config_type, options.get("sizes"), chosen, stored_words=not system.samples)
     fields = {field.name for field in dataclasses.fields(medium.train_config)}
     options = {name: value for name, value in options.items() if name in fields}
     with _naming_options():
@@ -257,13 +260,16 @@ def _option(name: str) -> str:
     return {"start_model": "--model", "start_optimizer": "--optimizer"}.get(name, f"--{name.replace('_', '-')}")
 
 
-def read_sizes(config_type: type[ReferringConfig], path: str | None, chosen: dict) -> ReferringConfig:
+def read_sizes(
+    config_type: type[ReferringConfig], path: str | None, chosen: dict, stored_words: bool = True
+) -> ReferringConfig:
     """The sizes of a new model.
 
     Args:
         config_type: Its configuration's class.
         path: A JSON file that says which are not the usual ones; None if all are.
         chosen: Sizes by name that options set; the number of words is that of the vocabulary.
+        stored_words: Require as many word slots as the batches have.
 
     Raises:
         InputError: The file cannot be read, or has other names or values than sizes have.
@@ -284,6 +290,6 @@ def read_sizes(config_type: type[ReferringConfig], path: str | None, chosen: dic
                 f"--vocabulary: {chosen['vocabulary_size']} words do not fit the {path or 'usual sizes'}: {error}; "
                 "give the vocabulary of the model, or other sizes (--sizes)"
             ) from None
-        if model.max_words != MAX_WORDS:
+        if stored_words and model.max_words != MAX_WORDS:
             raise FieldError("max_words", f"expected {MAX_WORDS} as in the batches, received {model.max_words}")
         return model

@@ -12,6 +12,7 @@ import numpy as np
 
 from cmpc_tf2.data.batches import Sample, read_batch
 from cmpc_tf2.data.datasets import rebuild_command
+from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.data.stored_words import require_same_words
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import progress
@@ -37,11 +38,13 @@ class DecodedSample:
         index: Its number in the split.
         sample: The sample.
         answer: As `ModelRunner.decode` gives it, without batch axis; None if its expression has no words.
+        boxes: What reports say of the boxes that a two-stage model chooses (`MAttNetRunner.compare_boxes`).
     """
 
     index: int
     sample: Sample
     answer: Any
+    boxes: dict[str, bool] = dataclasses.field(default_factory=dict)
 
 
 def evaluate(
@@ -94,7 +97,7 @@ def evaluate(
             logger.warning("%s: skipped: the expression has no words", paths[decoded.index])
             continue
         marks, record = scored
-        records.append({"index": decoded.index, **decoded.sample.describe(), **record})
+        records.append({"index": decoded.index, **decoded.sample.describe(), **record, **decoded.boxes})
         if on_prediction is not None:
             on_prediction(decoded.index, decoded.sample, marks[shown], iou(*task.pairs_of([record], shown)[0]))
         if on_marks is not None:
@@ -149,9 +152,18 @@ def decode_samples(
             if features is None:
                 features = model.encode(readable[0][1].fitted(model.preprocessing)[None])
             texts = [text for *_, text in readable]
-            answers = model.decode(features, {name: np.stack([text[name] for text in texts]) for name in texts[0]})
-            for (index, sample, _), answer in zip(readable, one_by_one(answers), strict=True):
-                yield DecodedSample(index, sample, answer)
+            stacked = {name: np.stack([text[name] for text in texts]) for name in texts[0]}
+            answers = model.decode(features, stacked)
+            boxes = _compare_boxes(model, features, [sample for _, sample, _ in readable], stacked)
+            for (index, sample, _), answer, box in zip(readable, one_by_one(answers), boxes, strict=True):
+                yield DecodedSample(index, sample, answer, box)
+
+
+def _compare_boxes(model: "ModelRunner", features, samples: list[Sample], text: dict[str, np.ndarray]) -> list[dict]:
+    """Empty for models that choose no boxes, and for samples without the boxes of the other objects."""
+    if not (hasattr(model, "compare_boxes") and isinstance(samples[0], ObjectSample)):
+        return [{} for _ in samples]
+    return model.compare_boxes(features, samples, text)
 
 
 def one_by_one(answers: np.ndarray | dict[str, np.ndarray]) -> Iterable:

@@ -1,8 +1,4 @@
-"""Two-stage models ready for inference.
-
-MAttNet finds the objects of a picture once, then chooses one for each expression. CAC computes the feature map of a
-picture once, then finds one object for each expression.
-"""
+"""MAttNet ready for inference: it finds the objects of a picture once, then chooses one for each expression."""
 
 import dataclasses
 
@@ -10,17 +6,17 @@ import numpy as np
 import tensorflow as tf
 
 from cmpc_tf2.data.coco_categories import COCO_CATEGORIES
+from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.inference.detector import Detector, DetectorPicture
 from cmpc_tf2.inference.runner import require_tensorflow, tensor_specs
-from cmpc_tf2.models.cac.model import CAC
 from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.models.mask_rcnn_c4.detections import Detections
 from cmpc_tf2.models.mattnet.config import CELLS
 from cmpc_tf2.models.mattnet.model import MODULES
 from cmpc_tf2.models.mattnet.system import MAttNet
 from cmpc_tf2.preprocessing import box_geometry as geometry
-from cmpc_tf2.preprocessing.detector_picture import scale_picture
 from cmpc_tf2.preprocessing.pasting import THRESHOLD, clip_boxes, paste_levels
+from cmpc_tf2.tasks.boxes.candidates import chooses_annotation, is_right
 from cmpc_tf2.tasks.masks.explanation import Candidate
 
 # Grey levels per unit of a logit.
@@ -45,7 +41,7 @@ class FoundObjects:
 
 
 class TwoStageRunner:
-    """What the runners of this module have in common: the interface of `ModelRunner`, a picture at a time.
+    """What the runners of two-stage models have in common: the interface of `ModelRunner`, a picture at a time.
 
     Args:
         model: The model.
@@ -85,8 +81,12 @@ class MAttNetRunner(TwoStageRunner):
         boxes = tensor_specs(encoder.input, batch_size=1)
         encoded = {name: tensor_specs(decoder.input, 1)[name] for name in encoder.output if name in decoder.input}
         text = tf.TensorSpec((None, self.config.max_words), tf.int32)
-        self._names = list(encoded)
-        self._encode = tf.function(lambda features: encoder(features, training=False), input_signature=[boxes])
+
+        def encode(features):
+            found = encoder(features, training=False)
+            return {name: tf.cast(found[name], spec.dtype) for name, spec in encoded.items()}
+
+        self._encode = tf.function(encode, input_signature=[boxes])
         self._decode = tf.function(
             lambda features, token_ids: decoder({**features, "token_ids": token_ids}, training=False),
             input_signature=[encoded, text],
@@ -103,6 +103,12 @@ class MAttNetRunner(TwoStageRunner):
 
     def encode_boxes(self, picture: DetectorPicture, detections: Detections) -> FoundObjects:
         """Prepares given objects of a picture."""
+        inputs, contexts = self.box_inputs(picture, detections)
+        encoded = self._encode({name: tf.constant(value[None]) for name, value in inputs.items()})
+        return FoundObjects(encoded, detections, contexts, picture)
+
+    def box_inputs(self, picture: DetectorPicture, detections: Detections) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """The call arguments of `MatchingNetwork` for objects of a picture, without batch axis, and their contexts."""
         # As in the demo of the original: the places are those of the boxes as found, the features of what lies in the
         # picture.
         boxes = boxes_to_sides(detections.boxes)
@@ -117,8 +123,45 @@ class MAttNetRunner(TwoStageRunner):
             "cxt_fc7": geometry.context_features(cells.mean(axis=1), contexts),
             "cxt_lfeats": geometry.relative_features(boxes, contexts),
         }
-        encoded = self._encode({name: tf.constant(value[None]) for name, value in inputs.items()})
-        return FoundObjects({name: encoded[name] for name in self._names}, detections, contexts, picture)
+        return inputs, contexts
+
+    def annotated_inputs(self, sample: ObjectSample) -> dict[str, np.ndarray]:
+        """As `box_inputs`, for the annotated boxes of a sample's picture."""
+        return self.box_inputs(self._detector.encode(sample.image), annotated_objects(sample))[0]
+
+    def encode_annotated(self, sample: ObjectSample, picture: DetectorPicture | None = None) -> FoundObjects:
+        """As `encode`, with the annotated boxes in place of detected ones.
+
+        Args:
+            sample: The sample.
+            picture: Its picture as the detector has encoded it, if it has.
+        """
+        return self.encode_boxes(picture or self._detector.encode(sample.image), annotated_objects(sample))
+
+    def compare_boxes(
+        self, features: FoundObjects, samples: list[ObjectSample], text: dict[str, np.ndarray]
+    ) -> list[dict[str, bool]]:
+        """What reports say of the boxes chosen for expressions about a picture.
+
+        Args:
+            features: From `encode`, of the picture.
+            samples: The samples.
+            text: The tokenizer's of their expressions.
+
+        Returns:
+            For each sample `given_box`, whether the right one of the annotated boxes has the best score; and
+            `detected_box`, whether the best of the detected boxes overlaps with it by half.
+        """
+        given = self.encode_annotated(samples[0], features.picture)
+        both = zip(samples, self.scores(given, text)["scores"], self.scores(features, text)["scores"], strict=True)
+        boxes = boxes_to_sides(features.detections.boxes)
+        return [
+            {
+                "given_box": chooses_annotation(of_given, sample.object),
+                "detected_box": is_right(boxes[of_detected.argmax()], sample.boxes[sample.object]),
+            }
+            for sample, of_given, of_detected in both
+        ]
 
     def scores(self, features: FoundObjects, text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs of the matching network's `expression_decoder`, given the tokenizer's of S expressions."""
@@ -170,68 +213,6 @@ class MAttNetRunner(TwoStageRunner):
         return np.stack([logits[place] for place in places])
 
 
-class CACRunner(TwoStageRunner):
-    """CAC with the interface of `ModelRunner`.
-
-    Source: `lib/model/test.py` of wenz116/lang2seg (commit 3af9a47).
-
-    Args:
-        model: The model.
-
-    Attributes: as `ModelRunner`.
-    """
-
-    def __init__(self, model: CAC):
-        super().__init__(model)
-        form = model.inference_form()
-        channels = self.config.detector.backbone.channels("c4")
-        image, scaling = tf.TensorSpec((1, None, None, 3), tf.float32), tf.TensorSpec((1, 3), tf.float32)
-        encoded = {
-            "features": tf.TensorSpec((1, None, None, channels), tf.float32),
-            "geometry": tf.TensorSpec((1, 5), tf.float32),
-        }
-        text = tf.TensorSpec((None, self.config.max_words), tf.int32)
-        self._encode = tf.function(form.encode, input_signature=[image, scaling])
-        self._decode = tf.function(form.decode, input_signature=[encoded, text])
-
-    def encode(self, pixels: np.ndarray) -> dict[str, tf.Tensor]:
-        """The feature map of a picture.
-
-        Args:
-            pixels: uint8 RGB `(1, h, w, 3)`, any size.
-        """
-        detector = self.config.detector
-        scaled, scale = scale_picture(pixels[0], detector.shorter_side, detector.longer_side)
-        return self._encode(scaled[None], np.float32([[scale, *pixels.shape[1:3]]]))
-
-    def answers(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The outputs of `CAC.decode`, given the tokenizer's of S expressions."""
-        found = self._decode(features, tf.constant(text["token_ids"], tf.int32))
-        return {name: value.numpy() for name, value in found.items()}
-
-    def decode(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> np.ndarray:
-        """The masks of the objects, as logits: float32 `(S, h, w)`, from 0 on in the mask."""
-        found = self.answers(features, text)
-        size = _size_of(features)
-        return np.stack([paste_logits(*one, size) for one in zip(found["mask_probs"], found["box"], strict=True)])
-
-    def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict:
-        """As `decode` of one expression, with intermediate results.
-
-        Returns:
-            `mask_logits`, `(h, w, 1)`; and `response`, how well the cells of the feature map fit the expression.
-        """
-        found = {name: value[0] for name, value in self.answers(features, text).items()}
-        logits = paste_logits(found["mask_probs"], found["box"], _size_of(features))
-        return {"mask_logits": logits[..., None], "response": found["response"]}
-
-
-def _size_of(features: dict[str, tf.Tensor]) -> tuple[int, int]:
-    """Height and width of the picture that CAC has encoded."""
-    height, width = features["geometry"].numpy()[0, 3:].astype(int)
-    return int(height), int(width)
-
-
 def paste_logits(probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The mask of a box in its picture as logits: float32 `(h, w)`, from 0 on where `paste_mask` is true.
 
@@ -253,6 +234,12 @@ def boxes_to_sides(boxes: np.ndarray) -> np.ndarray:
     """Boxes as x, y, width and height, float64 `(n, 4)`, given the corners, both included."""
     corners = np.asarray(boxes, np.float64)
     return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2] + 1], axis=1)
+
+
+def annotated_objects(sample: ObjectSample) -> Detections:
+    """The annotated boxes of a sample's picture, as detections that are certain."""
+    corners = np.concatenate([sample.boxes[:, :2], sample.boxes[:, :2] + sample.boxes[:, 2:] - 1], axis=1)
+    return Detections(corners, sample.categories, np.ones(len(corners), np.float32))
 
 
 def _in_picture(cells: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -46,6 +46,7 @@ class MAttNetRecipe(Recipe):
     learning_rate: ClassVar[float] = 0.0004
     initial_loss_scale: ClassVar[float] = 2.0**10
     logged: ClassVar[tuple[str, ...]] = ("ranking_loss", "attribute_loss")
+    data: ClassVar[str] = "cmpc_tf2.training.pair_data:PairData"
 
     def make_optimizer(self, config) -> keras.optimizers.Optimizer:
         schedule = LateExponentialDecay(config.initial_rate, self.decay_start, self.decay_every)
@@ -89,9 +90,11 @@ def total_loss(outputs: dict, attributes, weights) -> tuple:
         The loss, and its parts by name.
     """
     rows = ops.shape(attributes)[0]
+    # Models of a lower precision have exact scores only.
+    logits = ops.cast(outputs["attributes"][:rows, 0], outputs["scores"].dtype)
     parts = {
         "ranking_loss": ranking_loss(outputs["scores"]),
-        "attribute_loss": attribute_loss(outputs["attributes"][:rows, 0], attributes, weights),
+        "attribute_loss": attribute_loss(logits, attributes, weights),
     }
     return sum(parts.values()), parts
 

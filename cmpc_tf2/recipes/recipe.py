@@ -35,6 +35,7 @@ class Recipe(abc.ABC):
         initial_loss_scale: Factor of the loss at the first step of a float16 run.
         logged: Names of the parts of the loss that the log shows.
         passes: Passes of a step over its batch.
+        data: What a run reads, a `training.run_data.SampleData`, as `module:name`.
         one_expression_per_reference: An epoch takes every object (reference) once, with one of its expressions drawn at
             random; otherwise it takes every expression.
     """
@@ -45,6 +46,7 @@ class Recipe(abc.ABC):
     initial_loss_scale: float
     logged: tuple[str, ...]
     passes: int = 1
+    data: str = "cmpc_tf2.training.run_data:SampleData"
     one_expression_per_reference: bool = False
 
     @abc.abstractmethod

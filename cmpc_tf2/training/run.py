@@ -6,7 +6,6 @@ end `last.keras`.
 """
 
 import dataclasses
-import functools
 import os
 from pathlib import Path
 
@@ -14,32 +13,21 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.pipeline import (
-    check_train_files,
-    read_samples_per_reference,
-    samples_of_step,
-    training_dataset,
-)
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import write_json
-from cmpc_tf2.inference.evaluation import evaluate
-from cmpc_tf2.inference.runner import make_runner
 from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
-from cmpc_tf2.recipes.recipe import Recipe
 from cmpc_tf2.systems import find_system
 from cmpc_tf2.text.embeddings import load_embeddings
 from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load_training, save_training
 from cmpc_tf2.training.config import CONFIG_NAME, TrainConfig, steps_of
 from cmpc_tf2.training.distribution import is_chief, make_strategy, require_divisible, take_steps
+from cmpc_tf2.training.run_data import SampleData, make_data
 from cmpc_tf2.training.run_log import RunLog
-from cmpc_tf2.training.start_files import load_backbone, load_bert
+from cmpc_tf2.training.start_files import language_layers, load_backbone, load_bert, sizes_with_backbone
 from cmpc_tf2.training.trainer import Trainer
-
-# Validation samples that are drawn for TensorBoard.
-DRAWN_SAMPLES = 4
 
 
 def train(
@@ -79,13 +67,11 @@ def train(
         _require_no_checkpoints(checkpoints)
     with computing_in(config.precision), strategy.scope():
         if resume:
-            step, model, trainer, config = _resume(config, checkpoints, medium)
+            step, model, trainer, config, data = _resume(config, checkpoints, medium, paths)
         else:
-            step, model, trainer, config = _start(config, vocabulary, medium, paths)
+            step, model, trainer, config, data = _start(config, vocabulary, medium, paths)
     require_divisible(config.batch_size, config.accumulate, strategy.num_replicas_in_sync)
-    group_sizes = _check_train_split(trainer.recipe, model, paths, medium)
-    make_dataset = _dataset_maker(config, model, trainer, paths, group_sizes, medium)
-    writer = _Writer(folder, model, trainer, validation_paths, medium) if is_writer else None
+    writer = _Writer(folder, model, trainer, data, validation_paths) if is_writer else None
     if writer and not resume:
         writer.start(step, config)
     if writer:
@@ -93,7 +79,7 @@ def train(
     entry = {}
     while step < config.steps:
         count = min(config.checkpoint_every, config.steps - step)
-        means = _take_steps(config, trainer, make_dataset, step, count, paths, group_sizes)
+        means = _take_steps(trainer, data, step, count)
         step += count
         entry = {"step": step, "learning_rate": float(trainer.optimizer.learning_rate), **means}
         if writer:
@@ -111,15 +97,15 @@ class _Writer:
         folder: The run's folder.
         model: The model that is trained.
         trainer: Its trainer.
+        data: What the run reads.
         validation_paths: Files of the validation split, or none.
-        medium: Medium of the samples.
     """
 
     def __init__(
-        self, folder: Path, model: ReferringModel, trainer: Trainer, validation_paths: list[Path], medium: Medium
+        self, folder: Path, model: ReferringModel, trainer: Trainer, data: SampleData, validation_paths: list[Path]
     ):
         self._folder, self._model, self._trainer = folder, model, trainer
-        self._validation_paths, self._medium = validation_paths, medium
+        self._data, self._validation_paths = data, validation_paths
         self._log: RunLog | None = None
 
     def start(self, step: int, config: TrainConfig):
@@ -138,7 +124,7 @@ class _Writer:
         pictures = []
         try:
             if self._validation_paths:
-                scores, pictures = validate(self._model, self._validation_paths, self._medium)
+                scores, pictures = self._data.validate(self._validation_paths)
                 entry |= scores
                 if self._log.is_best(scores):
                     save_model(self._model, self._folder / "best.keras")
@@ -155,8 +141,10 @@ def _require_no_checkpoints(checkpoints: Path):
         raise InputError(f"{checkpoints}: holds checkpoints of another run; give a new folder (--output-dir)")
 
 
-def _resume(config: TrainConfig, checkpoints: Path, medium: Medium) -> tuple[int, ReferringModel, Trainer, TrainConfig]:
-    """The state of a run at its last checkpoint, and its completed configuration."""
+def _resume(
+    config: TrainConfig, checkpoints: Path, medium: Medium, paths: list[Path]
+) -> tuple[int, ReferringModel, Trainer, TrainConfig, SampleData]:
+    """The state of a run at its last checkpoint, its completed configuration, and what it reads."""
     step, model, state = load_training(checkpoints, *medium.model_types.values())
     if type(model) is not medium.model_types.get(config.model_name, type(model)) or model.config != config.model:
         raise InputError(
@@ -166,26 +154,27 @@ def _resume(config: TrainConfig, checkpoints: Path, medium: Medium) -> tuple[int
     config = config.completed()
     trainer = Trainer(model, config)
     state.restore(trainer.optimizer)
-    return step, model, trainer, config
+    return step, model, trainer, config, make_data(config, model, paths, medium.of_system(config.system))
 
 
 def _start(
     config: TrainConfig, vocabulary: list[str] | None, medium: Medium, paths: list[Path]
-) -> tuple[int, ReferringModel, Trainer, TrainConfig]:
-    """The state of a run before its first step, and its completed configuration with the model that it starts from."""
+) -> tuple[int, ReferringModel, Trainer, TrainConfig, SampleData]:
+    """The state of a run before its first step, its completed configuration with the model that it starts from, and
+    what it reads."""
     step, model = 0, start_model(config, vocabulary, medium)
     system = find_system(keras.saving.get_registered_name(type(model)))
     config = dataclasses.replace(config, model=model.config, model_name=system.name).completed()
+    data = make_data(config, model, paths, medium.of_system(system))
     if config.epochs:
-        count = len(_check_train_split(config.make_recipe(), model, paths, medium))
-        config = dataclasses.replace(config, steps=steps_of(config.epochs, count, config.batch_size))
+        config = dataclasses.replace(config, steps=steps_of(config.epochs, data.epoch_size, config.batch_size))
     trainer = Trainer(model, config)
     if config.start_optimizer:
         state = OptimizerState.from_file(config.start_optimizer)
         with named(config.start_optimizer, "; give the file that was converted beside the model"):
             state.restore(trainer.base_optimizer)
         step = int(trainer.base_optimizer.iterations)
-    return step, model, trainer, config
+    return step, model, trainer, config, data
 
 
 def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Medium = PICTURES) -> ReferringModel:
@@ -198,9 +187,9 @@ def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Mediu
     if config.start_model:
         expected = [system.model_type] if config.model_name else medium.model_types.values()
         return load_model(config.start_model, *expected)
-    model = system.model_type(config.model, vocabulary=vocabulary, name=system.name)
+    model = system.model_type(sizes_with_backbone(config), vocabulary=vocabulary, name=system.name)
     if config.embeddings:
-        layers = {layer.name: layer for layer in model.expression_decoder.layers}
+        layers = language_layers(model)
         if "text_encoder" not in layers:
             raise InputError(
                 f"--embeddings: {model.title} takes none: it has no layer `text_encoder` to put them in; leave it out"
@@ -214,60 +203,16 @@ def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Mediu
     return model
 
 
-def _check_train_split(recipe: Recipe, model: ReferringModel, paths: list[Path], medium: Medium) -> list[int]:
-    """Checks by its manifest and its first files that a train split fits a model and a recipe.
-
-    Returns:
-        The `group_sizes` of `training_dataset`: an epoch of the recipe takes one file of each group.
-    """
-    check_train_files(paths, model, medium.sample_type)
-    if recipe.one_expression_per_reference:
-        return read_samples_per_reference(paths[0].parent, model.preprocessing, medium.sample_type)
-    return [1] * len(paths)
-
-
-def _dataset_maker(
-    config: TrainConfig,
-    model: ReferringModel,
-    trainer: Trainer,
-    paths: list[Path],
-    group_sizes: list[int],
-    medium: Medium,
-):
-    """`training_dataset` of the run; only first step, context of the devices and `on_error` are still to be given."""
-    return functools.partial(
-        training_dataset,
-        paths,
-        config.batch_size,
-        model.preprocessing,
-        seed=config.seed,
-        vocabulary_size=config.model.vocabulary_size,
-        tokenizer=None if model.tokenizer_type.reads_stored_ids else model.make_tokenizer(),
-        augmentation=trainer.recipe.augmentation(model),
-        sample_type=medium.sample_type,
-        group_sizes=group_sizes,
-    )
-
-
-def _take_steps(
-    config: TrainConfig,
-    trainer: Trainer,
-    make_dataset,
-    first: int,
-    count: int,
-    paths: list[Path],
-    group_sizes: list[int],
-) -> dict[str, float]:
+def _take_steps(trainer: Trainer, data: SampleData, first: int, count: int) -> dict[str, float]:
     """Takes steps; errors of TensorFlow become one line, which names the files."""
     problems: list[InputError] = []
 
     def dataset_of(context):
-        return make_dataset(start_step=first, input_context=context, on_error=problems.append)
+        return data.dataset(first, context, problems.append)
 
     def check_loss(number: int, loss: float):
         if not np.isfinite(loss):
-            names = [paths[i].name for i in samples_of_step(group_sizes, config.batch_size, config.seed, number)]
-            raise InputError(f"step {number}: the loss is {loss}; its samples: {', '.join(names)}")
+            raise InputError(f"step {number}: the loss is {loss}; its samples: {', '.join(data.names_of_step(number))}")
 
     try:
         return take_steps(trainer, dataset_of, first, count, check_loss)
@@ -278,19 +223,3 @@ def _take_steps(
             raise problems[0] from None
         reason = (str(error).strip() or "no reason given").splitlines()[0]
         raise InputError(f"TensorFlow: {type(error).__name__}: {reason}") from error
-
-
-def validate(model: ReferringModel, paths: list[Path], medium: Medium) -> tuple[dict, list]:
-    """Scores by the task's protocol, as entries of the log: `val_overall_iou`, `val_mean_iou`, ...
-
-    Returns:
-        The scores, and the first few samples as pictures with the results drawn in.
-    """
-    pictures = []
-
-    def draw(_, sample, prediction, score):
-        if len(pictures) < DRAWN_SAMPLES:
-            pictures.append(medium.task.draw(sample, prediction, score))
-
-    result = evaluate(make_runner(model), paths, on_prediction=draw, medium=medium)
-    return medium.task.log_entry(result["plain"]), pictures

@@ -8,11 +8,34 @@ import keras
 from cmpc_tf2.backbones.config import SwinConfig
 from cmpc_tf2.backbones.windows import resize_bias_table
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.fields import FieldError
 from cmpc_tf2.model_files import load_model
+from cmpc_tf2.models.config import ReferringConfig
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.text.bert_encoder import LAYER, BertEncoder
+from cmpc_tf2.training.config import TrainConfig
 
 _FIX = "give another file, or a model of its sizes (--sizes)"
+
+
+def sizes_with_backbone(config: TrainConfig) -> ReferringConfig:
+    """The sizes of a run's new model; those of a detector that stays as it is come from its file.
+
+    Raises:
+        InputError: The file cannot be used, or there is none.
+    """
+    if not config.model.fixed_backbone:
+        return config.model
+    model_type = config.system.model_type
+    if not config.backbone:
+        raise FieldError("backbone", f"{model_type.title} is trained on a fixed detector; give its file")
+    return config.model.with_backbone(load_model(config.backbone, model_type.backbone_type).config)
+
+
+def language_layers(model: ReferringModel) -> dict[str, keras.Layer]:
+    """The layers of the part that depends on the expression, by name; none of two-stage models."""
+    decoder = getattr(model, "expression_decoder", None)
+    return {layer.name: layer for layer in decoder.layers} if decoder else {}
 
 
 def load_backbone(model: ReferringModel, path: str | os.PathLike):
@@ -49,7 +72,7 @@ def load_bert(model: ReferringModel, path: str | os.PathLike):
     Raises:
         InputError: The model has no BERT, or the file cannot be used, or its BERT is of another size.
     """
-    layers = {layer.name: layer for layer in model.expression_decoder.layers}
+    layers = language_layers(model)
     if LAYER not in layers:
         raise InputError(f"--bert: {model.title} has no BERT; leave it out")
     target, encoder = layers[LAYER], load_model(path, BertEncoder)

@@ -170,7 +170,7 @@ def test_a_broken_validation_loses_no_step(train_options, tmp_path, monkeypatch,
         raise InputError("val_0.npz: broken")
 
     run = tmp_path / "run"
-    monkeypatch.setattr("cmpc_tf2.training.run.validate", broken)
+    monkeypatch.setattr("cmpc_tf2.training.run_data.SampleData.validate", broken)
     more = ["--steps", "2", "--checkpoint-every", "2", "--validation-split", "val"]
     assert main(["train", "--output-dir", str(run), *train_options, *more]) == 1
     assert "val_0.npz: broken" in capsys.readouterr().err

@@ -55,7 +55,7 @@ class CAC(ReferringInterface, keras.Model):
     tokenizer_name = "whitespace"
     protocol_name = "own_size"
     preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
-    runner = "cmpc_tf2.inference.two_stage:CACRunner"
+    runner = "cmpc_tf2.inference.cac:CACRunner"
     stages: ClassVar = {"response": ()}
     input_name = "image"
 

@@ -11,6 +11,9 @@ from cmpc_tf2.tasks.task import Task, score_with_interval
 if TYPE_CHECKING:
     from cmpc_tf2.tasks.masks.protocol import MaskProtocol
 
+# Scores of chosen boxes by name, and the part of a sample's record that they count.
+_BOX_SHARES = {"given_boxes": "given_box", "detected_boxes": "detected_box"}
+
 
 @dataclasses.dataclass(frozen=True)
 class MaskTask(Task):
@@ -34,8 +37,16 @@ class MaskTask(Task):
         return ScoreSet(self.thresholds, self.average_precision)
 
     def summarize(self, records: list[dict]) -> dict:
-        """As `Task.summarize`; perhaps also `coco_map`, a number, of the masks in `own_size`."""
+        """As `Task.summarize`; perhaps also numbers.
+
+        These are `coco_map`, of the masks in `own_size`; and of models that choose boxes the shares of the expressions
+        for which they choose the right one, of the annotated boxes (`given_boxes`) and of the detected ones
+        (`detected_boxes`).
+        """
         found = super().summarize(records)
+        for name, key in _BOX_SHARES.items():
+            if key in records[0]:
+                found[name] = sum(record[key] for record in records) / len(records)
         if self.average_precision:
             ious = [iou(*counts) for counts in self.pairs_of(records, "own_size")]
             found["coco_map"] = coco_map(ious, [record["score"] for record in records])
@@ -71,6 +82,12 @@ class MaskTask(Task):
         return "\n".join(lines) + "\n"
 
     def format_more(self, report: dict) -> list[str]:
-        if "coco_map" not in report:
-            return []
-        return [f"COCO mAP (one scored mask per sentence, at the picture's own size) = {report['coco_map']:f}\n"]
+        lines = []
+        if "given_boxes" in report:
+            given, detected = report["given_boxes"], report["detected_boxes"]
+            lines.append(f"right box: of the annotated ones = {given:f}; of the detected ones = {detected:f}\n")
+        if "coco_map" in report:
+            lines.append(
+                f"COCO mAP (one scored mask per sentence, at the picture's own size) = {report['coco_map']:f}\n"
+            )
+        return lines

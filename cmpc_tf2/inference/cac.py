@@ -1,0 +1,70 @@
+"""CAC ready for inference: the feature map of a picture is computed once, then one object found per expression."""
+
+import numpy as np
+import tensorflow as tf
+
+from cmpc_tf2.inference.two_stage import TwoStageRunner, paste_logits
+from cmpc_tf2.models.cac.model import CAC
+from cmpc_tf2.preprocessing.detector_picture import scale_picture
+
+
+class CACRunner(TwoStageRunner):
+    """CAC with the interface of `ModelRunner`.
+
+    Source: `lib/model/test.py` of wenz116/lang2seg (commit 3af9a47).
+
+    Args:
+        model: The model.
+
+    Attributes: as `ModelRunner`.
+    """
+
+    def __init__(self, model: CAC):
+        super().__init__(model)
+        form = model.inference_form()
+        channels = self.config.detector.backbone.channels("c4")
+        image, scaling = tf.TensorSpec((1, None, None, 3), tf.float32), tf.TensorSpec((1, 3), tf.float32)
+        encoded = {
+            "features": tf.TensorSpec((1, None, None, channels), tf.float32),
+            "geometry": tf.TensorSpec((1, 5), tf.float32),
+        }
+        text = tf.TensorSpec((None, self.config.max_words), tf.int32)
+        self._encode = tf.function(form.encode, input_signature=[image, scaling])
+        self._decode = tf.function(form.decode, input_signature=[encoded, text])
+
+    def encode(self, pixels: np.ndarray) -> dict[str, tf.Tensor]:
+        """The feature map of a picture.
+
+        Args:
+            pixels: uint8 RGB `(1, h, w, 3)`, any size.
+        """
+        detector = self.config.detector
+        scaled, scale = scale_picture(pixels[0], detector.shorter_side, detector.longer_side)
+        return self._encode(scaled[None], np.float32([[scale, *pixels.shape[1:3]]]))
+
+    def answers(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs of `CAC.decode`, given the tokenizer's of S expressions."""
+        found = self._decode(features, tf.constant(text["token_ids"], tf.int32))
+        return {name: value.numpy() for name, value in found.items()}
+
+    def decode(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> np.ndarray:
+        """The masks of the objects, as logits: float32 `(S, h, w)`, from 0 on in the mask."""
+        found = self.answers(features, text)
+        size = _size_of(features)
+        return np.stack([paste_logits(*one, size) for one in zip(found["mask_probs"], found["box"], strict=True)])
+
+    def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict:
+        """As `decode` of one expression, with intermediate results.
+
+        Returns:
+            `mask_logits`, `(h, w, 1)`; and `response`, how well the cells of the feature map fit the expression.
+        """
+        found = {name: value[0] for name, value in self.answers(features, text).items()}
+        logits = paste_logits(found["mask_probs"], found["box"], _size_of(features))
+        return {"mask_logits": logits[..., None], "response": found["response"]}
+
+
+def _size_of(features: dict[str, tf.Tensor]) -> tuple[int, int]:
+    """Height and width of the picture that CAC has encoded."""
+    height, width = features["geometry"].numpy()[0, 3:].astype(int)
+    return int(height), int(width)

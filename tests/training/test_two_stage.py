@@ -1,0 +1,207 @@
+"""Training of MAttNet on a split of objects, with a small detector."""
+
+import csv
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cmpc_tf2.cli import main
+from cmpc_tf2.commands.train import read_config
+from cmpc_tf2.data.batches import Sample, batch_path, list_batches, read_batch, write_batch
+from cmpc_tf2.data.object_split import read_object_split
+from cmpc_tf2.data.objects import ObjectSample
+from cmpc_tf2.data.segmentations import run_lengths
+from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
+from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
+from cmpc_tf2.text.whitespace import WhitespaceTokenizer
+from original import weight_by_rule
+
+DETECTOR = MaskRCNNC4Config(
+    {"width": 2, "depths": [1, 1, 1, 1]}, classes=4, rpn_dim=6, mask_dim=5, shorter_side=48, longer_side=80,
+    candidates=40, proposals=6,
+)  # fmt: skip
+SIZES = {"max_words": 6, "attributes": 3, "embedding_dim": 7, "word_dim": 5, "lstm_units": 4, "joint_dim": 6}
+WORDS = ["<pad>", "<unk>", "the", "red", "man", "left", "right", "one"]
+BOXES = np.array([[2, 3, 20, 30], [30, 5, 15, 25], [10, 20, 30.5, 12]])
+
+
+def write_split(root, split, pictures=3):
+    """For each picture two objects, with two sentences and with one, and a third object without any."""
+    folder = batch_path(root, "shapes", split, 0).parent
+    folder.mkdir(parents=True)
+    number = 0
+    for picture in range(pictures):
+        file = io.BytesIO()
+        pixels = np.random.default_rng([len(split), picture]).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(file, "png")
+        for index, sentences in enumerate((["the left man", "red one"], ["right man"])):
+            mask = np.zeros((40, 60), bool)
+            mask[5:20, 10:30] = True
+            words = (("red", "left"), ("red",))[index]
+            facts = (BOXES, np.array([1, 1, 2]), index, mask.shape, run_lengths(mask), words)
+            for sentence in sentences:
+                sample = ObjectSample(np.arange(20), np.frombuffer(file.getvalue(), np.uint8), *facts, sentence)
+                write_batch(batch_path(root, "shapes", split, number), sample)
+                number += 1
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A folder with splits, a detector, and the files that start a run."""
+    root = tmp_path_factory.mktemp("two_stage")
+    write_split(root, "train")
+    write_split(root, "val", pictures=2)
+    detector = MaskRCNNC4(DETECTOR)
+    for weight in detector.weights:
+        weight.assign(weight_by_rule(weight.path, weight.shape))
+    save_model(detector, root / "detector.keras")
+    (root / "words.txt").write_text("\n".join(WORDS) + "\n")
+    (root / "sizes.json").write_text(json.dumps(SIZES))
+    return root
+
+
+@pytest.fixture(scope="module")
+def options(root):
+    places = {"--batch-root": ".", "--backbone": "detector.keras", "--vocabulary": "words.txt", "--sizes": "sizes.json"}
+    files = [word for option, name in places.items() for word in (option, str(root / name))]
+    return ["--model-name", "mattnet", "-d", "shapes", "-t", "train", "-bs", "2", *files]
+
+
+@pytest.fixture(scope="module")
+def run(root, options):
+    folder = root / "run"
+    more = ["--steps", "4", "--checkpoint-every", "2", "--validation-split", "val", "--seed", "5"]
+    assert main(["train", "--output-dir", str(folder), *options, *more]) == 0
+    return folder
+
+
+def test_a_run_leaves_its_files(run, root):
+    with (run / "log.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    for row in rows:
+        assert float(row["ranking_loss"]) > 0 and float(row["attribute_loss"]) > 0
+        assert 0 <= float(row["val_given_boxes"]) <= 1 and 0 <= float(row["ranking_accuracy"]) <= 1
+    config = read_config(run / "config.json")
+    assert config.batch_size == 2 and config.model.detector == DETECTOR and config.model.fc7_dim == 64
+    first, last = load_model(root / "detector.keras"), load_model(run / "last.keras")
+    assert last.vocabulary == WORDS and (run / "best.keras").is_file()
+    for found, expected in zip(last.detector.weights, first.weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_a_resumed_run_takes_the_same_steps(run, root, options):
+    folder = root / "resumed"
+    more = ["--checkpoint-every", "2", "--validation-split", "val", "--seed", "5"]
+    assert main(["train", "--output-dir", str(folder), *options, *more, "--steps", "2"]) == 0
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "steps": 4}))
+    assert main(["train", "--output-dir", str(folder), "--resume"]) == 0
+    expected, found = (load_model(path / "last.keras").weights for path in (run, folder))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    assert (folder / "log.csv").read_text() == (run / "log.csv").read_text()
+
+
+def test_the_boxes_are_scored(run, root, tmp_path, capsys):
+    report = tmp_path / "report.json"
+    split = ["-d", "shapes", "-t", "val", "--batch-root", str(root)]
+    assert main(["evaluate", "--model", str(run / "last.keras"), *split, "--report", str(report)]) == 0
+    found = json.loads(report.read_text())
+    for name, key in {"given_boxes": "given_box", "detected_boxes": "detected_box"}.items():
+        assert found[name] == np.mean([record[key] for record in found["per_sample"]])
+    assert f"right box: of the annotated ones = {found['given_boxes']:f}" in capsys.readouterr().out
+    with (run / "log.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    assert float(last["val_given_boxes"]) == found["given_boxes"]
+
+
+@pytest.mark.parametrize(
+    "change, status, words",
+    [
+        (["--strategy", "mirrored"], 2, "--strategy: MAttNet has batches of different sizes"),
+        (["--accumulate", "2"], 2, "--accumulate: MAttNet has batches of different sizes"),
+        (["--jit-compile"], 2, "--jit-compile: MAttNet has batches of different sizes"),
+        (["--finetune-backbone"], 1, "--finetune-backbone: a MAttNet model is trained on a fixed detector"),
+        (["-t", "val"], 1, "val_batch: its objects have 2 attributes, but the model has 1"),
+        (["--embeddings", "none.npy"], 1, "--embeddings: "),
+        (["-t", "trainval"], 2, "shapes has no split 'trainval'"),
+        (["-t", "testA"], 1, "make them with `python -m cmpc_tf2 build_batches --objects -d shapes -t testA`"),
+        (["-t", "testB"], 1, "not a batch of pictures with their objects: no attribute_batch"),
+    ],
+)
+def test_what_cannot_be_trained_is_said(change, status, words, root, options, tmp_path, capsys):
+    run = tmp_path / "run"
+    if "attributes" in words:
+        (tmp_path / "sizes.json").write_text(json.dumps({**SIZES, "attributes": 1}))
+        change = [*change, "--sizes", str(tmp_path / "sizes.json")]
+    if change == ["-t", "testB"]:
+        mask = np.ones((40, 60), bool)
+        path = batch_path(root, "shapes", "testB", 0)
+        path.parent.mkdir()
+        write_batch(path, Sample(np.arange(20), np.zeros((40, 60, 3), np.uint8), mask, "man"))
+    found = main(["train", "--output-dir", str(run), *options, "--steps", "1", *change])
+    error = capsys.readouterr().err
+    assert found == status and words in error and "Traceback" not in error
+    assert not run.exists()
+
+
+def test_a_detector_is_needed(options, tmp_path, capsys):
+    place = options.index("--backbone")
+    without = options[:place] + options[place + 2 :]
+    assert main(["train", "--output-dir", str(tmp_path / "run"), *without]) == 2
+    assert "--backbone: a MAttNet model is trained on a fixed detector; give its file" in capsys.readouterr().err
+
+
+def test_a_split_is_read_as_pictures_with_references(root):
+    paths = list_batches(root, "shapes", "train", ObjectSample)
+    data = read_object_split(paths, WhitespaceTokenizer(WORDS, 6))
+    assert len(data.pictures) == 3 and len(data.boxes) == 9 and len(data.sentences) == 9
+    picture = data.pictures[1]
+    assert picture.annotation_ids == (3, 4, 5) and picture.reference_ids == (3, 4)
+    assert (picture.height, picture.width) == (40, 60)
+    sentences = [data.sentences[number].tokens for number in data.references[3].sentence_ids]
+    assert sentences == [("the", "left", "man"), ("red", "one")]
+    assert data.token_ids[data.references[4].sentence_ids[0]].tolist() == [6, 4, 0, 0, 0, 0]
+    assert data.attributes == ["red", "left"] and data.attribute_counts.tolist() == [6, 3]
+    assert data.boxes[5].box == (10, 20, 30.5, 12)
+
+
+@pytest.mark.slow
+def test_a_damaged_picture_is_named(root, options, tmp_path, capsys):
+    write_split(tmp_path, "train", pictures=1)
+    path = batch_path(tmp_path, "shapes", "train", 0)
+    sample = read_batch(path, ObjectSample)
+    write_batch(path, dataclasses.replace(sample, file=sample.file[:200]))
+    more = ["--batch-root", str(tmp_path), "--output-dir", str(tmp_path / "run"), "--steps", "1"]
+    assert main(["train", *options, *more]) == 1
+    error = capsys.readouterr().err
+    assert f"{path}: file_batch: " in error and "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_a_model_file_is_trained_on(run, root, tmp_path):
+    start = ["--model", str(run / "last.keras"), "-d", "shapes", "-t", "train", "--batch-root", str(root)]
+    more = ["--output-dir", str(tmp_path / "run"), "--epochs", "1", "-bs", "2", "-lr", "1e-30"]
+    assert main(["train", *start, *more]) == 0
+    config = read_config(tmp_path / "run" / "config.json")
+    assert config.steps == 2 and config.model_name == "mattnet"  # 3 pictures in batches of 2
+    before, after = (load_model(path / "last.keras").matching for path in (run, tmp_path / "run"))
+    for one, other in zip(before.trainable_weights, after.trainable_weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision(precision, root, options, tmp_path, capsys):
+    folder = tmp_path / "run"
+    more = ["--steps", "1", "--validation-split", "val", "--precision", precision]
+    assert main(["train", "--output-dir", str(folder), *options, *more]) == 0
+    split = ["-d", "shapes", "-t", "val", "--batch-root", str(root), "--precision", "bfloat16"]
+    assert main(["evaluate", "--model", str(folder / "last.keras"), *split]) == 0
+    assert "right box: of the annotated ones = " in capsys.readouterr().out
