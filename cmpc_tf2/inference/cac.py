@@ -39,7 +39,7 @@ class CACRunner(TwoStageRunner):
             pixels: uint8 RGB `(1, h, w, 3)`, any size.
         """
         detector = self.config.detector
-        scaled, scale = scale_picture(pixels[0], detector.shorter_side, detector.longer_side)
+        scaled, scale = scale_picture(pixels[0], detector.shorter_side, detector.longer_side, self.preprocessing)
         return self._encode(scaled[None], np.float32([[scale, *pixels.shape[1:3]]]))
 
     def answers(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -10,7 +10,8 @@ from cmpc_tf2.inference.runner import require_tensorflow
 from cmpc_tf2.models.mask_rcnn_c4.boxes import refine
 from cmpc_tf2.models.mask_rcnn_c4.detections import Detections, select_detections
 from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
-from cmpc_tf2.preprocessing.detector_picture import scale_picture
+from cmpc_tf2.preprocessing.detector_picture import DETECTOR_PREPROCESSING, scale_picture
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,14 +45,16 @@ class Detector:
 
     Args:
         model: The model. Its form for inference is used.
+        preprocessing: Normalizes the pixels.
 
     Raises:
         InputError: Keras runs on another backend than TensorFlow.
     """
 
-    def __init__(self, model: MaskRCNNC4):
+    def __init__(self, model: MaskRCNNC4, preprocessing: Preprocessing = DETECTOR_PREPROCESSING):
         require_tensorflow()
         self.config = model.config
+        self._preprocessing = preprocessing
         self._model = model.inference_form()
         c4, c5 = (self.config.backbone.channels(level) for level in ("c4", "c5"))
         pixels, features, box_features = (
@@ -74,7 +77,8 @@ class Detector:
         Args:
             image: uint8 RGB `(h, w, 3)`, any size.
         """
-        pixels, scale = scale_picture(image, self.config.shorter_side, self.config.longer_side)
+        sides = self.config.shorter_side, self.config.longer_side
+        pixels, scale = scale_picture(image, *sides, self._preprocessing)
         features = self._encode(pixels[None])
         return DetectorPicture(features, image.shape[:2], pixels.shape[:2], scale)
 

@@ -75,8 +75,8 @@ class MAttNetRunner(TwoStageRunner):
 
     def __init__(self, model: MAttNet):
         super().__init__(model)
-        self.categories = model.categories or default_names(self.config.detector.classes - 1)
-        self._detector = Detector(model.detector)
+        self.categories = default_names(self.config.detector.classes - 1)
+        self._detector = Detector(model.detector, model.preprocessing)
         encoder, decoder = model.matching.box_encoder, model.matching.expression_decoder
         boxes = tensor_specs(encoder.input, batch_size=1)
         encoded = {name: tensor_specs(decoder.input, 1)[name] for name in encoder.output if name in decoder.input}

@@ -2,12 +2,20 @@
 
 import numpy as np
 
+from cmpc_tf2.preprocessing.preprocessing import Preprocessing
+
 # Caffe's mean of ImageNet as Fast R-CNN has it, in the order blue, green, red.
 DETECTOR_MEAN = (102.9801, 115.9465, 122.7717)
 
 
-def scale_picture(image: np.ndarray, shorter_side: int, longer_side: int) -> tuple[np.ndarray, float]:
-    """A picture as a detector sees it, with the mean subtracted.
+# What happens to the pixels before they are scaled.
+DETECTOR_PREPROCESSING = Preprocessing(600, resizing="none", channels="bgr", mean=DETECTOR_MEAN)
+
+
+def scale_picture(
+    image: np.ndarray, shorter_side: int, longer_side: int, preprocessing: Preprocessing = DETECTOR_PREPROCESSING
+) -> tuple[np.ndarray, float]:
+    """A picture as a detector sees it: normalized, then scaled.
 
     The shorter side becomes `shorter_side` pixels long, unless the longer side would have more than `longer_side`
     pixels. Then that one has as many.
@@ -21,9 +29,10 @@ def scale_picture(image: np.ndarray, shorter_side: int, longer_side: int) -> tup
         image: uint8 RGB `(h, w, 3)`.
         shorter_side: In pixels.
         longer_side: In pixels.
+        preprocessing: Normalizes the pixels.
 
     Returns:
-        float32 `(rows, columns, 3)`, BGR minus mean, and the scale.
+        float32 `(rows, columns, 3)`, BGR minus mean by default, and the scale.
     """
     import cv2
 
@@ -31,8 +40,7 @@ def scale_picture(image: np.ndarray, shorter_side: int, longer_side: int) -> tup
     scale = shorter_side / shorter
     if round(scale * longer) > longer_side:
         scale = longer_side / longer
-    # OpenCV's scalars have four values.
-    pixels = cv2.subtract(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (*DETECTOR_MEAN, 0), dtype=cv2.CV_32F)
+    pixels = preprocessing.normalize(image)
     rows, columns = (round(side * scale) for side in image.shape[:2])
     size = None if rows and columns else (max(1, columns), max(1, rows))
     return cv2.resize(pixels, size, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), scale

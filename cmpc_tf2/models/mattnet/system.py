@@ -21,14 +21,11 @@ class MAttNet(ReferringInterface, keras.Model):
     a score for the expression. The mask that Mask R-CNN has for the best one is the answer. `Predictor` puts the steps
     together; training changes the matching network alone.
 
-    Args: as `ReferringModel`, and:
-        categories: Names of the detector's classes without the background, saved with the model; None for COCO's if it
-            has as many, otherwise for numbers.
+    Args: as `ReferringModel`.
 
     Attributes:
         detector: The `MaskRCNNC4`.
         matching: The `MatchingNetwork`.
-        categories: Names of the detector's classes without the background; None if none were given.
 
     Raises:
         FieldError: The detector gives features of other widths than the matching network takes.
@@ -52,7 +49,6 @@ class MAttNet(ReferringInterface, keras.Model):
         vocabulary: list[str] | None = None,
         preprocessing: dict | None = None,
         tokenizer: str | None = None,
-        categories: list[str] | None = None,
         **kwargs,
     ):
         config, tokenizer = self.complete(config, tokenizer)
@@ -63,7 +59,6 @@ class MAttNet(ReferringInterface, keras.Model):
                 raise FieldError(name, f"expected {width}, as the detector gives; received {getattr(config, name)}")
         super().__init__(**kwargs)
         self.set_attributes(config, vocabulary, preprocessing, tokenizer)
-        self.categories = None if categories is None else list(categories)
         self.detector = MaskRCNNC4(config.detector, name="detector")
         self.matching = MatchingNetwork(config, name="matching")
         self.built = True
@@ -79,6 +74,3 @@ class MAttNet(ReferringInterface, keras.Model):
     def get_backbone(self) -> MaskRCNNC4:
         """The detector with its trained weights, which a checkpoint of the original does not hold."""
         return self.detector
-
-    def get_config(self):
-        return {**super().get_config(), "categories": self.categories}
