@@ -195,7 +195,7 @@ class Shell:
     def _smaller(words: list[str]) -> list[str]:
         """Options that make a command fit small files; of two equal options, the last one counts."""
         if any("build_batches" in word for word in words):
-            is_resized = "train" in words and "cogrounding_tf2" not in words
+            is_resized = "train" in words and "cogrounding_tf2" not in words and "--objects" not in words
             return ["--workers", "1", *(["--image-size", "32"] if is_resized else [])]
         if "serve" in words:
             with socket.socket() as probe:

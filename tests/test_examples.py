@@ -18,7 +18,7 @@ from PIL import Image
 
 from a2d_layout import make_a2d
 from cmpc_tf2 import cli
-from cmpc_tf2.backbones.config import I3DConfig
+from cmpc_tf2.backbones.config import I3DConfig, ResNetC4Config
 from cmpc_tf2.backbones.i3d import InceptionI3D
 from cmpc_tf2.backbones.swin import SwinTransformer
 from cmpc_tf2.conversion.names.backbone import backbone_pairs
@@ -30,9 +30,11 @@ from cmpc_tf2.conversion.tf1 import convert_back as convert_to_tf1
 from cmpc_tf2.conversion.torch_reader import read_torch_file
 from cmpc_tf2.data.shapes import write_shapes
 from cmpc_tf2.fields import from_dict
+from cmpc_tf2.model_files import save_model
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.models.maskris.model import MaskRIS
+from cmpc_tf2.models.mattnet.system import MAttNet
 from cmpc_tf2.text.bert_encoder import BertEncoder
 from cmpc_video_tf2 import cli as video_cli
 from cmpc_video_tf2.config import CMPCVideoConfig
@@ -82,6 +84,7 @@ NOT_RUN = {
     "python -m cmpc_video_tf2 demo": "takes minutes; tests/video/test_demo.py runs it",
     "python -m cogrounding_tf2 demo": "takes minutes; tests/cogrounding/test_demo.py runs it",
     "python -m cogrounding_tf2 train": "starts from a full-size backbone; tests/cogrounding/test_commands.py trains",
+    "python -m cmpc_tf2 train --model-name mattnet": "takes pictures of COCO; tests/training/test_two_stage.py trains",
     "python tools/convert_darknet_weights.py": "needs yolov3.weights; tests/conversion/test_darknet_weights.py runs it",
     "python benchmarks/": "takes minutes to hours",
     "saved_model_cli show": "a program of TensorFlow",
@@ -230,7 +233,8 @@ def write_data(data: Path):
     make_refer(data, [{"ref_id": n, "split": ("train", "val")[n % 2], "sentences": sentences} for n in range(4)])
     instances = data / "refer" / "refcoco" / "instances.json"
     annotations = json.loads(instances.read_text())["annotations"]
-    annotations = [{**entry, "image_id": entry["id"] - 100, "category_id": 1} for entry in annotations]
+    more = {"category_id": 1, "bbox": [2, 2, 6, 6]}
+    annotations = [{**entry, "image_id": entry["id"] - 100, **more} for entry in annotations]
     instances.write_text(json.dumps({"annotations": annotations}))
     (data / "coco" / "images").mkdir(parents=True)
     (data / "images").rename(data / "coco" / "images" / "train2014")
@@ -258,8 +262,24 @@ def write_models(folder: Path, model: CMPC):
     boxes = {"vocabulary_size": len(WORDS), "feature_dim": 8, "darknet": {"widths": (2, 4, 4, 6, 6, 8)}}
     for model_type, name in ((SLAtt, "sl_att"), (CGSLAtt, "cg_sl_att")):
         save_loaded(model_type(boxes, vocabulary=WORDS, name=name), folder / f"{name}.keras")
+    write_two_stage_files(folder)
     (folder / "demo_output" / "run").mkdir(parents=True)
     shutil.copy(folder / "cmpc_unc.keras", folder / "demo_output" / "run" / "last.keras")
+
+
+def write_two_stage_files(folder: Path):
+    """Checkpoints of MAttNet and of its detector, and the vocabulary."""
+    detector = {"backbone": {"width": 2, "depths": [1, 1, 1, 1]}, "rpn_dim": 4, "mask_dim": 4}
+    sizes = {"vocabulary_size": len(WORDS), "embedding_dim": 4, "word_dim": 4, "lstm_units": 4, "joint_dim": 4}
+    backbone = ResNetC4Config(**detector["backbone"])
+    widths = {"pool5_dim": backbone.channels("c4"), "fc7_dim": backbone.channels("c5")}
+    model = MAttNet({**sizes, **widths, "detector": detector}, vocabulary=WORDS, name="mattnet")
+    for part, name in ((model, "mrcn_cmr_with_st"), (model.detector, "res101_mask_rcnn_iter_1250000")):
+        save_model(part, folder / "part.keras")
+        convert_to_torch(str(folder / "part.keras"), str(folder / f"{name}.pth"))
+    (folder / "part.keras").unlink()
+    numbers = {"<UNK>" if word == "<unk>" else word: number for number, word in enumerate(WORDS) if number}
+    (folder / "mrcn_cmr_with_st.json").write_text(json.dumps({"word_to_ix": numbers}))
 
 
 def write_tf1_checkpoints(folder: Path):

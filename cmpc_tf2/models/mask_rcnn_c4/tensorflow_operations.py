@@ -1,11 +1,11 @@
 """Operations on boxes that TensorFlow has and Keras has not.
 
-This is the only module of models that imports TensorFlow. There, both are loops in C++ with kernels for GPUs, and crops
-have gradients. With `keras.ops`, suppression would be a loop in Python over thousands of boxes.
+This is the only module of models that imports TensorFlow, on first use, so that all models can be listed without it.
+There, both are loops in C++ with kernels for GPUs, and crops have gradients. With `keras.ops`, suppression would be a
+loop in Python over thousands of boxes.
 """
 
 import numpy as np
-import tensorflow as tf
 
 
 def suppress(boxes, scores, overlap: float, candidates: int, most: int):
@@ -24,6 +24,8 @@ def suppress(boxes, scores, overlap: float, candidates: int, most: int):
     Returns:
         float32 `(m, 4)`, by falling score.
     """
+    import tensorflow as tf
+
     scores, order = tf.math.top_k(scores, tf.minimum(candidates, tf.size(scores)))
     boxes = tf.gather(boxes, order)
     # TensorFlow takes boxes without their last corner, and suppresses above the threshold.
@@ -51,6 +53,8 @@ def crop(features, boxes, stride: int, size: int):
     Returns:
         float32 `(n, size, size, C)`.
     """
+    import tensorflow as tf
+
     padded = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]])
     last = tf.cast(tf.shape(padded)[1:3] - 1, tf.float32)
     x1, y1, x2, y2 = tf.unstack(boxes / stride + 1, axis=-1)
