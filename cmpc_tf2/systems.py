@@ -144,7 +144,7 @@ SYSTEMS = {
         System(
             name="mattnet",
             registered_name="cmpc>MAttNet",
-            model="cmpc_tf2.models.mattnet.system:MAttNet",
+            model="cmpc_tf2.models.mattnet.model:MAttNet",
             config="cmpc_tf2.models.mattnet.config:MAttNetConfig",
             recipe="cmpc_tf2.recipes.mattnet:MATTNET",
             conversion=(f"{_NAMES}.mattnet",),

@@ -9,7 +9,7 @@ from cmpc_tf2.conversion.names.mattnet import mattnet_pairs
 from cmpc_tf2.data.mattnet_data import PreparedData
 from cmpc_tf2.data.mattnet_files import read_prepared
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
-from cmpc_tf2.models.mattnet.model import MatchingNetwork
+from cmpc_tf2.models.mattnet.matching_network import MatchingNetwork
 from cmpc_tf2.preprocessing.box_geometry import (
     context_features,
     contexts,

@@ -34,7 +34,7 @@ from cmpc_tf2.model_files import save_model
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.models.maskris.config import MaskRISConfig
 from cmpc_tf2.models.maskris.model import MaskRIS
-from cmpc_tf2.models.mattnet.system import MAttNet
+from cmpc_tf2.models.mattnet.model import MAttNet
 from cmpc_tf2.text.bert_encoder import BertEncoder
 from cmpc_video_tf2 import cli as video_cli
 from cmpc_video_tf2.config import CMPCVideoConfig

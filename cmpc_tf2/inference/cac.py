@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.inference.two_stage import TwoStageRunner, paste_logits
+from cmpc_tf2.inference.mattnet import TwoStageRunner, paste_logits
 from cmpc_tf2.models.cac.model import CAC
 from cmpc_tf2.preprocessing.detector_picture import scale_picture
 

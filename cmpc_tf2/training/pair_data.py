@@ -15,7 +15,7 @@ from cmpc_tf2.fields import FieldError
 from cmpc_tf2.inference.evaluation import group_by_pixels
 from cmpc_tf2.inference.runner import make_runner
 from cmpc_tf2.medium import Medium
-from cmpc_tf2.models.mattnet.system import MAttNet
+from cmpc_tf2.models.mattnet.model import MAttNet
 from cmpc_tf2.recipes.mattnet import attribute_weights
 from cmpc_tf2.tasks.boxes.candidates import chooses_annotation
 from cmpc_tf2.text.vocabulary import NoWordsError

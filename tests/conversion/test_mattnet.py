@@ -14,7 +14,7 @@ from cmpc_tf2.conversion.torch_reader import read_torch_file
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.model_files import load_model
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
-from cmpc_tf2.models.mattnet.model import MatchingNetwork
+from cmpc_tf2.models.mattnet.matching_network import MatchingNetwork
 from cmpc_tf2.systems import SYSTEMS, System
 from mattnet_original import TINY, network_inputs, read_golden
 from torch_files import OldCall, OldObject, OldPickle, number, old_text
@@ -45,7 +45,7 @@ def registered(monkeypatch):
     system = System(
         name="mattnet",
         registered_name="cmpc>MatchingNetwork",
-        model="cmpc_tf2.models.mattnet.model:MatchingNetwork",
+        model="cmpc_tf2.models.mattnet.matching_network:MatchingNetwork",
         config="cmpc_tf2.models.mattnet.config:MAttNetConfig",
         medium=None,
         conversion=("cmpc_tf2.conversion.names.mattnet",),

@@ -11,7 +11,7 @@ from keras import ops
 from cmpc_tf2.conversion.names.mattnet import mattnet_pairs
 from cmpc_tf2.fields import FieldError, from_dict
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
-from cmpc_tf2.models.mattnet.model import MatchingNetwork
+from cmpc_tf2.models.mattnet.matching_network import MatchingNetwork
 from cmpc_tf2.recipes.mattnet import ranking_loss
 from cmpc_tf2.tasks.boxes.candidates import attribute_scores, chooses_annotation
 from cogrounding_original import recording

@@ -8,7 +8,7 @@ from cmpc_tf2.conversion.names.mattnet import mattnet_pairs
 from cmpc_tf2.inference.detector import Detector
 from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
-from cmpc_tf2.models.mattnet.model import MatchingNetwork
+from cmpc_tf2.models.mattnet.matching_network import MatchingNetwork
 from cmpc_tf2.preprocessing.box_geometry import (
     context_features,
     contexts,

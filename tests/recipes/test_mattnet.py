@@ -13,7 +13,7 @@ from keras import ops
 
 from cmpc_tf2.conversion.names.mattnet import mattnet_pairs
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.models.mattnet.model import MatchingNetwork
+from cmpc_tf2.models.mattnet.matching_network import MatchingNetwork
 from cmpc_tf2.recipes.clipped_adam import ClippedAdam, LateExponentialDecay
 from cmpc_tf2.recipes.mattnet import (
     MAttNetRecipe,

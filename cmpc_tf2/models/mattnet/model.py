@@ -1,175 +1,76 @@
-"""The network that matches boxes and expressions, assembled from its modules."""
+"""MAttNet: the detector and the network that chooses among its boxes, in one model."""
 
 from typing import ClassVar
 
 import keras
-from keras import ops
 
-from cmpc_tf2.layers.keras_file_model import KerasFileModel
-from cmpc_tf2.models.mattnet.config import CELLS, MAttNetConfig
-from cmpc_tf2.models.mattnet.location import location_features, location_scores
-from cmpc_tf2.models.mattnet.relationship import relationship_features, relationship_scores
-from cmpc_tf2.models.mattnet.subject import subject_features, subject_scores
-from cmpc_tf2.precision import exact_dtype
-from cmpc_tf2.preprocessing.box_geometry import NEIGHBOURS, PLACE_NUMBERS
+from cmpc_tf2.fields import FieldError
+from cmpc_tf2.models.interface import ReferringInterface
+from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
+from cmpc_tf2.models.mattnet.config import MAttNetConfig
+from cmpc_tf2.models.mattnet.matching_network import MatchingNetwork
+from cmpc_tf2.preprocessing.detector_picture import DETECTOR_MEAN
 from cmpc_tf2.registration import PACKAGE
-from cmpc_tf2.text.phrases import PhraseAttention, SentenceEncoder, dense
-
-# Names of the modules in the order of their weights.
-MODULES = ("subject", "location", "relationship")
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class MatchingNetwork(KerasFileModel, keras.Model):
-    """MAttNet without its detector: features of boxes and expressions in, a score for each box out.
+class MAttNet(ReferringInterface, keras.Model):
+    """MAttNet: a picture and an expression in, the mask of one of its objects out.
 
-    An expression is split softly into phrases for its subject, its location and its relationship. For each of them a
-    module gives every box the cosine of box and phrase. The score of a box is their weighted sum; the weights follow
-    from the expression.
+    Mask R-CNN finds the objects of a picture, once for all expressions about it. A matching network gives each of them
+    a score for the expression. The mask that Mask R-CNN has for the best one is the answer. `Predictor` puts the steps
+    together; training changes the matching network alone.
 
-    What depends on the boxes alone is computed once for all expressions about a picture: `encode`, then `decode`. To
-    train, and to score pairs, the whole network takes B pairs of a box and an expression, with n = 1.
-
-    Args:
-        config: Sizes; a `MAttNetConfig` or its `to_dict()`.
+    Args: as `ReferringModel`.
 
     Attributes:
-        config: Sizes.
-        box_encoder: The part that depends on the boxes alone.
-        expression_decoder: The other part; its inputs are the outputs of `box_encoder` without `attributes`, and
-            `token_ids`.
+        detector: The `MaskRCNNC4`.
+        matching: The `MatchingNetwork`.
 
-    Call arguments (a dict); n boxes of each of B pictures, K = `config.contexts`:
-        pool5: `(B, n, 49, pool5_dim)`, the cells of a box's features, row by row.
-        fc7: `(B, n, 49, fc7_dim)`, likewise.
-        lfeats: `(B, n, 5)`, the place of a box (`preprocessing/box_geometry.py`).
-        dif_lfeats: `(B, n, 25)`, the places of five neighbours.
-        cxt_fc7: `(B, n, K, fc7_dim)`, `fc7` of K other boxes, averaged over their cells; zeros where there are fewer.
-        cxt_lfeats: `(B, n, K, 5)`, their places; zeros where there are fewer.
-        token_ids: int32 `(S, T)` with T = `config.max_words`, padded on the right with 0. S = B; or S expressions about
-            one picture, B = 1.
+    Raises:
+        FieldError: The detector gives features of other widths than the matching network takes.
 
-    Returns:
-        A dict, float32 or the dtype of the model:
-            scores: `(S, n)`, from -1 to 1.
-            weights: `(S, 3)`, of the modules.
-            module_scores: `(S, n, 3)`, the cosines.
-            word_attention: `(S, 3, T)`, the weights of the words for the modules.
-            grid_attention: `(S, n, 49)`, the weights of the cells for the subject.
-            context: int32 `(S, n)`, which of the K other boxes the relationship is to. If its cosine is 0, there is
-                none.
-            attributes: `(B, n, attributes)`, logits.
-
-    Source: `JointMatching` in `lib/layers/joint_match.py` of lichengunc/MAttNet (commit 3204d07); Yu et al., CVPR 2018.
+    Source: lichengunc/MAttNet (commit 3204d07); Yu et al., CVPR 2018.
     """
 
-    title: ClassVar[str] = "a matching network of MAttNet"
-    config_type: ClassVar[type] = MAttNetConfig
+    title = "a MAttNet model"
+    config_type = MAttNetConfig
+    tokenizer_name = "whitespace"
+    protocol_name = "own_size"
+    runner = "cmpc_tf2.inference.mattnet:MAttNetRunner"
+    preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
+    stages: ClassVar = {"subject": ()}
+    backbone_type = MaskRCNNC4
+    input_name = "image"
 
-    def __init__(self, config: MAttNetConfig | dict | None = None, **kwargs):
-        config = config if isinstance(config, MAttNetConfig) else MAttNetConfig(**(config or {}))
-        encoder, decoder = box_encoder(config), expression_decoder(config)
-        encoded = encoder(encoder.input)
-        token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
-        decoded = decoder({**_without_attributes(encoded), "token_ids": token_ids})
-        outputs = {**decoded, "attributes": encoded["attributes"]}
-        super().__init__({**encoder.input, "token_ids": token_ids}, outputs, **kwargs)
-        self.config = config
-        self.box_encoder = encoder
-        self.expression_decoder = decoder
+    def __init__(
+        self,
+        config=None,
+        vocabulary: list[str] | None = None,
+        preprocessing: dict | None = None,
+        tokenizer: str | None = None,
+        **kwargs,
+    ):
+        config, tokenizer = self.complete(config, tokenizer)
+        backbone = config.detector.backbone
+        widths = {"pool5_dim": backbone.channels("c4"), "fc7_dim": backbone.channels("c5")}
+        for name, width in widths.items():
+            if getattr(config, name) != width:
+                raise FieldError(name, f"expected {width}, as the detector gives; received {getattr(config, name)}")
+        super().__init__(**kwargs)
+        self.set_attributes(config, vocabulary, preprocessing, tokenizer)
+        self.detector = MaskRCNNC4(config.detector, name="detector")
+        self.matching = MatchingNetwork(config, name="matching")
+        self.built = True
 
-    def encode(self, features: dict) -> dict:
-        """What depends on the boxes alone.
+    def call(self, inputs):
+        """As the matching network."""
+        return self.matching(inputs)
 
-        Args:
-            features: The call arguments without `token_ids`.
+    def training_form(self) -> keras.Model:
+        """The matching network, of pairs."""
+        return self.matching
 
-        Returns:
-            The encoded boxes, which `decode` takes, with `attributes`.
-        """
-        return self.box_encoder(features)
-
-    def decode(self, encoded: dict, token_ids) -> dict:
-        """The outputs, without `attributes`, for any number of expressions about encoded boxes."""
-        token_ids = ops.convert_to_tensor(token_ids, "int32")
-        return self.expression_decoder({**_without_attributes(encoded), "token_ids": token_ids})
-
-    def get_config(self):
-        return {"config": self.config.to_dict(), "name": self.name}
-
-
-def _without_attributes(encoded: dict) -> dict:
-    return {name: value for name, value in encoded.items() if name != "attributes"}
-
-
-def box_encoder(config: MAttNetConfig) -> keras.Model:
-    """The part that depends on the boxes alone.
-
-    Args:
-        config: Sizes.
-
-    Returns:
-        A model from the call arguments of `MatchingNetwork` without `token_ids` to `attributes`, `visual`, `projected`,
-        `location`, `relationship` and `is_context`.
-    """
-    shapes = {
-        "pool5": (None, CELLS, config.pool5_dim),
-        "fc7": (None, CELLS, config.fc7_dim),
-        "lfeats": (None, PLACE_NUMBERS),
-        "dif_lfeats": (None, NEIGHBOURS * PLACE_NUMBERS),
-        "cxt_fc7": (None, config.contexts, config.fc7_dim),
-        "cxt_lfeats": (None, config.contexts, PLACE_NUMBERS),
-    }
-    inputs = {name: keras.Input(shape, dtype=exact_dtype(), name=name) for name, shape in shapes.items()}
-    joint_dim = config.joint_dim
-    subject = subject_features(inputs["pool5"], inputs["fc7"], joint_dim, config.word_dim, config.attributes)
-    location = location_features(inputs["lfeats"], inputs["dif_lfeats"], joint_dim)
-    relationship = relationship_features(inputs["cxt_fc7"], inputs["cxt_lfeats"], joint_dim)
-    return keras.Model(inputs, {**subject, "location": location, **relationship}, name="box_encoder")
-
-
-def expression_decoder(config: MAttNetConfig) -> keras.Model:
-    """The part that depends on the expression too. The boxes of one picture serve any number of expressions.
-
-    Args:
-        config: Sizes.
-
-    Returns:
-        A model from the outputs of `box_encoder` without `attributes`, and `token_ids`, to the outputs of
-        `MatchingNetwork` without `attributes`.
-    """
-    joint_dim, contexts = config.joint_dim, config.contexts
-    shapes = {
-        "visual": (None, CELLS, config.fc7_dim + joint_dim),
-        "projected": (None, CELLS, joint_dim),
-        "location": (None, joint_dim),
-        "relationship": (None, contexts, joint_dim),
-        "is_context": (None, contexts),
-    }
-    exact = exact_dtype()
-    inputs = {name: keras.Input(shape, dtype=exact, name=name) for name, shape in shapes.items()}
-    token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
-
-    sizes = config.vocabulary_size, config.embedding_dim, config.word_dim, config.lstm_units
-    words = SentenceEncoder(*sizes, name="rnn_encoder")(token_ids)
-    weights = dense(len(MODULES), 2 * config.lstm_units, "weight_fc", dtype=exact)(words["sentence"])
-    weights = ops.softmax(weights)
-    word_inputs = words["context"], words["embedded"], words["is_word"]
-    phrases = [PhraseAttention(name=name)(*word_inputs) for name in ("sub_attn", "loc_attn", "rel_attn")]
-    (of_subject, _), (of_location, _), (of_relationship, _) = phrases
-
-    subject, grid_attention = subject_scores(inputs["visual"], inputs["projected"], of_subject, joint_dim)
-    location = location_scores(inputs["location"], of_location, joint_dim)
-    relationship, context = relationship_scores(
-        inputs["relationship"], inputs["is_context"], of_relationship, joint_dim
-    )
-    module_scores = ops.cast(ops.stack([subject, location, relationship], axis=-1), exact)
-    outputs = {
-        "scores": ops.sum(weights[:, None] * module_scores, axis=-1),
-        "weights": weights,
-        "module_scores": module_scores,
-        "word_attention": ops.cast(ops.stack([attention for _, attention in phrases], axis=1), exact),
-        "grid_attention": ops.cast(grid_attention, exact),
-        "context": context,
-    }
-    return keras.Model({**inputs, "token_ids": token_ids}, outputs, name="expression_decoder")
+    def get_backbone(self) -> MaskRCNNC4:
+        """The detector with its trained weights, which a checkpoint of the original does not hold."""
+        return self.detector

@@ -12,8 +12,8 @@ from cmpc_tf2.inference.runner import require_tensorflow, tensor_specs
 from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.models.mask_rcnn_c4.detections import Detections
 from cmpc_tf2.models.mattnet.config import CELLS
-from cmpc_tf2.models.mattnet.model import MODULES
-from cmpc_tf2.models.mattnet.system import MAttNet
+from cmpc_tf2.models.mattnet.matching_network import MODULES
+from cmpc_tf2.models.mattnet.model import MAttNet
 from cmpc_tf2.preprocessing import box_geometry as geometry
 from cmpc_tf2.preprocessing.pasting import THRESHOLD, clip_boxes, paste_levels
 from cmpc_tf2.tasks.boxes.candidates import chooses_annotation, is_right
