@@ -25,7 +25,7 @@ from cmpc_tf2.tasks.masks.prediction import Prediction
 from cogrounding_tf2.decoding import predict_box
 
 if TYPE_CHECKING:
-    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.inference.runner import Runner
 
 # The answers that are scored.
 ANSWERS = {"box": "box of {boxes}", "mask": "mask of {masks}", "restricted": "mask of {masks} in the box of {boxes}"}
@@ -40,7 +40,7 @@ class Answer:
     mask: np.ndarray
 
 
-def compare(boxes: "ModelRunner", masks: "ModelRunner", paths: list[Path], batch_size: int = 4) -> dict:
+def compare(boxes: "Runner", masks: "Runner", paths: list[Path], batch_size: int = 4) -> dict:
     """Scores a model of boxes and a model of masks on a split of masks.
 
     Args:
@@ -85,7 +85,7 @@ def compare(boxes: "ModelRunner", masks: "ModelRunner", paths: list[Path], batch
     return {"samples": len(records), "bootstrap": samples.head, "answers": found}
 
 
-def _answers(sample: Sample, box_logits, mask_logits, boxes: "ModelRunner", masks: "ModelRunner") -> list[Answer]:
+def _answers(sample: Sample, box_logits, mask_logits, boxes: "Runner", masks: "Runner") -> list[Answer]:
     """In the order of `ANSWERS`."""
     size = sample.mask.shape
     box = predict_box(box_logits, size, boxes.preprocessing)

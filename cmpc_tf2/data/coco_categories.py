@@ -108,5 +108,11 @@ def category_names(dataset: str) -> tuple[str, ...]:
     return (BACKGROUND, *(categories[number] for number in sorted(categories)))
 
 
+def class_names(count: int) -> list[str]:
+    """Names of as many classes: COCO's if it has as many, otherwise numbers."""
+    names = list(COCO_CATEGORIES.values())
+    return names if len(names) == count else [f"class {number}" for number in range(1, count + 1)]
+
+
 def _categories(dataset: str) -> dict[int, str]:
     return SHAPES_CATEGORIES if dataset == "shapes" else COCO_CATEGORIES

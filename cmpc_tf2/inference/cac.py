@@ -3,21 +3,24 @@
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.inference.mattnet import TwoStageRunner, paste_logits
+from cmpc_tf2.inference.runner import Runner
 from cmpc_tf2.models.cac.model import CAC
 from cmpc_tf2.preprocessing.detector_picture import scale_picture
+from cmpc_tf2.preprocessing.pasting import paste_logits
 
 
-class CACRunner(TwoStageRunner):
-    """CAC with the interface of `ModelRunner`.
+class CACRunner(Runner):
+    """The runner of CAC, a picture at a time.
 
     Source: `lib/model/test.py` of wenz116/lang2seg (commit 3af9a47).
 
     Args:
         model: The model.
 
-    Attributes: as `ModelRunner`.
+    Attributes: as `Runner`.
     """
+
+    pictures_at_once = 1
 
     def __init__(self, model: CAC):
         super().__init__(model)

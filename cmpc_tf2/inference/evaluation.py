@@ -24,7 +24,7 @@ from cmpc_tf2.text.tokenizer import Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
 
 if TYPE_CHECKING:
-    from cmpc_tf2.inference.runner import ModelRunner
+    from cmpc_tf2.inference.runner import Runner
     from cmpc_tf2.tasks.task import Protocol
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class DecodedSample:
     Attributes:
         index: Its number in the split.
         sample: The sample.
-        answer: As `ModelRunner.decode` gives it, without batch axis; None if its expression has no words.
+        answer: As `Runner.decode` gives it, without batch axis; None if its expression has no words.
         boxes: What reports say of the boxes that a two-stage model chooses (`MAttNetRunner.compare_boxes`).
     """
 
@@ -48,7 +48,7 @@ class DecodedSample:
 
 
 def evaluate(
-    model: "ModelRunner",
+    model: "Runner",
     paths: list[Path],
     dcrf: bool = False,
     protocol: "Protocol | None" = None,
@@ -109,7 +109,7 @@ def evaluate(
     return {**found, **task.summarize(records), "per_sample": records}
 
 
-def make_tokenizer_for(model: "ModelRunner", paths: list[Path], sample_type: type[Sample]) -> Tokenizer | None:
+def make_tokenizer_for(model: "Runner", paths: list[Path], sample_type: type[Sample]) -> Tokenizer | None:
     """The tokenizer of a model that reads sentences; None if it reads the stored token ids, which are checked."""
     if not model.tokenizer_type.reads_stored_ids:
         return model.make_tokenizer()
@@ -133,7 +133,7 @@ def _score(decoded: DecodedSample, protocol: "Protocol", **options) -> tuple[dic
 
 
 def decode_samples(
-    model: "ModelRunner",
+    model: "Runner",
     tokenizer: Tokenizer | None,
     paths: Iterable[Path],
     batch_size: int,
@@ -159,7 +159,7 @@ def decode_samples(
                 yield DecodedSample(index, sample, answer, box)
 
 
-def _compare_boxes(model: "ModelRunner", features, samples: list[Sample], text: dict[str, np.ndarray]) -> list[dict]:
+def _compare_boxes(model: "Runner", features, samples: list[Sample], text: dict[str, np.ndarray]) -> list[dict]:
     """Empty for models that choose no boxes, and for samples without the boxes of the other objects."""
     if not (hasattr(model, "compare_boxes") and isinstance(samples[0], ObjectSample)):
         return [{} for _ in samples]
@@ -167,7 +167,7 @@ def _compare_boxes(model: "ModelRunner", features, samples: list[Sample], text: 
 
 
 def one_by_one(answers: np.ndarray | dict[str, np.ndarray]) -> Iterable:
-    """The answers of a batch, from `ModelRunner.decode`, without batch axis."""
+    """The answers of a batch, from `Runner.decode`, without batch axis."""
     if isinstance(answers, dict):
         return (dict(zip(answers, values, strict=True)) for values in zip(*answers.values(), strict=True))
     return answers
@@ -181,7 +181,7 @@ def _read_fitting(path: Path, sample_type: type[Sample], preprocessing: Preproce
 
 
 def _text_of(
-    model: "ModelRunner", tokenizer: Tokenizer | None, path: Path, sample: Sample
+    model: "Runner", tokenizer: Tokenizer | None, path: Path, sample: Sample
 ) -> dict[str, np.ndarray] | None:
     """The model's inputs for the expression of a sample; None if it has no words.
 

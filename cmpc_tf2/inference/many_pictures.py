@@ -13,7 +13,7 @@ from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import progress
 from cmpc_tf2.inference.requests import Request
 from cmpc_tf2.inference.results import ResultsFolder, picture_names
-from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.inference.runner import Runner
 from cmpc_tf2.tasks.masks.prediction import Prediction
 from cmpc_tf2.text.tokenizer import Tokenizer
 from cmpc_tf2.text.vocabulary import NoWordsError
@@ -25,7 +25,7 @@ _Picture = tuple[Path, np.ndarray, list[Request]]
 
 
 def segment_pictures(
-    runner: ModelRunner, tokenizer: Tokenizer, requests: list[Request], results: ResultsFolder, batch_size: int
+    runner: Runner, tokenizer: Tokenizer, requests: list[Request], results: ResultsFolder, batch_size: int
 ) -> int:
     """Segments what has no result yet.
 
@@ -69,7 +69,7 @@ def _readable(pictures: Iterable[tuple[Path, list[Request]]], tokenizer: Tokeniz
             logger.error("failed: %s", error)
 
 
-def _predict(runner: ModelRunner, tokenizer: Tokenizer, batch: list[_Picture]) -> Iterator[list[Prediction]]:
+def _predict(runner: Runner, tokenizer: Tokenizer, batch: list[_Picture]) -> Iterator[list[Prediction]]:
     features = runner.encode(np.stack([runner.preprocessing.fit(image) for _, image, _ in batch]))
     texts = [[tokenizer.encode(request.expression) for request in group] for *_, group in batch]
     if len(batch) == 1:

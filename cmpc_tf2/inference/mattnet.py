@@ -5,22 +5,18 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.data.coco_categories import COCO_CATEGORIES
+from cmpc_tf2.data.coco_categories import class_names
 from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.inference.detector import Detector, DetectorPicture
-from cmpc_tf2.inference.runner import require_tensorflow, tensor_specs
-from cmpc_tf2.models.interface import ReferringInterface
+from cmpc_tf2.inference.runner import Runner, tensor_specs
 from cmpc_tf2.models.mask_rcnn_c4.detections import Detections
 from cmpc_tf2.models.mattnet.config import CELLS
 from cmpc_tf2.models.mattnet.matching_network import MODULES
 from cmpc_tf2.models.mattnet.model import MAttNet
 from cmpc_tf2.preprocessing import box_geometry as geometry
-from cmpc_tf2.preprocessing.pasting import THRESHOLD, clip_boxes, paste_levels
+from cmpc_tf2.preprocessing.pasting import clip_boxes, paste_logits
 from cmpc_tf2.tasks.boxes.candidates import chooses_annotation, is_right
 from cmpc_tf2.tasks.masks.explanation import Candidate
-
-# Grey levels per unit of a logit.
-LEVELS_PER_LOGIT = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,42 +36,23 @@ class FoundObjects:
     picture: DetectorPicture
 
 
-class TwoStageRunner:
-    """What the runners of two-stage models have in common: the interface of `ModelRunner`, a picture at a time.
-
-    Args:
-        model: The model.
-
-    Attributes: as `ModelRunner`.
-    """
-
-    pictures_at_once = 1
-
-    def __init__(self, model: ReferringInterface):
-        require_tensorflow()
-        self.config = model.config
-        self.preprocessing = model.preprocessing
-        self.tokenizer_type = model.tokenizer_type
-        self.protocol_name = model.protocol_name
-        self.vocabulary = model.vocabulary
-        self.make_tokenizer = model.make_tokenizer
-
-
-class MAttNetRunner(TwoStageRunner):
-    """MAttNet with the interface of `ModelRunner`.
+class MAttNetRunner(Runner):
+    """The runner of MAttNet, a picture at a time.
 
     Source: `tools/mattnet.py` of lichengunc/MAttNet (commit 3204d07).
 
     Args:
         model: The model.
 
-    Attributes: as `ModelRunner`, and:
+    Attributes: as `Runner`, and:
         categories: Names of the detector's classes without the background.
     """
 
+    pictures_at_once = 1
+
     def __init__(self, model: MAttNet):
         super().__init__(model)
-        self.categories = default_names(self.config.detector.classes - 1)
+        self.categories = class_names(self.config.detector.classes - 1)
         self._detector = Detector(model.detector, model.preprocessing)
         encoder, decoder = model.matching.box_encoder, model.matching.expression_decoder
         boxes = tensor_specs(encoder.input, batch_size=1)
@@ -211,23 +188,6 @@ class MAttNetRunner(TwoStageRunner):
         masks = self._detector.mask_probabilities(box_features, classes)
         logits = [paste_logits(mask, box, size) for mask, box in zip(masks, boxes, strict=True)]
         return np.stack([logits[place] for place in places])
-
-
-def paste_logits(probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The mask of a box in its picture as logits: float32 `(h, w)`, from 0 on where `paste_mask` is true.
-
-    Args:
-        probabilities: The mask within the box.
-        box: x1, y1, x2, y2 in pixels of the picture.
-        size: Height and width of the picture.
-    """
-    return (np.float32(paste_levels(probabilities, box, *size)) - (THRESHOLD + 0.5)) / LEVELS_PER_LOGIT
-
-
-def default_names(count: int) -> list[str]:
-    """Names of as many classes: COCO's if it has as many, otherwise numbers."""
-    names = list(COCO_CATEGORIES.values())
-    return names if len(names) == count else [f"class {number}" for number in range(1, count + 1)]
 
 
 def boxes_to_sides(boxes: np.ndarray) -> np.ndarray:

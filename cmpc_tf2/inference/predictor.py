@@ -21,7 +21,7 @@ class Encoded:
     """A picture or clip as the model has encoded it.
 
     Attributes:
-        features: From `ModelRunner.encode`; at full size CMPC's have 96 MB a picture.
+        features: From `Runner.encode`; at full size CMPC's have 96 MB a picture.
         size: Height and width of the picture.
     """
 

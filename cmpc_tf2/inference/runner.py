@@ -16,17 +16,17 @@ from cmpc_tf2.systems import import_object
 
 
 def make_runner(model: ReferringInterface):
-    """The model ready for inference: a `ModelRunner`, or what its class names in its place."""
+    """The model ready for inference: the `Runner` that its class names."""
     return import_object(model.runner)(model)
 
 
-class ModelRunner:
+class Runner:
     """A model ready for inference: pictures or clips are encoded once, expressions decoded against them.
 
+    Subclasses have `encode`, `decode` and `explain`, as `ModelRunner` describes them.
+
     Args:
-        model: A model, for pictures or clips. Its encoder is used in the form for inference.
-        jit_compile: Compile the whole model with XLA, which is slower on CPUs. Without it, chains of elementwise
-            operations are compiled on CPUs, once for each number of expressions, which takes some tenths of a second.
+        model: The model.
 
     Attributes:
         config: Sizes of the model.
@@ -42,7 +42,7 @@ class ModelRunner:
     # Most pictures that `encode` takes; None for any number.
     pictures_at_once: int | None = None
 
-    def __init__(self, model: ReferringModel, jit_compile: bool = False):
+    def __init__(self, model: ReferringInterface):
         require_tensorflow()
         self.config = model.config
         self.preprocessing = model.preprocessing
@@ -50,6 +50,24 @@ class ModelRunner:
         self.protocol_name = model.protocol_name
         self.vocabulary = model.vocabulary
         self.make_tokenizer = model.make_tokenizer
+
+
+class ModelRunner(Runner):
+    """The runner of models in two halves, an encoder of pixels and a decoder of expressions.
+
+    Args:
+        model: A model, for pictures or clips. Its encoder is used in the form for inference.
+        jit_compile: Compile the whole model with XLA, which is slower on CPUs. Without it, chains of elementwise
+            operations are compiled on CPUs, once for each number of expressions, which takes some tenths of a second.
+
+    Attributes: as `Runner`.
+
+    Raises:
+        InputError: As `Runner`.
+    """
+
+    def __init__(self, model: ReferringModel, jit_compile: bool = False):
+        super().__init__(model)
         by_frames, decoder = model.frame_encoder(), model.expression_decoder
         encoder = model.image_encoder if by_frames else model.inference_encoder()
         features = tensor_specs(encoder.output)

@@ -36,7 +36,7 @@ class ReferringInterface(KerasFileModel):
     # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it;
     # no layers if the runner returns the map of the stage itself.
     stages: ClassVar[dict[str, tuple[str, ...]]] = {}
-    # Runs it for inference, with the interface of `ModelRunner`, as `module:name`.
+    # Runs it for inference, a `Runner`, as `module:name`.
     runner: ClassVar[str] = "cmpc_tf2.inference.runner:ModelRunner"
 
     @classmethod

@@ -4,6 +4,8 @@ import numpy as np
 
 # Grey levels above this one are in a mask.
 THRESHOLD = 122
+# Grey levels per unit of a logit.
+_LEVELS_PER_LOGIT = 16
 
 
 def clip_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -49,6 +51,17 @@ def paste_levels(probabilities: np.ndarray, box: np.ndarray, height: int, width:
     pasted = np.zeros((height, width), np.uint8)
     pasted[top : top + rows, left : left + columns] = levels
     return pasted
+
+
+def paste_logits(probabilities: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The mask of a box in its picture as logits: float32 `(h, w)`, from 0 on where `paste_mask` is true.
+
+    Args:
+        probabilities: The mask within the box.
+        box: x1, y1, x2, y2 in pixels of the picture.
+        size: Height and width of the picture.
+    """
+    return (np.float32(paste_levels(probabilities, box, *size)) - (THRESHOLD + 0.5)) / _LEVELS_PER_LOGIT
 
 
 def stretch_levels(probabilities: np.ndarray) -> np.ndarray:

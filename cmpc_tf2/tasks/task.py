@@ -41,7 +41,7 @@ class Protocol(abc.ABC):
 
         Args:
             sample: The sample.
-            answer: `ModelRunner.decode`'s, for the resized picture.
+            answer: `Runner.decode`'s, for the resized picture.
             preprocessing: How the picture was resized.
             options: Of the task.
 

@@ -11,7 +11,7 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.conversion.pytorch import convert, convert_back
 from cmpc_tf2.conversion.torch_reader import read_torch_file
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.inference.mattnet import boxes_to_sides, paste_logits
+from cmpc_tf2.inference.mattnet import boxes_to_sides
 from cmpc_tf2.inference.runner import make_runner
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.cac.config import CACConfig
@@ -20,7 +20,7 @@ from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
 from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
 from cmpc_tf2.models.mattnet.config import MAttNetConfig
 from cmpc_tf2.models.mattnet.model import MAttNet
-from cmpc_tf2.preprocessing.pasting import paste_mask
+from cmpc_tf2.preprocessing.pasting import paste_logits, paste_mask
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from http_client import ask, form

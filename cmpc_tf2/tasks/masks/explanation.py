@@ -111,7 +111,7 @@ class Explanation:
 
 
 def stage_similarity(found: dict[str, np.ndarray], stages: list[str]) -> dict[str, np.ndarray]:
-    """`Explanation.similarity` of the results of `ModelRunner.explain`; stages that are not among them are left out."""
+    """`Explanation.similarity` of the results of `Runner.explain`; stages that are not among them are left out."""
     logits = found["mask_logits"][..., 0]
     similarity = {}
     for stage in stages:
