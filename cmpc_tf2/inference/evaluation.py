@@ -12,7 +12,6 @@ import numpy as np
 
 from cmpc_tf2.data.batches import Sample, read_batch
 from cmpc_tf2.data.datasets import rebuild_command
-from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.data.stored_words import require_same_words
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import progress
@@ -38,7 +37,7 @@ class DecodedSample:
         index: Its number in the split.
         sample: The sample.
         answer: As `Runner.decode` gives it, without batch axis; None if its expression has no words.
-        boxes: What reports say of the boxes that a two-stage model chooses (`MAttNetRunner.compare_boxes`).
+        boxes: What reports say of the boxes that a two-stage model chooses (`Runner.compare_boxes`).
     """
 
     index: int
@@ -83,11 +82,11 @@ def evaluate(
     Raises:
         InputError: A batch cannot be used.
     """
-    task = medium.task
-    skipped, records = [], []
+    task, skipped, records = medium.task, [], []
     protocol = protocol or task.protocol(model.protocol_name)
     shown = shown or ("dcrf" if dcrf else protocol.shown)
-    score = functools.partial(_score, protocol=protocol, preprocessing=model.preprocessing, dcrf=dcrf)
+    options = {"protocol": protocol, "preprocessing": model.preprocessing, "dcrf": dcrf}
+    score = functools.partial(_score, wanted=None if on_marks else shown, **options)
     sample_type = medium.sample_type_of(paths[0])
     tokenizer = make_tokenizer_for(model, paths, sample_type)
     decoded_samples = decode_samples(model, tokenizer, progress(paths, len(paths), "evaluate"), batch_size, sample_type)
@@ -128,8 +127,17 @@ def _truncated(records: list[dict], tokenizer: Tokenizer | None) -> list[int]:
     return found
 
 
-def _score(decoded: DecodedSample, protocol: "Protocol", **options) -> tuple[dict, dict] | None:
-    return None if decoded.answer is None else protocol.score(decoded.sample, decoded.answer, **options)
+def _score(
+    decoded: DecodedSample, wanted: str | None, protocol: "Protocol", **options
+) -> tuple[dict[str, Any], dict] | None:
+    """What the model marks, of all variants or of the wanted one, and the record; None without words.
+
+    Marks that nobody wants need not be sent between processes.
+    """
+    if decoded.answer is None:
+        return None
+    marks, record = protocol.score(decoded.sample, decoded.answer, **options)
+    return marks if wanted is None else {wanted: marks[wanted]}, record
 
 
 def decode_samples(
@@ -154,16 +162,9 @@ def decode_samples(
             texts = [text for *_, text in readable]
             stacked = {name: np.stack([text[name] for text in texts]) for name in texts[0]}
             answers = model.decode(features, stacked)
-            boxes = _compare_boxes(model, features, [sample for _, sample, _ in readable], stacked)
+            boxes = model.compare_boxes(features, [sample for _, sample, _ in readable], stacked)
             for (index, sample, _), answer, box in zip(readable, one_by_one(answers), boxes, strict=True):
                 yield DecodedSample(index, sample, answer, box)
-
-
-def _compare_boxes(model: "Runner", features, samples: list[Sample], text: dict[str, np.ndarray]) -> list[dict]:
-    """Empty for models that choose no boxes, and for samples without the boxes of the other objects."""
-    if not (hasattr(model, "compare_boxes") and isinstance(samples[0], ObjectSample)):
-        return [{} for _ in samples]
-    return model.compare_boxes(features, samples, text)
 
 
 def one_by_one(answers: np.ndarray | dict[str, np.ndarray]) -> Iterable:
@@ -180,9 +181,7 @@ def _read_fitting(path: Path, sample_type: type[Sample], preprocessing: Preproce
     return sample
 
 
-def _text_of(
-    model: "Runner", tokenizer: Tokenizer | None, path: Path, sample: Sample
-) -> dict[str, np.ndarray] | None:
+def _text_of(model: "Runner", tokenizer: Tokenizer | None, path: Path, sample: Sample) -> dict[str, np.ndarray] | None:
     """The model's inputs for the expression of a sample; None if it has no words.
 
     Without a tokenizer they are the stored token ids.

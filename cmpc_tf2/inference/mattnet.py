@@ -116,19 +116,16 @@ class MAttNetRunner(Runner):
         return self.encode_boxes(picture or self._detector.encode(sample.image), annotated_objects(sample))
 
     def compare_boxes(
-        self, features: FoundObjects, samples: list[ObjectSample], text: dict[str, np.ndarray]
+        self, features: FoundObjects, samples: list, text: dict[str, np.ndarray]
     ) -> list[dict[str, bool]]:
-        """What reports say of the boxes chosen for expressions about a picture.
-
-        Args:
-            features: From `encode`, of the picture.
-            samples: The samples.
-            text: The tokenizer's of their expressions.
+        """As `Runner.compare_boxes`, of samples with the boxes of all objects.
 
         Returns:
             For each sample `given_box`, whether the right one of the annotated boxes has the best score; and
-            `detected_box`, whether the best of the detected boxes overlaps with it by half.
+            `detected_box`, whether the best of the detected boxes overlaps with it by half. Nothing for other samples.
         """
+        if not isinstance(samples[0], ObjectSample):
+            return super().compare_boxes(features, samples, text)
         given = self.encode_annotated(samples[0], features.picture)
         both = zip(samples, self.scores(given, text)["scores"], self.scores(features, text)["scores"], strict=True)
         boxes = boxes_to_sides(features.detections.boxes)

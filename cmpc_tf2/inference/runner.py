@@ -51,6 +51,19 @@ class Runner:
         self.vocabulary = model.vocabulary
         self.make_tokenizer = model.make_tokenizer
 
+    def compare_boxes(self, features, samples: list, text: dict[str, np.ndarray]) -> list[dict[str, bool]]:
+        """What reports say of the boxes chosen for expressions about a picture: nothing for most models.
+
+        Args:
+            features: From `encode`, of the picture.
+            samples: The samples.
+            text: The tokenizer's of their expressions.
+
+        Returns:
+            A part of the record of each sample.
+        """
+        return [{} for _ in samples]
+
 
 class ModelRunner(Runner):
     """The runner of models in two halves, an encoder of pixels and a decoder of expressions.

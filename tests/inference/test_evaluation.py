@@ -8,7 +8,7 @@ import pytest
 from cmpc_tf2.data.batches import Sample, batch_path, read_batch, write_batch
 from cmpc_tf2.errors import InputError, UsageError
 from cmpc_tf2.inference.evaluation import evaluate
-from cmpc_tf2.inference.runner import ModelRunner
+from cmpc_tf2.inference.runner import ModelRunner, Runner
 from cmpc_tf2.models.maskris.model import MaskRIS
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 from cmpc_tf2.tasks.masks.protocol import protocol_of
@@ -35,7 +35,7 @@ def test_an_image_is_encoded_once(small_model, tmp_path, rng):
     assert model.encoded == 2
 
 
-class FixedLogits:
+class FixedLogits(Runner):
     """A stand-in for a model that always gives the same logits."""
 
     config = SMALL

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from cmpc_tf2.tasks.boxes.candidates import MASK_SCORES, attribute_scores, chooses_annotation, iou, is_right
+from cmpc_tf2.tasks.boxes.candidates import attribute_scores, chooses_annotation, iou, is_right
+from cmpc_tf2.tasks.masks.task import MaskTask
 
 
 def test_iou_counts_whole_pixels():
@@ -30,8 +31,9 @@ def test_the_first_of_equal_scores_is_chosen():
 
 def test_masks_are_right_from_a_threshold_on():
     pairs = np.array([[5, 10], [9, 10], [0, 20]])
-    values = MASK_SCORES.from_sums(MASK_SCORES.columns(pairs).sum(axis=0))
-    report = MASK_SCORES.as_report(values.tolist())
+    scores_of_masks = MaskTask().scores
+    values = scores_of_masks.from_sums(scores_of_masks.columns(pairs).sum(axis=0))
+    report = scores_of_masks.as_report(values.tolist())
     assert report["overall_iou"] == 14 / 40
     assert report["precision"] == pytest.approx({"0.5": 2 / 3, "0.6": 1 / 3, "0.7": 1 / 3, "0.8": 1 / 3, "0.9": 1 / 3})
 

@@ -9,8 +9,8 @@ import keras
 from cmpc_tf2.recipes.sgd import StepDecay, TorchSGD
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.0001, 0.9, 0.0001
-# Steps, without and with a captioner, and those before the rate falls. A step is one sentence.
-STEPS, CAPTIONING_STEPS, STEP_SIZE = 600_000, 800_000, 360_000
+# Steps before the rate falls, of one sentence each.
+STEP_SIZE = 360_000
 # Factor of the rate of the parts that no detector has, in training without a captioner.
 NEW_FACTOR = 10.0
 _NEW = ("rnn_encoder/", "filters/")

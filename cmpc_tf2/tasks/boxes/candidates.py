@@ -7,12 +7,8 @@ import dataclasses
 
 import numpy as np
 
-from cmpc_tf2.tasks.masks.metrics import ScoreSet
-
 # A detected box is right if its IoU reaches this.
 THRESHOLD = 0.5
-# The masks of detected boxes are scored by `masks.metrics.intersection_and_union` and these.
-MASK_SCORES = ScoreSet(thresholds=(0.5, 0.6, 0.7, 0.8, 0.9))
 # An object has an attribute if its probability reaches this.
 ATTRIBUTE_THRESHOLD = 0.5
 
