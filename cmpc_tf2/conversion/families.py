@@ -38,7 +38,6 @@ class Family:
             original's optimizer; None if its state is not converted.
         file_content: What the original's files hold: a dict, for a state dict.
         states_sizes: Whether these files have room for the sizes of the model; not if they are a bare state dict.
-        backbone_field: Field of the sizes for a part that has a file of its own; None if the checkpoint holds all.
         system: The system of these checkpoints; set by `load_families`.
     """
 
@@ -57,7 +56,6 @@ class Family:
     optimizer_groups: Callable[[list[str]], list[list[str]]] | None = None
     file_content: Callable[[dict], dict] = lambda state: {"model": state}
     states_sizes: bool = True
-    backbone_field: str | None = None
     system: System | None = None
 
     def fits(self, names: Collection[str]) -> bool:

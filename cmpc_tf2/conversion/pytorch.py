@@ -53,7 +53,7 @@ def convert(
     checkpoint.rename(family.renames)
     backbone, config = _load_backbone(path, family, backbone_file), _read_config(family, checkpoint)
     if backbone is not None:
-        config = dataclasses.replace(config, **{family.backbone_field: backbone.config})
+        config = dataclasses.replace(config, detector=backbone.config)
     try:
         model = new_model(family, config, vocabulary_file)
     except FieldError as error:
@@ -84,16 +84,17 @@ def convert(
 def _load_backbone(path: str, family: Family, backbone_file: str | None) -> keras.Model | None:
     """The part of a model that its checkpoint does not hold; None if it holds all."""
     title = family.system.model_type.title
-    if family.backbone_field is None:
+    backbone_type = getattr(family.system.model_type, "fixed_backbone_type", None)
+    if backbone_type is None:
         if backbone_file:
             raise InputError(f"--backbone: the checkpoint of {title} holds all of it; leave the option out")
         return None
     if not backbone_file:
         raise InputError(
-            f"{path}: {title} without its {family.backbone_field}, which has a checkpoint of its own; convert that "
+            f"{path}: {title} without its detector, which has a checkpoint of its own; convert that "
             "first, and give the result with --backbone FILE.keras"
         )
-    return load_model(backbone_file, family.system.model_type.backbone_type)
+    return load_model(backbone_file, backbone_type)
 
 
 def _read_config(family: Family, checkpoint: TorchCheckpoint):

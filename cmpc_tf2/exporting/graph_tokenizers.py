@@ -11,7 +11,6 @@ from cmpc_tf2.text.grounding import END as END_OF_SENTENCE
 from cmpc_tf2.text.grounding import GroundingTokenizer
 from cmpc_tf2.text.tokenizers import WordTokenizer
 from cmpc_tf2.text.vocabulary import UNKNOWN, Vocabulary
-from cmpc_tf2.text.whitespace import WhitespaceTokenizer
 from cmpc_tf2.text.wordpiece import (
     CONTINUATION,
     END,
@@ -96,24 +95,6 @@ class GraphGroundingTokenizer(_WholeWords):
         return {"token_ids": tf.ensure_shape(ids, (self._max_words,))}
 
 
-class GraphWhitespaceTokenizer(_WholeWords):
-    """`WhitespaceTokenizer`."""
-
-    def __call__(self, expression: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`WhitespaceTokenizer.encode`.
-
-        Raises:
-            tf.errors.InvalidArgumentError: When it runs, for a sentence without words.
-        """
-        text = tf.strings.lower(tf.strings.regex_replace(expression, _CUT, "\x01"), encoding="utf-8")
-        pieces = tf.strings.split(tf.strings.regex_replace(text, f"{_WHITE}+", _CUT), _CUT)
-        pieces = tf.boolean_mask(pieces, pieces != "")
-        with _requiring_words(pieces):
-            ids = self._ids.lookup(pieces[: self._max_words])
-        ids = tf.pad(ids, [[0, self._max_words - tf.size(ids)]])
-        return {"token_ids": tf.ensure_shape(ids, (self._max_words,))}
-
-
 class GraphWordPieceTokenizer(tf.Module):
     """`WordPieceTokenizer`: the same ids for every sentence that is valid UTF-8.
 
@@ -187,7 +168,6 @@ GRAPH_TOKENIZERS = {
     WordTokenizer.name: GraphWordTokenizer,
     WordPieceTokenizer.name: GraphWordPieceTokenizer,
     GroundingTokenizer.name: GraphGroundingTokenizer,
-    WhitespaceTokenizer.name: GraphWhitespaceTokenizer,
 }
 
 

@@ -90,20 +90,9 @@ def letterbox_picture(image: tf.Tensor, size: int) -> tf.Tensor:
     return tf.ensure_shape(tf.where(is_inside, padded, tf.constant(LETTERBOX_COLOR, tf.float32)), (size, size, 3))
 
 
-def keep_picture(image: tf.Tensor, size: int) -> tf.Tensor:
-    """`Unchanged.resize_image`."""
-    return tf.cast(image, tf.float32)
-
-
-def keep_values(values: tf.Tensor, height: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
-    """`Unchanged.restore` of maps at the size of the picture."""
-    return values
-
-
 GRAPH_RESIZINGS = {
     "fit": GraphResizing(fit_picture, restore_fitted),
     "letterbox": GraphResizing(letterbox_picture, restore_fitted),
-    "none": GraphResizing(keep_picture, keep_values),
     "stretch": GraphResizing(stretch_picture, restore_stretched),
 }
 

@@ -23,8 +23,6 @@ class ReferringConfig:
 
     # Indices of the frames of a clip that the model reads; None for models of pictures.
     frames: ClassVar[tuple[int, ...] | None] = None
-    # Whether the backbone is a detector that training leaves as it is; then `with_backbone` takes its sizes.
-    fixed_backbone: ClassVar[bool] = False
 
     def __post_init__(self):
         check_fields(self, RANGES)

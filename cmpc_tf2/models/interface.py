@@ -23,8 +23,9 @@ class ReferringInterface(KerasFileModel):
         tokenizer_type: Class of its tokenizer.
     """
 
-    # Name of such a model in messages.
+    # Name of such a model in messages, and the input that pixels go to: `image` or `clip`.
     title: str
+    input_name: str
     config_type: ClassVar[type] = ReferringConfig
     tokenizer_name: ClassVar[str] = WordTokenizer.name
     # Protocol by which the original is scored, in `tasks/masks/protocol.py`.
@@ -36,6 +37,8 @@ class ReferringInterface(KerasFileModel):
     # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it;
     # no layers if the runner returns the map of the stage itself.
     stages: ClassVar[dict[str, tuple[str, ...]]] = {}
+    # A part with checkpoints of its own, which training leaves as it is; the field `detector` has its sizes.
+    fixed_backbone_type: ClassVar[type | None] = None
     # Runs it for inference, a `Runner`, as `module:name`.
     runner: ClassVar[str] = "cmpc_tf2.inference.runner:ModelRunner"
 
@@ -77,11 +80,6 @@ class ReferringInterface(KerasFileModel):
         options = preprocessing or self.preprocessing_options
         self.preprocessing = Preprocessing(config.image_size, frames=config.frames, **options)
         self.tokenizer_type = TOKENIZERS[tokenizer]
-
-    @property
-    def input_name(self) -> str:
-        """The input that pixels go to: `image` or `clip`."""
-        raise NotImplementedError
 
     def at_size(self, image_size: int) -> "ReferringInterface":
         """The same weights for pictures of another size, in a new model.

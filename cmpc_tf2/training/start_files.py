@@ -24,12 +24,12 @@ def sizes_with_backbone(config: TrainConfig) -> ReferringConfig:
     Raises:
         InputError: The file cannot be used, or there is none.
     """
-    if not config.model.fixed_backbone:
-        return config.model
     model_type = config.system.model_type
+    if model_type.fixed_backbone_type is None:
+        return config.model
     if not config.backbone:
         raise FieldError("backbone", f"{model_type.title} is trained on a fixed detector; give its file")
-    return config.model.with_backbone(load_model(config.backbone, model_type.backbone_type).config)
+    return config.model.with_detector(load_model(config.backbone, model_type.fixed_backbone_type).config)
 
 
 def language_layers(model: ReferringModel) -> dict[str, keras.Layer]:

@@ -1,12 +1,10 @@
 """Checkpoints of MAttNet: whole modules of PyTorch 0.2, written by Python 2, and state dicts."""
 
 import collections
-import dataclasses
 
 import numpy as np
 import pytest
 
-from cmpc_tf2.conversion.names import mattnet
 from cmpc_tf2.conversion.names.mattnet import FAMILY, infer_config, mattnet_pairs
 from cmpc_tf2.conversion.pytorch import convert, convert_back
 from cmpc_tf2.conversion.torch_checkpoint import TorchCheckpoint
@@ -41,7 +39,6 @@ VECTOR = np.arange(3, dtype=np.float32)
 @pytest.fixture(autouse=True)
 def registered(monkeypatch):
     """MAttNet's network as a system: the widths of the goldens are those of no detector."""
-    monkeypatch.setattr(mattnet, "FAMILY", dataclasses.replace(FAMILY, backbone_field=None))
     system = System(
         name="mattnet",
         registered_name="cmpc>MatchingNetwork",

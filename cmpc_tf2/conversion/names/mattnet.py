@@ -79,5 +79,4 @@ FAMILY = Family(
     sign=r"rel_matching\.vis_emb_fc\.0\.weight",
     ignored=(BATCH_COUNTS,),
     assumed=("max_words", "contexts"),
-    backbone_field="detector",
 )

@@ -1,7 +1,6 @@
 """Sizes of MAttNet, as plain data."""
 
 import dataclasses
-from typing import ClassVar
 
 from cmpc_tf2.fields import from_dict
 from cmpc_tf2.models.config import ReferringConfig
@@ -44,15 +43,13 @@ class MAttNetConfig(ReferringConfig):
     fc7_dim: int = 2048
     detector: MaskRCNNC4Config = dataclasses.field(default_factory=MaskRCNNC4Config)
 
-    fixed_backbone: ClassVar[bool] = True
-
     def __post_init__(self):
         if not isinstance(self.detector, MaskRCNNC4Config):
             object.__setattr__(self, "detector", from_dict(MaskRCNNC4Config, self.detector, "detector"))
         object.__setattr__(self, "image_size", self.detector.shorter_side)
         super().__post_init__()
 
-    def with_backbone(self, detector: MaskRCNNC4Config) -> "MAttNetConfig":
+    def with_detector(self, detector: MaskRCNNC4Config) -> "MAttNetConfig":
         """The sizes of the same model on another detector."""
         widths = {"pool5_dim": detector.backbone.channels("c4"), "fc7_dim": detector.backbone.channels("c5")}
         return dataclasses.replace(self, detector=detector, **widths)

@@ -40,7 +40,7 @@ class MAttNet(ReferringInterface, keras.Model):
     runner = "cmpc_tf2.inference.mattnet:MAttNetRunner"
     preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
     stages: ClassVar = {"subject": ()}
-    backbone_type = MaskRCNNC4
+    fixed_backbone_type = MaskRCNNC4
     input_name = "image"
 
     def __init__(
