@@ -33,8 +33,33 @@ SAMPLES_PER_REFERENCE = "samples_per_reference"
 FIELDS = "fields"
 
 
+class OnePicture:
+    """What samples of one picture have in common: it is `image`, uint8 RGB `(h, w, 3)`."""
+
+    input_name = "image"
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
+        return self.image
+
+    @property
+    def digest(self) -> str:
+        """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture, and for every model."""
+        return digest_of(self.pixels)
+
+    @staticmethod
+    def input_shape(size: int) -> tuple[int, ...]:
+        """Shape of `fitted`."""
+        return size, size, 3
+
+    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
+        """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
+        return preprocessing.fit(self.image)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Sample:
+class Sample(OnePicture):
     """One referring expression with its picture and ground truth.
 
     Attributes:
@@ -57,17 +82,6 @@ class Sample:
     builder = "python -m cmpc_tf2 build_batches"
     own_data_builder = f"{builder} --annotations FILE --image-root FOLDER"
     keys = (_TOKEN_IDS, _IMAGE, _MASK, _EXPRESSION)
-    input_name = "image"
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
-        return self.image
-
-    @property
-    def digest(self) -> str:
-        """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture, and for every model."""
-        return digest_of(self.pixels)
 
     def describe(self) -> dict:
         """The part of a report's record that does not depend on the model.
@@ -96,11 +110,6 @@ class Sample:
         return self.image.shape[:2] == (size, size)
 
     @staticmethod
-    def input_shape(size: int) -> tuple[int, ...]:
-        """Shape of `fitted`."""
-        return size, size, 3
-
-    @staticmethod
     def build_options(preprocessing: Preprocessing) -> list[str]:
         """The options by which the builder makes a train split for a model with this preprocessing."""
         resizing = [] if preprocessing.resizing == "fit" else ["--resizing", preprocessing.resizing]
@@ -112,10 +121,6 @@ class Sample:
         Raises:
             InputError: It does not.
         """
-
-    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
-        """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
-        return preprocessing.fit(self.image)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """The arrays of the file by key."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.batches import digest_of, require_array
+from cmpc_tf2.data.batches import OnePicture, require_array
 from cmpc_tf2.data.image_decoding import decode_image
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.files import read_bytes
@@ -39,10 +39,8 @@ class FileSample:
         return True
 
 
-class PictureSample(FileSample):
+class PictureSample(FileSample, OnePicture):
     """A sample of one picture: `file` is the content of its file, uint8 `(n,)`."""
-
-    input_name = "image"
 
     @functools.cached_property
     def image(self) -> np.ndarray:
@@ -52,21 +50,6 @@ class PictureSample(FileSample):
             InputError: The file is damaged.
         """
         return decode_image(io.BytesIO(self.file), FILE)
-
-    @property
-    def pixels(self) -> np.ndarray:
-        """The pixels that the expression refers to, uint8: samples of equal pixels share an encoding."""
-        return self.image
-
-    @property
-    def digest(self) -> str:
-        """Digest of the pixels, 16 hexadecimal digits: the same for all samples of a picture."""
-        return digest_of(self.pixels)
-
-    @staticmethod
-    def input_shape(size: int) -> tuple[int, ...]:
-        """Shape of `fitted`."""
-        return size, size, 3
 
     def require_fit(self, preprocessing: Preprocessing):
         """Decodes the picture, so that whoever reads the sample can name its file if that fails. Any size fits.
@@ -79,10 +62,6 @@ class PictureSample(FileSample):
     def require_train_fit(self, preprocessing: Preprocessing):
         """As `require_fit`, for training."""
         self.require_fit(preprocessing)
-
-    def fitted(self, preprocessing: Preprocessing) -> np.ndarray:
-        """The fitted picture, before its values are normalised: uint8 RGB `(S, S, 3)`."""
-        return preprocessing.fit(self.image)
 
 
 def read_common(arrays: dict[str, np.ndarray]) -> dict:
