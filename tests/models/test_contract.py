@@ -177,7 +177,7 @@ def test_bfloat16_is_close_to_float32(subject, model_file):
 def test_at_its_own_size_a_model_stays_as_it_is(subject):
     other = subject.model.at_size(subject.model.config.image_size)
     assert other is not subject.model and other.get_config() == subject.model.get_config()
-    for found, expected in zip(other.variables, subject.model.variables, strict=True):
+    for found, expected in zip(other.weights, subject.model.weights, strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
