@@ -7,8 +7,20 @@ from collections.abc import Iterator
 import keras
 from keras import ops
 
-# Keras has one `add_weight` for all threads.
-_LOCK = threading.RLock()
+# Keras has one for all threads, so that only one thread may replace it.
+_ADD_WEIGHT, _LOCK = keras.layers.Layer.add_weight, threading.RLock()
+
+
+class _Assignments(keras.StatelessScope):
+    """Keeps what is assigned to variables, with the variables."""
+
+    def __init__(self):
+        super().__init__()
+        self.updates = {}
+
+    def add_update(self, update):
+        super().add_update(update)
+        self.updates[id(update[0])] = update
 
 
 @contextlib.contextmanager
@@ -30,27 +42,31 @@ def giving_weights() -> Iterator[None]:
     Raises:
         ValueError: A weight was not set.
     """
-    add_weight, thread, weights = keras.layers.Layer.add_weight, threading.get_ident(), []
+    thread, weights = threading.get_ident(), []
 
-    def add_unset_weight(layer, shape=None, initializer=None, *args, **kwargs):
+    def add_weight(layer, shape=None, initializer=None, *args, **kwargs):
         if threading.get_ident() != thread:
-            return add_weight(layer, shape, initializer, *args, **kwargs)
+            return _ADD_WEIGHT(layer, shape, initializer, *args, **kwargs)
 
         def value(shape, dtype=None):  # Symbolic calls of layers want one before it is set.
             found = scope.get_current_value(weight)
             return ops.zeros(shape, dtype) if found is None else found
 
-        weight = add_weight(layer, shape, value, *args, **kwargs)
+        weight = _ADD_WEIGHT(layer, shape, value, *args, **kwargs)
         weights.append(weight)
         return weight
 
     # In a stateless scope, Keras makes variables without values and keeps assignments; at the end it initializes them.
-    with _LOCK, keras.StatelessScope() as scope:
-        keras.layers.Layer.add_weight = add_unset_weight
+    with _LOCK, _Assignments() as scope:
+        before, keras.layers.Layer.add_weight = keras.layers.Layer.add_weight, add_weight
         try:
             yield
         finally:
-            keras.layers.Layer.add_weight = add_weight
+            keras.layers.Layer.add_weight = before
         missing = [weight.path for weight in weights if scope.get_current_value(weight) is None]
         if missing:
             raise ValueError(f"no value for {len(missing)} of {len(weights)} weights, the first of them {missing[0]}")
+    known = set(map(id, weights))
+    for key, (variable, value) in scope.updates.items():
+        if key not in known:  # States of random numbers, for example.
+            variable.assign(value)

@@ -136,7 +136,7 @@ class ReferringModel(ReferringInterface, keras.Model):
         config = dataclasses.replace(self.config, image_size=image_size)
         with giving_weights():
             model = type(self)(**{**self.get_config(), "config": config})
-            for target, source in zip(model.weights, self.weights, strict=True):
+            for target, source in zip(model.variables, self.variables, strict=True):
                 value = ops.convert_to_tensor(source)
                 if target.shape != source.shape:
                     value = ops.image.resize(value, target.shape[:2], interpolation="bilinear")
