@@ -9,9 +9,11 @@ from cmpc_tf2.errors import InputError, UsageError, first_line
 from cmpc_tf2.fields import FieldError
 from cmpc_tf2.files import replacing, require_writable
 from cmpc_tf2.keras_files import holds_object, read_config
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
 from cmpc_tf2.systems import SYSTEMS, find_system, systems_of
+from cmpc_tf2.weights_file import load_weights
 
 
 def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
@@ -54,9 +56,25 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
     if any(holds_object(described.get(part)) for part in ("config", "build_config")):
         raise InputError(f"{path}: expected {expectation}, found one with objects of other classes in its config.json")
     try:
-        return keras.models.load_model(path, compile=False)
+        return read_model(path, described)
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:  # The last two are of h5py.
         raise InputError(f"{path}: expected {expectation}, could not load it: {first_line(error)}") from error
+
+
+def read_model(path: Path, described: dict) -> keras.Model:
+    """Builds the model that a file describes, with the weights in the file.
+
+    Args:
+        path: A `.keras` file.
+        described: From `read_config`.
+
+    Raises:
+        ValueError: A weight is missing. As `load_weights`, and what building the model raises.
+    """
+    with giving_weights():
+        model = keras.saving.deserialize_keras_object({**described, "compile_config": None})
+        load_weights(model, path)
+    return model
 
 
 def load_for_inference(

@@ -18,7 +18,7 @@ from unittest import mock
 import httpx
 import keras
 
-from cmpc_tf2.model_files import save_model
+from cmpc_tf2.model_files import read_model, save_model
 from conftest import ROOT
 from http_client import ask
 
@@ -128,19 +128,19 @@ def _call(words: list[str]) -> int:
     return 0
 
 
-_load_model, _loaded = keras.models.load_model, {}
+_loaded = {}
 
 
 def loading_once():
     """A context in which files of equal models are loaded once, for code that does not change the model."""
 
-    def load_once(path, compile: bool):
+    def load_once(path, described: dict):
         content = _content_of(path)
         if content not in _loaded:
-            _loaded[content] = _load_model(path, compile=compile)
+            _loaded[content] = read_model(path, described)
         return _loaded[content]
 
-    return mock.patch("keras.models.load_model", load_once)
+    return mock.patch("cmpc_tf2.model_files.read_model", load_once)
 
 
 def save_loaded(model: keras.Model, path: Path):

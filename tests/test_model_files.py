@@ -1,6 +1,7 @@
 """Model files: what is loaded, and what is refused."""
 
 import importlib
+import io
 import json
 import re
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -140,6 +142,59 @@ def test_archives_of_another_form_are_refused(backbone_file, repacked, tmp_path)
     (tmp_path / "damaged.keras").write_bytes(damaged)
     with pytest.raises(InputError, match=r"model.weights.h5 in it is damaged"):
         load_model(tmp_path / "damaged.keras")
+
+
+def drop(weights: h5py.File, path: str):
+    del weights[path]
+
+
+def reshape(weights: h5py.File, path: str):
+    value = weights[path][()]
+    drop(weights, path)
+    weights[path] = value.reshape(-1)
+
+
+def compress(weights: h5py.File, path: str):
+    value = weights[path][()]
+    drop(weights, path)
+    weights.create_dataset(path, data=value, compression="gzip")
+
+
+def link(weights: h5py.File, path: str):
+    drop(weights, path)
+    weights[path] = h5py.ExternalLink("other.h5", path)
+
+
+@pytest.mark.parametrize(
+    "path, change, words",
+    [
+        ("layers/conv2d/vars/0", drop, "no value for 1 of 85 weights, the first of them conv1/kernel"),
+        ("layers/fixed_batch_normalization_2/vars/3", drop, "expected 4 variables, but received 3"),
+        ("layers/conv2d/vars/0", reshape, "must match"),
+        ("layers/conv2d/vars/0", compress, "expected one block of numbers, as Keras writes it"),
+        ("layers/conv2d/vars/0", link, "no value for 1 of"),
+    ],
+)
+def test_weights_that_are_missing_or_do_not_fit_are_named(path, change, words, backbone_file, repacked):
+    with zipfile.ZipFile(backbone_file) as archive:
+        content = io.BytesIO(archive.read("model.weights.h5"))
+    with h5py.File(content, "r+") as weights:
+        change(weights, path)
+    with pytest.raises(InputError) as failure:
+        load_model(repacked(**{"model.weights.h5": content.getvalue()}), DeepLabResNet)
+    assert "expected a DeepLab-ResNet backbone, could not load it: " in str(failure.value)
+    assert words in str(failure.value) and "\n" not in str(failure.value)
+
+
+def test_models_that_follow_are_initialized_as_before(backbone_file):
+    drawn = []
+    for _ in range(2):
+        keras.utils.set_random_seed(0)
+        drawn.append(DeepLabResNet(TINY).get_weights())
+        load_model(backbone_file)
+    for first, second in zip(*drawn, strict=True):
+        np.testing.assert_array_equal(first, second)
+    assert np.std(drawn[0][0]) > 0
 
 
 def test_members_that_overlap_are_not_read(backbone_file, tmp_path):

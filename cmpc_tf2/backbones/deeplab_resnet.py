@@ -6,6 +6,7 @@ from keras import layers
 
 from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.layers.phases import MergePhases, SplitPhases
 from cmpc_tf2.precision import building_with
 from cmpc_tf2.registration import PACKAGE
@@ -162,19 +163,21 @@ def fold_batch_norm(backbone: DeepLabResNet, image_size: int | None = None) -> D
     Returns:
         A new folded backbone with its own weights.
     """
-    with building_with(backbone.get_layer("conv1").dtype_policy):
+    with building_with(backbone.get_layer("conv1").dtype_policy), giving_weights():
         folded = DeepLabResNet(backbone.config, folded=True, image_size=image_size, name=backbone.name)
-    for layer in folded.layers:
-        if not isinstance(layer, layers.Conv2D):
-            continue
-        norm_name = convolution_and_norm(layer.name.removeprefix("res"))[1]
-        norm = backbone.get_layer(norm_name)
-        gamma, beta, mean, variance = (
-            np.asarray(keras.ops.convert_to_numpy(v), "float64")
-            for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
-        )
-        scale = gamma / np.sqrt(variance + norm.epsilon)
-        kernel = keras.ops.convert_to_numpy(backbone.get_layer(layer.name).kernel)
-        layer.kernel.assign((kernel * scale).astype("float32"))
-        layer.bias.assign((beta - mean * scale).astype("float32"))
+        for layer in folded.layers:
+            if isinstance(layer, layers.Conv2D):
+                norm = backbone.get_layer(convolution_and_norm(layer.name.removeprefix("res"))[1])
+                layer.set_weights(_folded_weights(backbone.get_layer(layer.name), norm))
     return folded
+
+
+def _folded_weights(convolution: layers.Conv2D, norm: FixedBatchNormalization) -> list[np.ndarray]:
+    """Kernel and bias of a convolution with its batch norm."""
+    gamma, beta, mean, variance = (
+        np.asarray(keras.ops.convert_to_numpy(v), "float64")
+        for v in (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance)
+    )
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    kernel = keras.ops.convert_to_numpy(convolution.kernel)
+    return [(kernel * scale).astype("float32"), (beta - mean * scale).astype("float32")]

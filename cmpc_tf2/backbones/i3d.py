@@ -9,6 +9,7 @@ from keras import layers, ops
 from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import I3DConfig
 from cmpc_tf2.backbones.deeplab_resnet import BATCH_NORM_EPSILON, FixedBatchNormalization
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.precision import building_with
 from cmpc_tf2.registration import PACKAGE
 
@@ -217,8 +218,6 @@ def fold_batch_norm(backbone: InceptionI3D) -> InceptionI3D:
     Returns:
         A new folded backbone with its own weights.
     """
-    with building_with(backbone.get_layer("Conv3d_1a_7x7").dtype_policy):
-        folded = InceptionI3D(backbone.config, folded=True, all_endpoints=backbone.all_endpoints, name=backbone.name)
     sources = {unit.name: [unit.name] for unit in all_units()}
     for block in (endpoint for endpoint in ENDPOINTS if isinstance(endpoint, Block)):
         first, reduce_1, _, reduce_2, _, _ = block.units()
@@ -226,10 +225,12 @@ def fold_batch_norm(backbone: InceptionI3D) -> InceptionI3D:
         sources[_joined(block).name] = parts
         for part in parts:
             del sources[part]
-    for name, parts in sources.items():
-        weights = [_folded_weights(backbone, part) for part in parts]
-        kernel, bias = (np.concatenate(values, axis=-1) for values in zip(*weights, strict=True))
-        folded.get_layer(layer_names(name)[0]).set_weights([kernel, bias])
+    with building_with(backbone.get_layer("Conv3d_1a_7x7").dtype_policy), giving_weights():
+        folded = InceptionI3D(backbone.config, True, backbone.all_endpoints, name=backbone.name)
+        for name, parts in sources.items():
+            weights = [_folded_weights(backbone, part) for part in parts]
+            kernel, bias = (np.concatenate(values, axis=-1) for values in zip(*weights, strict=True))
+            folded.get_layer(layer_names(name)[0]).set_weights([kernel, bias])
     return folded
 
 

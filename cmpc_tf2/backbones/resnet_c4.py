@@ -5,6 +5,7 @@ from keras import layers, ops
 
 from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import ResNetC4Config
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization
 from cmpc_tf2.precision import building_with
 from cmpc_tf2.registration import PACKAGE
@@ -102,9 +103,9 @@ class ResNetC4(Backbone):
         self.folded = folded
 
     def inference_form(self, image_size: int | None = None) -> "ResNetC4":
-        with building_with(self.get_layer(f"{SCOPE}.conv1").dtype_policy):
+        with building_with(self.get_layer(f"{SCOPE}.conv1").dtype_policy), giving_weights():
             folded = ResNetC4(self.config, folded=True, name=self.name)
-        fold_into(folded, self)
+            fold_into(folded, self)
         return folded
 
     def finetuned_variables(self) -> list[keras.Variable]:

@@ -86,6 +86,7 @@ def predict_one(arguments: argparse.Namespace):
     require_words(arguments.expression)
     image = read_image(arguments.image, upright=True)
 
+    from cmpc_tf2.inference.graphs import graphs_for
     from cmpc_tf2.inference.predictor import Predictor
     from cmpc_tf2.model_files import load_for_inference
 
@@ -94,7 +95,8 @@ def predict_one(arguments: argparse.Namespace):
     predictor.set_image(image)
     for expression in arguments.expression:
         warn_of_lost_words(expression, predictor.tokenizer, arguments.model)
-    scored = [predictor.predict(expression).scored_mask() for expression in arguments.expression]
+    with graphs_for(len(arguments.expression)):
+        scored = [predictor.predict(expression).scored_mask() for expression in arguments.expression]
     predicted = [mask for mask, _ in scored]
 
     write_image(arguments.output, draw_masks(image, predicted, arguments.expression))

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from cmpc_tf2.inference.graphs import graph
 from cmpc_tf2.inference.runner import Runner
 from cmpc_tf2.models.cac.model import CAC
 from cmpc_tf2.preprocessing.detector_picture import scale_picture
@@ -32,8 +33,8 @@ class CACRunner(Runner):
             "geometry": tf.TensorSpec((1, 5), tf.float32),
         }
         text = tf.TensorSpec((None, self.config.max_words), tf.int32)
-        self._encode = tf.function(form.encode, input_signature=[image, scaling])
-        self._decode = tf.function(form.decode, input_signature=[encoded, text])
+        self._encode = graph(form.encode, image, scaling)
+        self._decode = graph(form.decode, encoded, text)
 
     def encode(self, pixels: np.ndarray) -> dict[str, tf.Tensor]:
         """The feature map of a picture.

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import expit
 
+from cmpc_tf2.inference.graphs import graph
 from cmpc_tf2.inference.runner import require_tensorflow
 from cmpc_tf2.models.mask_rcnn_c4.boxes import refine
 from cmpc_tf2.models.mask_rcnn_c4.detections import Detections, select_detections
@@ -66,10 +67,10 @@ class Detector:
             tf.TensorSpec((), tf.float32),
             tf.TensorSpec((2,), tf.int32),
         )
-        self._encode = tf.function(self._features_of_picture, input_signature=[pixels])
-        self._score = tf.function(self._score_boxes, input_signature=[features, scale, size, size])
-        self._box_features = tf.function(self._features_of_boxes, input_signature=[features, boxes])
-        self._masks = tf.function(self._model.mask_head, input_signature=[box_features])
+        self._encode = graph(self._features_of_picture, pixels)
+        self._score = graph(self._score_boxes, features, scale, size, size)
+        self._box_features = graph(self._features_of_boxes, features, boxes)
+        self._masks = graph(self._model.mask_head, box_features)
 
     def encode(self, image: np.ndarray) -> DetectorPicture:
         """Encodes a picture.

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from cmpc_tf2.data.batches import digest_of
+from cmpc_tf2.inference.graphs import graph
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
 
 # Frames that stay encoded, in case the next clip has them too.
@@ -27,8 +28,8 @@ class FrameEncoder:
         self._preprocessing = preprocessing
         frames = tf.TensorSpec((None, *encode.input.shape[1:]), tf.float32)
         maps = [tf.TensorSpec((None, *one.shape[1:]), one.dtype) for one in join.input]
-        self._encode = tf.function(lambda frames: encode(frames, training=False), input_signature=[frames])
-        self._join = tf.function(lambda maps: join(maps, training=False), input_signature=[maps])
+        self._encode = graph(lambda frames: encode(frames, training=False), frames)
+        self._join = graph(lambda maps: join(maps, training=False), maps)
         self._kept: collections.OrderedDict[str, list[tf.Tensor]] = collections.OrderedDict()
 
     def __call__(self, pixels: np.ndarray) -> dict[str, tf.Tensor]:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from cmpc_tf2.data.coco_categories import class_names
 from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.inference.detector import Detector, DetectorPicture
+from cmpc_tf2.inference.graphs import graph
 from cmpc_tf2.inference.runner import Runner, tensor_specs
 from cmpc_tf2.models.mask_rcnn_c4.detections import Detections
 from cmpc_tf2.models.mattnet.config import CELLS
@@ -63,10 +64,9 @@ class MAttNetRunner(Runner):
             found = encoder(features, training=False)
             return {name: tf.cast(found[name], spec.dtype) for name, spec in encoded.items()}
 
-        self._encode = tf.function(encode, input_signature=[boxes])
-        self._decode = tf.function(
-            lambda features, token_ids: decoder({**features, "token_ids": token_ids}, training=False),
-            input_signature=[encoded, text],
+        self._encode = graph(encode, boxes)
+        self._decode = graph(
+            lambda features, token_ids: decoder({**features, "token_ids": token_ids}, training=False), encoded, text
         )
 
     def encode(self, pixels: np.ndarray) -> FoundObjects:

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization
 from cmpc_tf2.layers.transformer import fan_in_uniform
 from cmpc_tf2.registration import PACKAGE
@@ -86,9 +87,10 @@ class NormalizedConvolution(layers.Layer):
 
     def folded_copy(self) -> "NormalizedConvolution":
         """The same function after training, in one convolution."""
-        folded = type(self).from_config({**self.get_config(), "folded": True})
-        folded.build((None, None, None, self.conv.kernel.shape[2]))
-        folded.set_weights(self.folded_weights())
+        with giving_weights():
+            folded = type(self).from_config({**self.get_config(), "folded": True})
+            folded.build((None, None, None, self.conv.kernel.shape[2]))
+            folded.set_weights(self.folded_weights())
         return folded
 
     def get_config(self):

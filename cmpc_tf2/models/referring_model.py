@@ -5,6 +5,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.models.interface import ReferringInterface
 
 
@@ -133,12 +134,13 @@ class ReferringModel(ReferringInterface, keras.Model):
             FieldError: The model cannot have this size.
         """
         config = dataclasses.replace(self.config, image_size=image_size)
-        model = type(self)(**{**self.get_config(), "config": config})
-        for target, source in zip(model.variables, self.variables, strict=True):
-            value = ops.convert_to_tensor(source)
-            if target.shape != source.shape:
-                value = ops.image.resize(value, target.shape[:2], interpolation="bilinear")
-            target.assign(value)
+        with giving_weights():
+            model = type(self)(**{**self.get_config(), "config": config})
+            for target, source in zip(model.variables, self.variables, strict=True):
+                value = ops.convert_to_tensor(source)
+                if target.shape != source.shape:
+                    value = ops.image.resize(value, target.shape[:2], interpolation="bilinear")
+                target.assign(value)
         return model
 
 

@@ -69,8 +69,12 @@ def predict_image(arguments: argparse.Namespace):
     require_writable(arguments.output, others=[arguments.image, arguments.model])
     image = read_image(arguments.image, upright=True)
     predictor = _load(arguments, "grounding")
+
+    from cmpc_tf2.inference.graphs import graphs_for
+
     predictor.set_image(image)
-    found = [predictor.predict(expression) for expression in arguments.expression]
+    with graphs_for(len(arguments.expression)):
+        found = [predictor.predict(expression) for expression in arguments.expression]
     write_image(arguments.output, draw_boxes(image, [one.box for one in found], arguments.expression))
     results = [one.describe(text) for text, one in zip(arguments.expression, found, strict=True)]
     lines = [f"{text}: {_in_words(one)}" for text, one in zip(arguments.expression, found, strict=True)]

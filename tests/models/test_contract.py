@@ -118,6 +118,28 @@ def test_a_saved_model_is_loaded_as_it_was(subject, model_file):
     assert [path.name for path in model_file.parent.iterdir()] == ["model.keras"]
 
 
+def test_loading_and_folding_draw_no_random_weights(subject, model_file, monkeypatch):
+    calls = []
+    initializers = keras.initializers
+    for kind in ("VarianceScaling", "RandomNormal", "RandomUniform", "TruncatedNormal"):
+        monkeypatch.setattr(getattr(initializers, kind), "__call__", counted(calls, getattr(initializers, kind)))
+    load_model(model_file).inference_encoder()
+    assert not calls
+    type(subject.model)(subject.model.config)
+    assert calls
+
+
+def counted(calls: list, kind: type):
+    """The call of an initializer, which notes each of its calls."""
+    call = kind.__call__
+
+    def noted(initializer, shape, *args, **kwargs):
+        calls.append(shape)
+        return call(initializer, shape, *args, **kwargs)
+
+    return noted
+
+
 def test_paths_of_weights_are_unique(subject):
     paths = [variable.path for variable in subject.model.variables]
     assert len(set(paths)) == len(paths)

@@ -6,6 +6,7 @@ from typing import ClassVar
 import keras
 from keras import ops
 
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.models.cac.captioner import GRID, Captioner, pool_to_grid
 from cmpc_tf2.models.cac.config import CACConfig
 from cmpc_tf2.models.cac.filters import SentenceFilters
@@ -221,9 +222,11 @@ class CAC(ReferringInterface, keras.Model):
         """A faster copy that computes the same function, without the captioner; not to be trained or saved."""
         config = dataclasses.replace(self.config, captioner=None)
         others = (self.vocabulary, self.preprocessing.to_dict(), self.tokenizer_type.name)
-        form = CAC(config, *others, self.detector.inference_form(), name=self.name)
-        for part in ("rnn_encoder", "filters"):
-            getattr(form, part).set_weights(getattr(self, part).get_weights())
+        detector = self.detector.inference_form()
+        with giving_weights():
+            form = CAC(config, *others, detector, name=self.name)
+            for part in ("rnn_encoder", "filters"):
+                getattr(form, part).set_weights(getattr(self, part).get_weights())
         return form
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from keras import ops
 
 from cmpc_tf2.layers.cell_dense import CellDense
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.layers.normalization import L2Normalize, inverse_norm
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
@@ -66,17 +67,17 @@ def fold_laterals(projection: keras.Model, config: CMPCConfig) -> keras.Model:
         A new projection with its own weights.
     """
     with_laterals = any(name.startswith("lateral") for name in projection.output)
-    with building_with(projection.layers[-1].dtype_policy):
+    with building_with(projection.layers[-1].dtype_policy), giving_weights():
         folded = build_visual_projection(config, with_laterals, folded=True)
-    for level in config.backbone.levels:
-        lateral = projection.get_layer(f"lateral_{level}")
-        kernel, bias = projection.get_layer(f"mutan_visual_{level}").get_weights()
-        if _is_narrow(level, config):
-            first, first_bias = (np.asarray(weights, "float64") for weights in lateral.get_weights())
-            rows = np.concatenate([first, first_bias[None]]) @ kernel[:-GRID_CHANNELS].astype("float64")
-            kernel = np.concatenate([rows.astype("float32"), kernel[-GRID_CHANNELS:].astype("float32")])
-        folded.get_layer(f"lateral_{level}").set_weights(lateral.get_weights())
-        folded.get_layer(f"mutan_visual_{level}").set_weights([kernel, bias])
+        for level in config.backbone.levels:
+            lateral = projection.get_layer(f"lateral_{level}")
+            kernel, bias = projection.get_layer(f"mutan_visual_{level}").get_weights()
+            if _is_narrow(level, config):
+                first, first_bias = (np.asarray(weights, "float64") for weights in lateral.get_weights())
+                rows = np.concatenate([first, first_bias[None]]) @ kernel[:-GRID_CHANNELS].astype("float64")
+                kernel = np.concatenate([rows.astype("float32"), kernel[-GRID_CHANNELS:].astype("float32")])
+            folded.get_layer(f"lateral_{level}").set_weights(lateral.get_weights())
+            folded.get_layer(f"mutan_visual_{level}").set_weights([kernel, bias])
     return folded
 
 

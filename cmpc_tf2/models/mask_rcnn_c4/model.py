@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from cmpc_tf2.backbones.resnet_c4 import ResNetC4, build_last_stage, fold_into
+from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.layers.keras_file_model import KerasFileModel
 from cmpc_tf2.models.mask_rcnn_c4.anchors import COUNT, STRIDE, anchors
 from cmpc_tf2.models.mask_rcnn_c4.boxes import clip, decode
@@ -108,12 +109,12 @@ class MaskRCNNC4(KerasFileModel, keras.Model):
         """A faster copy that computes the same function; not to be trained."""
         if self.folded:
             return self
-        with building_with(self.rpn.get_layer("rpn_net").dtype_policy):
+        with building_with(self.rpn.get_layer("rpn_net").dtype_policy), giving_weights():
             folded = MaskRCNNC4(self.config, folded=True, name=self.name)
-        fold_into(folded.backbone, self.backbone)
-        fold_into(folded.last_stage, self.last_stage)
-        for part in ("rpn", "box_head", "mask_head"):
-            getattr(folded, part).set_weights(getattr(self, part).get_weights())
+            fold_into(folded.backbone, self.backbone)
+            fold_into(folded.last_stage, self.last_stage)
+            for part in ("rpn", "box_head", "mask_head"):
+                getattr(folded, part).set_weights(getattr(self, part).get_weights())
         return folded
 
     def get_config(self):
