@@ -193,8 +193,7 @@ def test_what_cannot_be_done_is_said(model, model_file, tmp_path, capsys):
     options = ["-d", "shapes", "-t", "val", "--batch-root", str(tmp_path), "--steps", "1"]
     assert main(["train", "--model", str(model_file), *options, "--output-dir", str(tmp_path / "run")]) != 0
     error = capsys.readouterr().err
-    reasons = {MAttNet: "not a batch of pictures with their objects", CAC: "is not trained by this command"}
-    assert reasons[type(model)] in error and "Traceback" not in error
+    assert "not a batch of pictures with their objects" in error and "Traceback" not in error
     assert not target.exists() and not (tmp_path / "run").exists()
 
 

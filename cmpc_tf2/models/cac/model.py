@@ -26,7 +26,7 @@ class CAC(ReferringInterface, keras.Model):
     object alone. The answer is the box and class with the largest probability of all.
 
     `encode` runs once per picture, `decode` for all sentences about it. `weight_features`, `propose`, `read_boxes` and
-    `caption` are the steps of training; `recipes/cac/step.py` calls them.
+    `caption` are the steps of training; `predict` in `recipes/cac/step.py` calls them.
 
     Source: `lib/nets/network_cycle_response.py` and its siblings, and `lib/model/test.py`, of wenz116/lang2seg (commit
     3af9a47); Chen et al., BMVC 2019, arXiv 1910.04748.
@@ -57,6 +57,7 @@ class CAC(ReferringInterface, keras.Model):
     preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
     runner = "cmpc_tf2.inference.cac:CACRunner"
     stages: ClassVar = {"response": ()}
+    detector_type = MaskRCNNC4
     input_name = "image"
 
     def __init__(
@@ -216,6 +217,10 @@ class CAC(ReferringInterface, keras.Model):
         logits = self.read_boxes(weighted, box * scale, foreground=1)["mask_logits"]
         mask = ops.sigmoid(ops.take(logits[0], number, axis=-1))
         return {"score": score, "class_index": number, "box": box[0], "mask_probs": mask}
+
+    def get_backbone(self) -> MaskRCNNC4:
+        """The detector, which training starts from and changes."""
+        return self.detector
 
     def inference_form(self) -> "CAC":
         """A faster copy that computes the same function, without the captioner; not to be trained or saved."""
