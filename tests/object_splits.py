@@ -41,9 +41,9 @@ def write_split(root, split, pictures=3):
                 number += 1
 
 
-def write_files_to_start_from(root):
+def write_files_to_start_from(root, config: MaskRCNNC4Config = DETECTOR):
     """`detector.keras` and `words.txt`."""
-    detector = MaskRCNNC4(DETECTOR)
+    detector = MaskRCNNC4(config)
     for weight in detector.weights:
         weight.assign(weight_by_rule(weight.path, weight.shape))
     save_model(detector, root / "detector.keras")

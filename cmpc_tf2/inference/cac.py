@@ -30,7 +30,7 @@ class CACRunner(Runner):
         channels = self.config.detector.backbone.channels("c4")
         image, scaling = tf.TensorSpec((1, None, None, 3), tf.float32), tf.TensorSpec((1, 3), tf.float32)
         encoded = {
-            "features": tf.TensorSpec((1, None, None, channels), tf.float32),
+            "features": tf.TensorSpec((1, None, None, channels), form.filters.compute_dtype),
             "geometry": tf.TensorSpec((1, 5), tf.float32),
         }
         text = tf.TensorSpec((None, self.config.max_words), tf.int32)

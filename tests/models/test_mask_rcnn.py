@@ -280,7 +280,9 @@ def test_crops_blend_with_zero_outside():
 
 def test_the_gradient_of_crops_is_their_adjoint(rng):
     """Crops are linear in the map: for any weights of the result, `<crop(map), weights> = <map, gradient>`."""
-    boxes = np.float32([[3, 5, 40, 60], [-20, -9, 31, 20], [64, 32, 32, 32], [70, 50, 200, 90], [1000, 1000, 2000, 2000]])
+    boxes = np.float32(
+        [[3, 5, 40, 60], [-20, -9, 31, 20], [64, 32, 32, 32], [70, 50, 200, 90], [1000, 1000, 2000, 2000]]
+    )
     weights = rng.normal(size=(5, 7, 7, 3)).astype(np.float32)
     features = [tf.constant(rng.normal(size=(1, 5, 6, 3)), tf.float32) for _ in range(2)]
     with tf.GradientTape() as tape:

@@ -13,6 +13,7 @@ from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.models.mask_rcnn_c4.anchors import anchors
 from cmpc_tf2.models.mask_rcnn_c4.boxes import refine
 from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
+from cmpc_tf2.precision import building_with
 from cmpc_tf2.preprocessing.detector_picture import DETECTOR_MEAN
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.phrases import SentenceEncoder
@@ -126,7 +127,7 @@ class CAC(ReferringInterface, keras.Model):
 
         # One sentence after the other: the features of all their boxes at once would take gigabytes.
         answers = ops.map(answer_one, predictions)
-        return {**answers, "response": seen["response"]}
+        return {**answers, "response": ops.cast(seen["response"], "float32")}
 
     def weight_features(self, features, token_ids, training: bool = False) -> dict:
         """The feature map as sentences weight it; returns what `SentenceFilters` does, and `hidden`, their vectors."""
@@ -226,7 +227,8 @@ class CAC(ReferringInterface, keras.Model):
         """A faster copy that computes the same function, without the captioner; not to be trained or saved."""
         config = dataclasses.replace(self.config, captioner=None)
         others = (self.vocabulary, self.preprocessing.to_dict(), self.tokenizer_type.name)
-        form = CAC(config, *others, self.detector.inference_form(), name=self.name)
+        with building_with(self.filters.dtype_policy):
+            form = CAC(config, *others, self.detector.inference_form(), name=self.name)
         for part in ("rnn_encoder", "filters"):
             getattr(form, part).set_weights(getattr(self, part).get_weights())
         return form

@@ -58,7 +58,7 @@ def crop(features, boxes, stride: int, size: int):
 
     @tf.custom_gradient
     def sample(features):
-        padded = tf.pad(features, [[0, 0], [1, 1], [1, 1], [0, 0]])
+        padded = tf.pad(tf.cast(features, tf.float32), [[0, 0], [1, 1], [1, 1], [0, 0]])
         last = tf.cast(tf.shape(padded)[1:3] - 1, tf.float32)
         x1, y1, x2, y2 = tf.unstack(boxes / stride + 1, axis=-1)
         shares = tf.stack([y1 / last[0], x1 / last[1], y2 / last[0], x2 / last[1]], axis=-1)

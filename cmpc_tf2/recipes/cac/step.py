@@ -21,7 +21,7 @@ def predict(model, image, token_ids, draw: Callable, training: bool = False) -> 
         training: Whether there is dropout.
 
     Returns:
-        A dict:
+        A dict, float32 also of models of a lower precision:
             targets: The `StepTargets`.
             anchors: `logits` and `offsets` of the anchors, as from `model.propose`.
             boxes: `logits`, `offsets` and `mask_logits` of the drawn boxes, as from `model.read_boxes`.
@@ -39,9 +39,10 @@ def predict(model, image, token_ids, draw: Callable, training: bool = False) -> 
         "boxes": model.read_boxes(weighted, targets.boxes.boxes, ops.shape(targets.boxes.masks)[0]),
     }
     if model.config.variant == "response":
-        found["response"] = seen["response"]
+        found["response"] = ops.cast(seen["response"], "float32")
     if model.caption_model is not None:
-        found["words"] = model.caption(features, weighted, token_ids, targets.covered, training=training)
+        words = model.caption(features, weighted, token_ids, targets.covered, training=training)
+        found["words"] = ops.cast(words, "float32")
     return found
 
 
