@@ -11,7 +11,6 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.conversion.pytorch import convert, convert_back
 from cmpc_tf2.conversion.torch_reader import read_torch_file
 from cmpc_tf2.errors import InputError
-from cmpc_tf2.inference.mattnet import boxes_to_sides
 from cmpc_tf2.inference.runner import make_runner
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.cac.config import CACConfig
@@ -117,10 +116,6 @@ def test_logits_are_the_pasted_mask():
         mask, box = rng.random((14, 14), np.float32), np.float32(box)
         expected = paste_mask(mask, box, 40, 50)
         np.testing.assert_array_equal(paste_logits(mask, box, (40, 50)) >= 0, expected)
-
-
-def test_boxes_become_sides():
-    np.testing.assert_array_equal(boxes_to_sides(np.float32([[1, 2, 5, 9]])), [[1, 2, 5, 8]])
 
 
 def test_a_saved_model_gives_the_same(model, model_file, image):
