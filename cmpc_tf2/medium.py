@@ -61,8 +61,7 @@ class Medium:
     @property
     def system_names(self) -> list[str]:
         """Names of the systems that the commands of this medium train."""
-        systems = {name: one for medium in (self.name, *self.siblings) for name, one in systems_of(medium).items()}
-        return [name for name, system in systems.items() if system.recipe]
+        return [name for medium in (self.name, *self.siblings) for name in systems_of(medium)]
 
     @property
     def model_types(self) -> dict[str, type]:

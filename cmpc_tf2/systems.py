@@ -19,7 +19,7 @@ class System:
         medium: `pictures`, `clips`, `grounding` (boxes in pictures) or `grounding_clips`; None for a part that other
             models start from.
         config: The class of its sizes, as `module:name`.
-        recipe: Its training recipe, as `module:name`; None if the commands do not train it.
+        recipe: Its training recipe, as `module:name`; None for a part that other models start from.
         other_recipes: Further ones by their name on the command line.
         conversion: Modules with a `FAMILY`, which maps the variables of the original's checkpoints to weights.
         samples: The class of the samples that it is trained on, as `module:name`; None for that of the medium.
@@ -65,7 +65,7 @@ class System:
     def usage(self) -> str:
         """The commands that accept its model files, for messages."""
         return {
-            "pictures": "`python -m cmpc_tf2`" + (f" (to train it: --model-name {self.name})" if self.recipe else ""),
+            "pictures": f"`python -m cmpc_tf2` (to train it: --model-name {self.name})",
             "clips": "`python -m cmpc_video_tf2`",
             "grounding": "`python -m cogrounding_tf2`",
             "grounding_clips": "`python -m cogrounding_tf2`",
@@ -155,7 +155,9 @@ SYSTEMS = {
             registered_name="cmpc>CAC",
             model="cmpc_tf2.models.cac.model:CAC",
             config="cmpc_tf2.models.cac.config:CACConfig",
+            recipe="cmpc_tf2.recipes.cac.recipe:CAC",
             conversion=(f"{_NAMES}.cac",),
+            samples="cmpc_tf2.data.objects:ObjectSample",
         ),
         System(
             name="sl_att",

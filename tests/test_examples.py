@@ -85,6 +85,7 @@ NOT_RUN = {
     "python -m cogrounding_tf2 demo": "takes minutes; tests/cogrounding/test_demo.py runs it",
     "python -m cogrounding_tf2 train": "starts from a full-size backbone; tests/cogrounding/test_commands.py trains",
     "python -m cmpc_tf2 train --model-name mattnet": "takes pictures of COCO; tests/training/test_two_stage.py trains",
+    "python -m cmpc_tf2 train --model-name cac": "takes pictures of COCO; tests/training/test_cac.py trains",
     "python tools/convert_darknet_weights.py": "needs yolov3.weights; tests/conversion/test_darknet_weights.py runs it",
     "python benchmarks/": "takes minutes to hours",
     "saved_model_cli show": "a program of TensorFlow",

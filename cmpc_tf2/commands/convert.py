@@ -57,6 +57,11 @@ def add_options(command: argparse.ArgumentParser):
         metavar="FILE.npz",
         help="of a training checkpoint: write the state of its optimizer too, to train on",
     )
+    command.add_argument(
+        "--sizes",
+        metavar="FILE.json",
+        help="sizes that the checkpoint does not tell, if they are not the usual ones, such as the variant of a CAC",
+    )
     command.add_argument("--report", metavar="FILE.json", help="write what became of every variable")
     add_json(command)
 
@@ -66,8 +71,9 @@ def run(arguments: argparse.Namespace):
     is_back = arguments.to_tf1 or arguments.to_torch or arguments.to_darknet
     if is_back != bool(arguments.model):
         arguments.usage_error("--model goes with --to-tf1, --to-torch or --to-darknet, and each of them needs it")
-    if is_back and (arguments.vocabulary or arguments.report or arguments.optimizer or arguments.backbone):
-        arguments.usage_error("--vocabulary, --backbone, --optimizer and --report go with --checkpoint")
+    forward = ("vocabulary", "backbone", "sizes", "optimizer", "report")
+    if is_back and any(getattr(arguments, name) for name in forward):
+        arguments.usage_error("--vocabulary, --backbone, --sizes, --optimizer and --report go with --checkpoint")
     if is_back:
         _convert_back(arguments)
     else:
@@ -96,12 +102,16 @@ def _format_of(path: str) -> str:
 def _convert(arguments: argparse.Namespace):
     file_format = _format_of(arguments.checkpoint)
     others = find_files(arguments.checkpoint) if file_format == TF1 else [arguments.checkpoint]
-    others += filter(None, [arguments.vocabulary, arguments.backbone])
+    others += filter(None, [arguments.vocabulary, arguments.backbone, arguments.sizes])
     for path in filter(None, (arguments.output, arguments.report, arguments.optimizer)):
         require_writable(path, others=others)
         others.append(path)
 
     options = {}
+    if file_format != DARKNET:
+        options["sizes_file"] = arguments.sizes
+    elif arguments.sizes:
+        raise UsageError("--sizes: weights of darknet have one size; leave it out")
     if file_format == TORCH:
         from cmpc_tf2.conversion.pytorch import convert
 

@@ -5,15 +5,58 @@ another shape stops the conversion before anything is written.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 
 import keras
 
 from cmpc_tf2.conversion.families import Family
-from cmpc_tf2.errors import InputError
+from cmpc_tf2.errors import InputError, named
+from cmpc_tf2.fields import from_dict
+from cmpc_tf2.files import read_json
 from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.text.tokenizers import TOKENIZERS
+
+
+def complete_sizes(family: Family, config, sizes_file: str | None) -> tuple:
+    """The sizes of a model, completed by those that its checkpoint does not tell.
+
+    Args:
+        family: The family of the checkpoint.
+        config: Its sizes; those that the checkpoint does not tell are the usual ones.
+        sizes_file: A JSON file with others, by name; None for none.
+
+    Returns:
+        The sizes, and the names of those that are assumed.
+
+    Raises:
+        InputError: The file cannot be used, or has sizes that the checkpoint tells.
+    """
+    if not sizes_file:
+        return config, family.assumed
+    stated, expected = read_json(sizes_file), ", ".join(family.assumed) or "none"
+    with named(sizes_file):
+        if not isinstance(stated, dict):
+            raise InputError(f"expected an object of sizes by name ({expected})")
+        names = list(_names_in(stated))
+        if unexpected := [name for name in names if name not in family.assumed]:
+            raise InputError(f"{unexpected[0]}: expected sizes that the checkpoint does not tell: {expected}")
+        config = from_dict(type(config), _merged(config.to_dict(), stated))
+    return config, tuple(name for name in family.assumed if name not in names)
+
+
+def _names_in(sizes: dict, outer: str = "") -> Iterator[str]:
+    """Names as in `Family.assumed`."""
+    for name, value in sizes.items():
+        if isinstance(value, dict) and value:
+            yield from _names_in(value, f"{outer}{name}.")
+        else:
+            yield f"{outer}{name}"
+
+
+def _merged(sizes: dict, others: dict) -> dict:
+    changed = {name: _merged(sizes[name], one) if isinstance(one, dict) else one for name, one in others.items()}
+    return {**sizes, **changed}
 
 
 def new_model(family: Family, config, vocabulary_file: str | None) -> keras.Model:
@@ -95,6 +138,7 @@ def make_report(
     reasons: dict,
     step: int | None,
     used: set,
+    assumed: Iterable[str] = (),
     stored_names: Mapping[str, str] = MappingProxyType({}),
 ) -> dict:
     """What became of every variable, ready for JSON.
@@ -107,6 +151,7 @@ def make_report(
         reasons: What `require_match` returned.
         step: The training step, if it is known.
         used: Names of the variables that became the state of the optimizer.
+        assumed: Names of the sizes that neither the checkpoint nor the user tells.
         stored_names: Names in the file of the variables that have another one there.
     """
     key = family.file_format
@@ -117,7 +162,7 @@ def make_report(
     return {
         "model": family.name,
         "config": config.to_dict(),
-        "assumed": list(family.assumed),
+        "assumed": list(assumed),
         "converted": [{key: stored(name), "keras": path, "shape": list(shapes[name])} for name, path in places],
         "ignored": [{key: stored(name), "why": reason} for name, reason in reasons.items() if name not in used],
         "missing": [],

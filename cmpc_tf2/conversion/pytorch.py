@@ -5,7 +5,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from cmpc_tf2.conversion.core import make_report, new_model, require_match
+from cmpc_tf2.conversion.core import complete_sizes, make_report, new_model, require_match
 from cmpc_tf2.conversion.families import TORCH, Family, load_families, recognize
 from cmpc_tf2.conversion.torch_checkpoint import MOMENTS, STEP, TorchCheckpoint
 from cmpc_tf2.conversion.torch_layout import to_keras, torch_shape, torch_weights
@@ -28,6 +28,7 @@ def convert(
     vocabulary_file: str | None = None,
     optimizer_file: str | None = None,
     backbone_file: str | None = None,
+    sizes_file: str | None = None,
 ) -> dict:
     """Converts a PyTorch checkpoint to a `.keras` file.
 
@@ -39,6 +40,7 @@ def convert(
         vocabulary_file: The vocabulary to put into it, as `Tokenizer.read_words` of the model reads it.
         optimizer_file: Where to write the state of AdamW (`.npz`), to resume by `train --model ... --optimizer ...`.
         backbone_file: The part of the model that has a file of its own (`.keras`): of MAttNet the detector.
+        sizes_file: Sizes that the checkpoint does not tell (JSON), as `core.complete_sizes` reads them.
 
     Returns:
         The report, as `tf1.convert` returns it. Variables have the names by which they were looked for: without
@@ -51,7 +53,8 @@ def convert(
     checkpoint = TorchCheckpoint(path)
     family = recognize(checkpoint.path, checkpoint.tensors, TORCH)
     checkpoint.rename(family.renames)
-    backbone, config = _load_backbone(path, family, backbone_file), _read_config(family, checkpoint)
+    backbone = _load_backbone(path, family, backbone_file)
+    config, assumed = _read_config(family, checkpoint, sizes_file)
     if backbone is not None:
         config = dataclasses.replace(config, detector=backbone.config)
     try:
@@ -77,15 +80,14 @@ def convert(
         state.save(optimizer_file)
 
     places = [(pair.torch, pair.keras) for pair in pairs]
-    report = make_report(family, model.config, places, checkpoint.shapes, reasons, step, used)
-    return report if checkpoint.sizes is None else {**report, "assumed": []}
+    return make_report(family, model.config, places, checkpoint.shapes, reasons, step, used, assumed)
 
 
 def _load_backbone(path: str, family: Family, backbone_file: str | None) -> keras.Model | None:
     """The part of a model that its checkpoint does not hold; None if it holds all."""
-    title = family.system.model_type.title
-    backbone_type = getattr(family.system.model_type, "fixed_backbone_type", None)
-    if backbone_type is None:
+    model_type = family.system.model_type
+    title = model_type.title
+    if not getattr(model_type, "has_fixed_detector", False):
         if backbone_file:
             raise InputError(f"--backbone: the checkpoint of {title} holds all of it; leave the option out")
         return None
@@ -94,17 +96,23 @@ def _load_backbone(path: str, family: Family, backbone_file: str | None) -> kera
             f"{path}: {title} without its detector, which has a checkpoint of its own; convert that "
             "first, and give the result with --backbone FILE.keras"
         )
-    return load_model(backbone_file, backbone_type)
+    return load_model(backbone_file, model_type.detector_type)
 
 
-def _read_config(family: Family, checkpoint: TorchCheckpoint):
-    """The sizes that the file states; otherwise those that follow from the shapes of its tensors."""
+def _read_config(family: Family, checkpoint: TorchCheckpoint, sizes_file: str | None) -> tuple:
+    """The sizes that the file states, otherwise those that shapes and `sizes_file` tell; and names of assumed ones."""
     try:
-        if checkpoint.sizes is not None:
-            return from_dict(family.system.config_type, checkpoint.sizes, "sizes")
-        return family.infer_config(checkpoint.shapes)
+        if checkpoint.sizes is None:
+            config = family.infer_config(checkpoint.shapes)
+        else:
+            config = from_dict(family.system.config_type, checkpoint.sizes, "sizes")
     except FieldError as error:
         raise InputError(f"{checkpoint.path}: not the sizes of {family.system.model_type.title}: {error}") from None
+    if checkpoint.sizes is None:
+        return complete_sizes(family, config, sizes_file)
+    if sizes_file:
+        raise InputError(f"--sizes: {checkpoint.path} states all sizes of its model; leave the option out")
+    return config, ()
 
 
 def _require_match(

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cmpc_tf2.conversion.core import make_report, new_model, require_match
+from cmpc_tf2.conversion.core import complete_sizes, make_report, new_model, require_match
 from cmpc_tf2.conversion.families import TF1, find_family, load_families
 from cmpc_tf2.conversion.tf1_names import BETA_1_POWER, BETA_2_POWER, Pair, slot_names
 from cmpc_tf2.conversion.tf1_reader import TF1Checkpoint
@@ -21,7 +21,13 @@ from cmpc_tf2.recipes.optimizers import BETA_1, BETA_2, ITERATION, slot_paths
 from cmpc_tf2.training.checkpoints import OptimizerState
 
 
-def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimizer_file: str | None = None) -> dict:
+def convert(
+    prefix: str,
+    output: str,
+    vocabulary_file: str | None = None,
+    optimizer_file: str | None = None,
+    sizes_file: str | None = None,
+) -> dict:
     """Converts a TensorFlow 1 checkpoint to a `.keras` file.
 
     Args:
@@ -30,9 +36,10 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
         output: The `.keras` file to write.
         vocabulary_file: The vocabulary to put into it, one word per line.
         optimizer_file: Where to write the state of Adam (`.npz`), to resume by `train --model ... --optimizer ...`.
+        sizes_file: Sizes that the checkpoint does not tell (JSON), as `core.complete_sizes` reads them.
 
     Returns:
-        The report, ready for JSON: `model`, `config`, `assumed` (sizes that the checkpoint does not tell), `converted`,
+        The report, ready for JSON: `model`, `config`, `assumed` (sizes that nothing tells), `converted`,
         `ignored` with reasons, `missing` and `unexpected` (empty, or there would be no report), `step`; `optimizer`
         lists the variables that became the optimizer's state, `released` names the published checkpoint that this is,
         if its checksums are known.
@@ -44,7 +51,8 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
     checkpoint = TF1Checkpoint(prefix)
     family = find_family(checkpoint)
     checkpoint.rename(family.renames)
-    model = new_model(family, family.infer_config(checkpoint.shapes), vocabulary_file)
+    config, assumed = complete_sizes(family, family.infer_config(checkpoint.shapes), sizes_file)
+    model = new_model(family, config, vocabulary_file)
     pairs = family.pairs(model.config)
     variables = {variable.path: variable for variable in model.variables}
     step = checkpoint.read_step(family.step) if family.step in checkpoint.shapes else None
@@ -60,7 +68,8 @@ def convert(prefix: str, output: str, vocabulary_file: str | None = None, optimi
 
     places = [(pair.tf1, pair.keras) for pair in pairs]
     places += [(pair.factor, pair.keras) for pair in pairs if pair.factor]
-    report = make_report(family, model.config, places, checkpoint.shapes, reasons, step, used, checkpoint.stored_names)
+    facts = (checkpoint.shapes, reasons, step, used, assumed, checkpoint.stored_names)
+    report = make_report(family, model.config, places, *facts)
     return {**report, "released": family.released.get(checkpoint.fingerprint()) if family.released else None}
 
 

@@ -3,11 +3,13 @@
 import numpy as np
 import tensorflow as tf
 
+from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.inference.graphs import graph
 from cmpc_tf2.inference.runner import Runner
 from cmpc_tf2.models.cac.model import CAC
 from cmpc_tf2.preprocessing.detector_picture import scale_picture
 from cmpc_tf2.preprocessing.pasting import paste_logits
+from cmpc_tf2.tasks.boxes.candidates import boxes_to_sides, is_right
 
 
 class CACRunner(Runner):
@@ -29,7 +31,7 @@ class CACRunner(Runner):
         channels = self.config.detector.backbone.channels("c4")
         image, scaling = tf.TensorSpec((1, None, None, 3), tf.float32), tf.TensorSpec((1, 3), tf.float32)
         encoded = {
-            "features": tf.TensorSpec((1, None, None, channels), tf.float32),
+            "features": tf.TensorSpec((1, None, None, channels), form.filters.compute_dtype),
             "geometry": tf.TensorSpec((1, 5), tf.float32),
         }
         text = tf.TensorSpec((None, self.config.max_words), tf.int32)
@@ -53,9 +55,23 @@ class CACRunner(Runner):
 
     def decode(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> np.ndarray:
         """The masks of the objects, as logits: float32 `(S, h, w)`, from 0 on in the mask."""
+        return _mask_logits(features, self.answers(features, text))
+
+    def decode_and_compare(
+        self, features: dict[str, tf.Tensor], samples: list, text: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, list[dict[str, bool]]]:
+        """As `Runner.decode_and_compare`.
+
+        Returns:
+            As there. Samples of objects have `detected_box`, whether the found box overlaps with the annotated one by
+            half.
+        """
         found = self.answers(features, text)
-        size = _size_of(features)
-        return np.stack([paste_logits(*one, size) for one in zip(found["mask_probs"], found["box"], strict=True)])
+        boxes = boxes_to_sides(found["box"])
+        return _mask_logits(features, found), [
+            {"detected_box": is_right(box, one.boxes[one.object])} if isinstance(one, ObjectSample) else {}
+            for one, box in zip(samples, boxes, strict=True)
+        ]
 
     def explain(self, features: dict[str, tf.Tensor], text: dict[str, np.ndarray]) -> dict:
         """As `decode` of one expression, with intermediate results.
@@ -63,12 +79,11 @@ class CACRunner(Runner):
         Returns:
             `mask_logits`, `(h, w, 1)`; and `response`, how well the cells of the feature map fit the expression.
         """
-        found = {name: value[0] for name, value in self.answers(features, text).items()}
-        logits = paste_logits(found["mask_probs"], found["box"], _size_of(features))
-        return {"mask_logits": logits[..., None], "response": found["response"]}
+        found = self.answers(features, text)
+        return {"mask_logits": _mask_logits(features, found)[0, ..., None], "response": found["response"][0]}
 
 
-def _size_of(features: dict[str, tf.Tensor]) -> tuple[int, int]:
-    """Height and width of the picture that CAC has encoded."""
-    height, width = features["geometry"].numpy()[0, 3:].astype(int)
-    return int(height), int(width)
+def _mask_logits(features: dict[str, tf.Tensor], found: dict[str, np.ndarray]) -> np.ndarray:
+    """The found masks in the picture that was encoded, as logits: float32 `(S, h, w)`."""
+    size = tuple(map(int, features["geometry"].numpy()[0, 3:]))
+    return np.stack([paste_logits(*one, size) for one in zip(found["mask_probs"], found["box"], strict=True)])

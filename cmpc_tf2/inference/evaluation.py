@@ -37,7 +37,7 @@ class DecodedSample:
         index: Its number in the split.
         sample: The sample.
         answer: As `Runner.decode` gives it, without batch axis; None if its expression has no words.
-        boxes: What reports say of the boxes that a two-stage model chooses (`Runner.compare_boxes`).
+        boxes: What reports say of the boxes that a two-stage model chooses (`Runner.decode_and_compare`).
     """
 
     index: int
@@ -161,8 +161,7 @@ def decode_samples(
                 features = model.encode(readable[0][1].fitted(model.preprocessing)[None])
             texts = [text for *_, text in readable]
             stacked = {name: np.stack([text[name] for text in texts]) for name in texts[0]}
-            answers = model.decode(features, stacked)
-            boxes = model.compare_boxes(features, [sample for _, sample, _ in readable], stacked)
+            answers, boxes = model.decode_and_compare(features, [sample for _, sample, _ in readable], stacked)
             for (index, sample, _), answer, box in zip(readable, one_by_one(answers), boxes, strict=True):
                 yield DecodedSample(index, sample, answer, box)
 

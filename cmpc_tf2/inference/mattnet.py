@@ -16,7 +16,7 @@ from cmpc_tf2.models.mattnet.matching_network import MODULES
 from cmpc_tf2.models.mattnet.model import MAttNet
 from cmpc_tf2.preprocessing import box_geometry as geometry
 from cmpc_tf2.preprocessing.pasting import clip_boxes, paste_logits
-from cmpc_tf2.tasks.boxes.candidates import chooses_annotation, is_right
+from cmpc_tf2.tasks.boxes.candidates import boxes_to_sides, chooses_annotation, is_right
 from cmpc_tf2.tasks.masks.explanation import Candidate
 
 
@@ -115,26 +115,26 @@ class MAttNetRunner(Runner):
         """
         return self.encode_boxes(picture or self._detector.encode(sample.image), annotated_objects(sample))
 
-    def compare_boxes(
+    def decode_and_compare(
         self, features: FoundObjects, samples: list, text: dict[str, np.ndarray]
-    ) -> list[dict[str, bool]]:
-        """As `Runner.compare_boxes`, of samples with the boxes of all objects.
+    ) -> tuple[np.ndarray, list[dict[str, bool]]]:
+        """As `Runner.decode_and_compare`.
 
         Returns:
-            For each sample `given_box`, whether the right one of the annotated boxes has the best score; and
-            `detected_box`, whether the best of the detected boxes overlaps with it by half. Nothing for other samples.
+            As there. Samples of objects have `given_box`, whether the right one of the annotated boxes has the best
+            score; and `detected_box`, whether the best of the detected boxes overlaps with it by half.
         """
         if not isinstance(samples[0], ObjectSample):
-            return super().compare_boxes(features, samples, text)
-        given = self.encode_annotated(samples[0], features.picture)
-        both = zip(samples, self.scores(given, text)["scores"], self.scores(features, text)["scores"], strict=True)
-        boxes = boxes_to_sides(features.detections.boxes)
-        return [
+            return super().decode_and_compare(features, samples, text)
+        best = self.scores(features, text)["scores"].argmax(axis=1)
+        boxes = boxes_to_sides(features.detections.boxes[best])
+        given = self.scores(self.encode_annotated(samples[0], features.picture), text)["scores"]
+        return self._mask_logits(features, best), [
             {
-                "given_box": chooses_annotation(of_given, sample.object),
-                "detected_box": is_right(boxes[of_detected.argmax()], sample.boxes[sample.object]),
+                "given_box": chooses_annotation(scores, sample.object),
+                "detected_box": is_right(box, sample.boxes[sample.object]),
             }
-            for sample, of_given, of_detected in both
+            for sample, scores, box in zip(samples, given, boxes, strict=True)
         ]
 
     def scores(self, features: FoundObjects, text: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -185,12 +185,6 @@ class MAttNetRunner(Runner):
         masks = self._detector.mask_probabilities(box_features, classes)
         logits = [paste_logits(mask, box, size) for mask, box in zip(masks, boxes, strict=True)]
         return np.stack([logits[place] for place in places])
-
-
-def boxes_to_sides(boxes: np.ndarray) -> np.ndarray:
-    """Boxes as x, y, width and height, float64 `(n, 4)`, given the corners, both included."""
-    corners = np.asarray(boxes, np.float64)
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2] + 1], axis=1)
 
 
 def annotated_objects(sample: ObjectSample) -> Detections:

@@ -52,18 +52,19 @@ class Runner:
         self.vocabulary = model.vocabulary
         self.make_tokenizer = model.make_tokenizer
 
-    def compare_boxes(self, features, samples: list, text: dict[str, np.ndarray]) -> list[dict[str, bool]]:
-        """What reports say of the boxes chosen for expressions about a picture: nothing for most models.
+    def decode_and_compare(self, features, samples: list, text: dict[str, np.ndarray]) -> tuple:
+        """Answers to the expressions of samples, and whether the boxes behind them are right.
 
         Args:
-            features: From `encode`, of the picture.
+            features: From `encode`, of the picture of the samples.
             samples: The samples.
             text: The tokenizer's of their expressions.
 
         Returns:
-            A part of the record of each sample.
+            As `decode`; and for each sample a part of its record, a dict of booleans: empty if the model chooses no
+            box, or if the sample has none.
         """
-        return [{} for _ in samples]
+        return self.decode(features, text), [{} for _ in samples]
 
 
 class ModelRunner(Runner):

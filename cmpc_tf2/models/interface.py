@@ -37,8 +37,10 @@ class ReferringInterface(KerasFileModel):
     # Stages of the reasoning, in order, and for each the layers of the decoder whose outputs, `(B, h, w, C)`, show it;
     # no layers if the runner returns the map of the stage itself.
     stages: ClassVar[dict[str, tuple[str, ...]]] = {}
-    # A part with checkpoints of its own, which training leaves as it is; the field `detector` has its sizes.
-    fixed_backbone_type: ClassVar[type | None] = None
+    # The detector that training starts from, a part with files of its own; the field `detector` has its sizes.
+    detector_type: ClassVar[type | None] = None
+    # Whether training leaves the detector as it is. Checkpoints of the original then do not hold it.
+    has_fixed_detector: ClassVar[bool] = False
     # Runs it for inference, a `Runner`, as `module:name`.
     runner: ClassVar[str] = "cmpc_tf2.inference.runner:ModelRunner"
 

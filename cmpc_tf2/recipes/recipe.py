@@ -61,6 +61,10 @@ class Recipe(abc.ABC):
     def trained_variables(self, model, finetune_backbone: bool) -> list[keras.Variable]:
         """The variables that training changes, in the model's order."""
 
+    def training_form(self, model) -> keras.Model:
+        """The model that training steps run, with the same weights; its outputs are those that `losses` takes."""
+        return model.training_form()
+
     def normalizer(self, target):
         """A number that `losses` divide by: the mean of the pixels' weights. `Trainer` averages it over devices.
 

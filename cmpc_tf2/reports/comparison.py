@@ -10,7 +10,9 @@ import numpy as np
 
 from cmpc_tf2.errors import InputError
 from cmpc_tf2.reports.report import SampleSet, flat_scores, score_text, scores_of, with_intervals
+from cmpc_tf2.tasks.boxes.candidates import SHARES, BoxShares
 from cmpc_tf2.tasks.masks.metrics import counts_of, iou
+from cmpc_tf2.tasks.task import Scores
 
 MEASURE = "own_size"
 MEASURE_TITLE = "masks as predict gives them, at the picture's own size"
@@ -61,7 +63,8 @@ def compare_reports(reports: list[dict]) -> dict:
     Returns:
         `dataset`, `split`, `samples`, `measure`, `bootstrap`; `models`, the scores of each with intervals;
         `differences`, for each other model those of its scores from the first model's, with intervals, and `wins`,
-        `losses` and `ties`; both also in `groups`; and `per_sample`, with the `iou` of each model.
+        `losses` and `ties`; both also in `groups`; and `per_sample`, with the `iou` of each model. If all models choose
+        boxes, the shares of right ones are among the scores.
 
     Raises:
         InputError: The reports are not about the same samples.
@@ -70,23 +73,18 @@ def compare_reports(reports: list[dict]) -> dict:
     first, scores = reports[0], scores_of(reports[0])
     samples = SampleSet(first["per_sample"])
     pairs = [counts_of(report["per_sample"], MEASURE) for report in reports]
-    scored = samples.score(pairs, scores)
     ious = np.array([[iou(*pair) for pair in one] for one in pairs])
-    entries = []
-    for number, positions in enumerate(samples.groups):
-        found = [(points[number], values[:, number]) for points, values in scored]
-        entries.append(
-            {
-                "models": [with_intervals(*one, scores) for one in found],
-                "differences": [
-                    {
-                        **with_intervals(points - found[0][0], values - found[0][1], scores),
-                        **_count_wins(ious[other, positions] - ious[0, positions]),
-                    }
-                    for other, (points, values) in enumerate(found[1:], start=1)
-                ],
-            }
-        )
+    entries = _compare(samples, pairs, scores)
+    if shares := BoxShares.of([record for report in reports for record in report["per_sample"]]):
+        numbers = [shares.numbers_of(report["per_sample"]) for report in reports]
+        of_boxes = _compare(samples, numbers, shares)
+        entries = [
+            {part: [_joined(*pair) for pair in zip(one[part], other[part], strict=True)] for part in one}
+            for one, other in zip(entries, of_boxes, strict=True)
+        ]
+    for entry, positions in zip(entries, samples.groups, strict=True):
+        for other, difference in enumerate(entry["differences"], start=1):
+            difference |= _count_wins(ious[other, positions] - ious[0, positions])
     whole, *groups = entries
     names = [{"label": label_of(n), "model": r["model"], "protocol": r["protocol"]} for n, r in enumerate(reports)]
     return {
@@ -107,6 +105,40 @@ def compare_reports(reports: list[dict]) -> dict:
     }
 
 
+def _compare(samples: SampleSet, numbers: list, scores: Scores) -> list[dict[str, list[dict]]]:
+    """For each group the scores of `models`, and the `differences` of the others from the first.
+
+    Args:
+        samples: The samples.
+        numbers: For each model, what `scores.columns` takes.
+        scores: The scores.
+    """
+    entries, scored = [], samples.score(numbers, scores)
+    for number in range(len(samples.groups)):
+        found = [(points[number], values[:, number]) for points, values in scored]
+        first, others = found[0], found[1:]
+        entries.append(
+            {
+                "models": [with_intervals(*one, scores) for one in found],
+                "differences": [
+                    with_intervals(points - first[0], values - first[1], scores) for points, values in others
+                ],
+            }
+        )
+    return entries
+
+
+def _joined(one: dict, other: dict) -> dict:
+    """The scores of two entries, with their intervals, as one entry."""
+    return {**one, **other, "intervals": {**one["intervals"], **other["intervals"]}}
+
+
+def titles_of(comparison: dict) -> list[str]:
+    """Names of the scores of a comparison in words, in the order of `flat_scores`."""
+    first = comparison["models"][0]
+    return [*scores_of({MEASURE: first}).titles, *(title for name, (_, title) in SHARES.items() if name in first)]
+
+
 def _count_wins(differences: np.ndarray) -> dict[str, int]:
     wins, losses = int((differences >= TIE).sum()), int((differences <= -TIE).sum())
     return {"wins": wins, "losses": losses, "ties": len(differences) - wins - losses}
@@ -115,7 +147,7 @@ def _count_wins(differences: np.ndarray) -> dict[str, int]:
 def format_comparison(comparison: dict) -> str:
     """The comparison as text for a terminal: the models, the scores, and the overall IoU by group."""
     models, differences = comparison["models"], comparison["differences"]
-    titles = scores_of({"own_size": models[0]}).titles
+    titles = titles_of(comparison)
     lines = [
         f"{comparison['dataset']} {comparison['split']}: {comparison['samples']} samples of "
         f"{comparison['bootstrap']['pictures']} pictures; compared: {MEASURE_TITLE}",

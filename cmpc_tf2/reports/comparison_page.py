@@ -10,7 +10,7 @@ import numpy as np
 
 from cmpc_tf2.data.batches import Sample
 from cmpc_tf2.data.image_files import write_image
-from cmpc_tf2.reports.comparison import MEASURE_TITLE, WINS_NOTE
+from cmpc_tf2.reports.comparison import MEASURE_TITLE, WINS_NOTE, titles_of
 from cmpc_tf2.reports.evaluation_page import (
     describe_intervals,
     in_percent,
@@ -20,7 +20,7 @@ from cmpc_tf2.reports.evaluation_page import (
 )
 from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, sortable, table, write_page
 from cmpc_tf2.reports.plots import dot_plot
-from cmpc_tf2.reports.report import flat_scores, scores_of
+from cmpc_tf2.reports.report import flat_scores
 from cmpc_tf2.tasks.drawing import color_of
 from cmpc_tf2.tasks.masks.drawing import draw_layer
 from cmpc_tf2.tasks.masks.task import MaskTask
@@ -73,7 +73,7 @@ def write_comparison_page(path: Path, comparison: dict, folder: Path | None):
         folder: Folder of the pictures next to it, if there are any.
     """
     models = comparison["models"]
-    titles = scores_of({"own_size": models[0]}).titles
+    titles = titles_of(comparison)
     scores = {model["label"]: model for model in models}
     differences = _by_title(comparison["differences"], models)
     parts = [

@@ -7,8 +7,10 @@ from cmpc_tf2.reports.gallery import GalleryEntry, figures_of
 from cmpc_tf2.reports.pages import definitions, pair, paragraph, section, table, write_page
 from cmpc_tf2.reports.plots import dot_plot, histogram
 from cmpc_tf2.reports.report import flat_scores, score_text
+from cmpc_tf2.tasks.boxes.candidates import BoxShares
 from cmpc_tf2.tasks.masks.metrics import iou
 from cmpc_tf2.tasks.masks.protocol import ExactProtocol
+from cmpc_tf2.tasks.masks.task import BOXES
 from cmpc_tf2.tasks.task import Task
 
 # Best and worst samples that the page shows.
@@ -38,6 +40,7 @@ def write_evaluation_page(path: Path, report: dict, task: Task, shown: str, over
             paragraph(task.scores_note, note=True),
             pair(score_table("Scores", "In percent", titles, entries), score_plot(titles, entries)),
         ),
+        *_boxes(report),
         *_groups(report, variants, titles[:2]),
         section(
             "IoU of the samples",
@@ -91,16 +94,26 @@ def in_percent(value: float, ends: list[float] | None) -> tuple[float, list[floa
     return 100 * value, ends and [100 * end for end in ends]
 
 
+def _boxes(report: dict) -> list[str]:
+    """How often the model chooses the right box, if it chooses boxes."""
+    if BOXES not in report:
+        return []
+    titles = BoxShares.of(report["per_sample"]).titles
+    return [section("Boxes", score_table("Boxes", "In percent", titles, {"share of the samples": report[BOXES]}))]
+
+
 def _groups(report: dict, variants: dict[str, str], titles: list[str]) -> list[str]:
-    """The first two scores of each group, in a table and a plot for each criterion."""
-    sections = []
+    """The first two scores of each group, in a table and a plot for each criterion; shares of boxes in the table."""
+    sections, shares = [], BoxShares.of(report["per_sample"]) if BOXES in report else None
     heads = ["group", "samples", "pictures"]
     heads += [f"{score}, {title}" for title in variants.values() for score in titles]
+    heads += shares.titles if shares else []
     for criterion in report["groups"].values():
         rows, series = [], {title: [] for title in variants.values()}
         for name, group in criterion["groups"].items():
             found = {variant: flat_scores(group[variant])[:2] for variant in variants}
-            cells = [percent_cell(*one) for scores in found.values() for one in scores]
+            of_boxes = flat_scores(group[BOXES]) if shares else []
+            cells = [percent_cell(*one) for scores in (*found.values(), of_boxes) for one in scores]
             rows.append([name, str(group["samples"]), str(group["pictures"]), *cells])
             for variant, title in variants.items():
                 series[title].append(in_percent(*found[variant][0]))

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from cmpc_tf2.data.annotation_fields import checked, field
+from cmpc_tf2.data.annotation_fields import checked, describe, field
 from cmpc_tf2.errors import InputError, named
 from cmpc_tf2.files import read_json
 from cmpc_tf2.reports.bootstrap import CONFIDENCE, RESAMPLES, SEED, intervals, resampled_sums
 from cmpc_tf2.reports.groups import group_samples
+from cmpc_tf2.tasks.boxes.candidates import SHARES
 from cmpc_tf2.tasks.masks.metrics import ScoreSet
 from cmpc_tf2.tasks.task import Scores, Task
 
@@ -48,7 +49,7 @@ class SampleSet:
         """The scores of every group, for the samples and for all resamples.
 
         Args:
-            pairs: For each variant or model, the intersection and union of each sample.
+            pairs: For each variant or model, what `scores.columns` takes: intersection and union of each sample, ...
             scores: The scores.
 
         Returns:
@@ -122,15 +123,22 @@ def make_report(head: dict, result: dict, fields: list[dict], task: Task) -> dic
         for record in result["per_sample"]
     ]
     samples = SampleSet(records)
-    variants = [variant for variant in task.variants if result[variant]]
-    entries = [{} for _ in samples.groups]
-    scored = samples.score([task.pairs_of(records, variant) for variant in variants], task.scores)
-    for variant, (points, values) in zip(variants, scored, strict=True):
-        for number, entry in enumerate(entries):
-            entry[variant] = with_intervals(points[number], values[:, number], task.scores)
-    whole, *groups = entries
+    whole, *groups = _score_measures(samples, task.measures(records))
     parts = {"bootstrap": samples.head, "groups": samples.by_group(groups), "per_sample": records}
     return {**head, **result, **whole, **parts}
+
+
+def _score_measures(samples: SampleSet, measures: dict[str, tuple[Scores, list]]) -> list[dict]:
+    """For each group, the scores with intervals by measure (`Task.measures`)."""
+    entries, names_by_scores = [{} for _ in samples.groups], {}
+    for name, (scores, _) in measures.items():
+        names_by_scores.setdefault(scores, []).append(name)
+    for scores, names in names_by_scores.items():
+        scored = samples.score([measures[name][1] for name in names], scores)
+        for name, (points, values) in zip(names, scored, strict=True):
+            for number, entry in enumerate(entries):
+                entry[name] = with_intervals(points[number], values[:, number], scores)
+    return entries
 
 
 def scores_of(report: dict) -> ScoreSet:
@@ -178,6 +186,9 @@ def read_report(path: Path) -> dict:
 
 
 def _check_record(record: dict):
+    for name in (key for key, _ in SHARES.values() if key in record):
+        if not isinstance(record[name], bool):
+            raise InputError(f"expected true or false for {name}, found {describe(record[name])}")
     for name in ("index", "area", "own_size_intersection", "own_size_union"):
         if field(record, name, int) < 0:
             raise InputError(f"expected {name} from 0, found {record[name]}")

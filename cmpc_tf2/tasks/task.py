@@ -62,7 +62,7 @@ class Scores(abc.ABC):
 
     @abc.abstractmethod
     def columns(self, pairs: np.ndarray) -> np.ndarray:
-        """The numbers to sum, `(N, K)`, of samples given by intersection and union, `(N, 2)`."""
+        """The numbers to sum, `(N, K)`, of samples given by intersection and union, `(N, 2)`, or other numbers."""
 
     @abc.abstractmethod
     def from_sums(self, sums: np.ndarray) -> np.ndarray:
@@ -102,14 +102,18 @@ class Task(abc.ABC):
         """The records of a split, completed by what only all of them together tell."""
         return records
 
+    def measures(self, records: list[dict]) -> dict[str, tuple[Scores, list]]:
+        """What is scored of a split, by name: the scores, and of each sample what their `columns` take.
+
+        Each variant that was scored is a measure.
+        """
+        scored = [name for name, variant in self.variants.items() if f"{variant.prefix}union" in records[0]]
+        return {name: (self.scores, self.pairs_of(records, name)) for name in scored}
+
     def summarize(self, records: list[dict]) -> dict:
-        """Scores of a split from the records of its samples, by variant; None for a variant that was not scored."""
-        return {
-            name: self.scores.summarize(self.pairs_of(records, name))
-            if f"{variant.prefix}union" in records[0]
-            else None
-            for name, variant in self.variants.items()
-        }
+        """Scores of a split from the records of its samples, by measure; None for a variant that was not scored."""
+        found = {name: scores.summarize(numbers) for name, (scores, numbers) in self.measures(records).items()}
+        return {**dict.fromkeys(self.variants), **found}
 
     @abc.abstractmethod
     def protocol(self, name: str, exact_masks: bool = False) -> Protocol:

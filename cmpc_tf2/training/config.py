@@ -100,8 +100,6 @@ class TrainConfig:
         if type(self.model) is not config:
             raise FieldError("model", f"expected {config.__name__}, received {type(self.model).__name__}")
         is_known = self.model_name or not self.start_model  # Otherwise the start model's file says which system it is.
-        if is_known and not self.system.recipes:
-            raise FieldError("model_name", f"{self.system.name} is not trained by this command; convert a checkpoint")
         if is_known and self.recipe not in self.system.recipes:
             expected, name = ", ".join(self.system.recipes), self.system.name
             raise FieldError("recipe", f"expected one of {expected} for {name}, received {reprlib.repr(self.recipe)}")

@@ -1,6 +1,6 @@
 """What training of MAttNet reads: pairs of annotated boxes and sentences, with the features of a fixed detector."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,6 @@ from cmpc_tf2.data.mattnet_sampling import TrainingBatch, batches_of, draw_batch
 from cmpc_tf2.data.object_split import read_object_split
 from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.errors import InputError, named
-from cmpc_tf2.fields import FieldError
 from cmpc_tf2.inference.evaluation import group_by_pixels
 from cmpc_tf2.inference.runner import make_runner
 from cmpc_tf2.medium import Medium
@@ -20,6 +19,7 @@ from cmpc_tf2.recipes.mattnet import attribute_weights
 from cmpc_tf2.tasks.boxes.candidates import chooses_annotation
 from cmpc_tf2.text.vocabulary import NoWordsError
 from cmpc_tf2.training.config import TrainConfig
+from cmpc_tf2.training.run_data import dataset_of_steps, require_undivided
 
 # Bytes of features that are kept in memory.
 CACHE_BYTES = 2 * 2**30
@@ -43,7 +43,7 @@ class PairData:
     """
 
     def __init__(self, config: TrainConfig, model: MAttNet, paths: list[Path], medium: Medium):
-        _require_one_device(config)
+        require_undivided(config, "MAttNet has batches of different sizes")
         self._config, self._tokenizer = config, model.make_tokenizer()
         self._runner = make_runner(model)
         self._data = read_object_split(paths, self._tokenizer)
@@ -72,27 +72,11 @@ class PairData:
         self, start_step: int, input_context=None, on_error: Callable[[InputError], None] | None = None
     ) -> tf.data.Dataset:
         """The endless stream of the inputs and the target of `MAttNetRecipe.losses`; otherwise as `SampleData`."""
-
-        def batches() -> Iterator[tuple[dict, dict]]:
-            pictures = batches_of(self._pictures, self._config.batch_size, start_step)
-            for step, chosen in enumerate(pictures, start=start_step):
-                try:
-                    yield self._batch(step, chosen)
-                except InputError as error:
-                    if on_error is not None:
-                        on_error(error)
-                    raise ValueError(str(error)) from None  # tf.data passes this type and its text on.
-
-        options = tf.data.Options()
-        # The detector runs inside of the generator, and must not wait for threads that wait for it.
-        options.threading.private_threadpool_size = 1
-        dataset = tf.data.Dataset.from_generator(batches, output_signature=self._signature)
-        return dataset.with_options(options).prefetch(1)
+        return dataset_of_steps(self._batch, self._signature, start_step, on_error)
 
     def names_of_step(self, step: int) -> list[str]:
         """Names of the first files of the pictures of a step."""
-        pictures = next(batches_of(self._pictures, self._config.batch_size, step))
-        return [Path(self._data.pictures[picture].file_name).name for picture in pictures]
+        return [Path(self._data.pictures[picture].file_name).name for picture in self._pictures_of(step)]
 
     def validate(self, paths: list[Path]) -> tuple[dict[str, float], list]:
         """The share of expressions for which the right one of the annotated boxes has the best score; no pictures."""
@@ -111,10 +95,13 @@ class PairData:
             raise InputError(f"{paths[0].parent}: no expression has words")
         return {"val_given_boxes": float(np.mean(hits))}, []
 
-    def _batch(self, step: int, pictures: list[int]) -> tuple[dict, dict]:
+    def _pictures_of(self, step: int) -> list[int]:
+        return next(batches_of(self._pictures, self._config.batch_size, step))
+
+    def _batch(self, step: int) -> tuple[dict, dict]:
         """Inputs and target of a step."""
         data = self._data
-        drawn = draw_batch(data, pictures, np.random.default_rng([self._config.seed, step]))
+        drawn = draw_batch(data, self._pictures_of(step), np.random.default_rng([self._config.seed, step]))
         labels = np.zeros((len(drawn.boxes), len(self._weights)), np.float32)
         labels[:, : len(data.attributes)] = [data.attribute_labels(reference) for reference in drawn.references]
         return self._inputs(drawn), {"attributes": labels, "attribute_weights": self._weights}
@@ -146,10 +133,3 @@ class PairData:
             self._cache[picture] = features
             self._cached_bytes += size
         return features
-
-
-def _require_one_device(config: TrainConfig):
-    """Checks that no option needs batches of one size."""
-    for name, allowed in {"strategy": "none", "accumulate": 1, "jit_compile": False}.items():
-        if getattr(config, name) != allowed:
-            raise FieldError(name, "MAttNet has batches of different sizes, which cannot be divided or compiled")

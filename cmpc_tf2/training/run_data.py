@@ -1,7 +1,9 @@
 """What a training run reads: the stream of its batches, and the scores of its validation split."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
@@ -12,6 +14,7 @@ from cmpc_tf2.data.pipeline import (
     training_dataset,
 )
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.fields import FieldError
 from cmpc_tf2.inference.evaluation import evaluate
 from cmpc_tf2.inference.runner import make_runner
 from cmpc_tf2.medium import Medium
@@ -106,3 +109,45 @@ class SampleData:
 def make_data(config: TrainConfig, model: ReferringInterface, paths: list[Path], medium: Medium) -> SampleData:
     """The data of a run, as its recipe names it."""
     return import_object(config.make_recipe().data)(config.completed(), model, paths, medium)
+
+
+def dataset_of_steps(
+    make_batch: Callable[[int], Any], signature, start_step: int, on_error: Callable[[InputError], None] | None = None
+) -> tf.data.Dataset:
+    """The endless stream of batches that a function makes, for `SampleData.dataset`.
+
+    Args:
+        make_batch: Number of a step to its batch; raises InputError.
+        signature: The `tf.TensorSpec`s of a batch.
+        start_step: Steps already taken.
+        on_error: Called with the reason why a batch cannot be made, before the stream fails.
+    """
+
+    def batches() -> Iterator:
+        for step in itertools.count(start_step):
+            try:
+                yield make_batch(step)
+            except InputError as error:
+                if on_error is not None:
+                    on_error(error)
+                raise ValueError(str(error)) from None  # tf.data passes this type and its text on.
+
+    options = tf.data.Options()
+    # A detector may run inside of the generator, and must not wait for threads that wait for it.
+    options.threading.private_threadpool_size = 1
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).with_options(options).prefetch(1)
+
+
+def require_undivided(config: TrainConfig, reason: str):
+    """Checks that no option divides or compiles the batches of a run.
+
+    Args:
+        config: The run.
+        reason: Why they cannot be, for the message.
+
+    Raises:
+        FieldError: One does.
+    """
+    for name, allowed in {"strategy": "none", "accumulate": 1, "jit_compile": False}.items():
+        if getattr(config, name) != allowed:
+            raise FieldError(name, f"{reason}, so that batches cannot be divided or compiled; leave it out")

@@ -19,17 +19,17 @@ _FIX = "give another file, or a model of its sizes (--sizes)"
 
 
 def sizes_with_backbone(config: TrainConfig) -> ReferringConfig:
-    """The sizes of a run's new model; those of a detector that stays as it is come from its file.
+    """The sizes of a run's new model; those of a detector come from its file.
 
     Raises:
         InputError: The file cannot be used, or there is none.
     """
     model_type = config.system.model_type
-    if model_type.fixed_backbone_type is None:
+    if model_type.detector_type is None:
         return config.model
     if not config.backbone:
-        raise FieldError("backbone", f"{model_type.title} is trained on a fixed detector; give its file")
-    return config.model.with_detector(load_model(config.backbone, model_type.fixed_backbone_type).config)
+        raise FieldError("backbone", f"training of {model_type.title} starts from a detector; give its file")
+    return config.model.with_detector(load_model(config.backbone, model_type.detector_type).config)
 
 
 def language_layers(model: ReferringModel) -> dict[str, keras.Layer]:

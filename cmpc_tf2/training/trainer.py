@@ -32,10 +32,11 @@ class Trainer(keras.Model):
     """
 
     def __init__(self, model: keras.Model, config: TrainConfig):
-        form = model.training_form()
-        super().__init__(form.input, form.output, name="trainer")
         config = config.completed()
-        self.recipe = config.make_recipe()
+        recipe = config.make_recipe()
+        form = recipe.training_form(model)
+        super().__init__(form.input, form.output, name="trainer")
+        self.recipe = recipe
         trained = self.recipe.trained_variables(model, config.finetune_backbone)
         # Paths: Keras would count variables in an attribute as the trainer's own.
         self._trained = frozenset(variable.path for variable in trained)

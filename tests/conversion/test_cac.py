@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from cac_original import shared_model, tiny_config
+from cmpc_tf2.cli import main
 from cmpc_tf2.conversion.core import require_match
 from cmpc_tf2.conversion.names import mask_rcnn
 from cmpc_tf2.conversion.names.cac import FAMILY, cac_pairs, infer_config
 from cmpc_tf2.conversion.torch_layout import torch_shape, torch_weights
+from cmpc_tf2.conversion.torch_writer import write_torch_file
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.model_files import load_model
 from cmpc_tf2.models.cac.config import CACConfig, CaptionerConfig
 from twostage_original import TINY_DETECTOR, read_manifest, state_by_rule
 
@@ -100,6 +103,57 @@ def test_strict_match():
     del shapes["dynamic_fc_3.bias"]
     with pytest.raises(InputError, match=r"missing: dynamic_fc_3\.bias"):
         require_match("f.pth", shapes, expected, FAMILY.ignored)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A file of the original's, in the form that it writes."""
+    path = tmp_path_factory.mktemp("cac") / "cac.pth"
+    write_torch_file(path, state_by_rule("cac_response_tiny"))
+    return path
+
+
+def test_sizes_that_a_checkpoint_does_not_tell(checkpoint, tmp_path):
+    """The variant, and others within the sizes of the detector; the report says what is still assumed."""
+    (tmp_path / "sizes.json").write_text(
+        '{"variant": "spatial", "detector": {"shorter_side": 128, "longer_side": 200}}'
+    )
+    options = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "cac.keras"), "--json"]
+    assert main(["convert", *options, "--report", str(tmp_path / "usual.json")]) == 0
+    sizes = ["--sizes", str(tmp_path / "sizes.json"), "--report", str(tmp_path / "stated.json")]
+    usual = load_model(tmp_path / "cac.keras")
+    assert main(["convert", *options, *sizes]) == 0
+    stated = load_model(tmp_path / "cac.keras")
+    assert (usual.config.variant, stated.config.variant) == ("response", "spatial")
+    assert (stated.config.detector.shorter_side, stated.config.detector.longer_side) == (128, 200)
+    for found, expected in zip(stated.weights, usual.weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    reports = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("usual", "stated")]
+    removed = ["variant", "detector.shorter_side", "detector.longer_side"]
+    assert reports[1]["assumed"] == [name for name in reports[0]["assumed"] if name not in removed]
+    assert reports[1]["config"] == stated.config.to_dict()
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (
+            '{"vocabulary_size": 50}',
+            "vocabulary_size: expected sizes that the checkpoint does not tell: variant, ",
+        ),
+        ('{"detector": {"classes": 81}}', "detector.classes: expected sizes that the checkpoint does not tell"),
+        ('{"variant": "cycle"}', "variant: expected one of baseline, spatial, response; received 'cycle'"),
+        ('["spatial"]', "expected an object of sizes by name (variant, max_words"),
+        ("spatial", "sizes.json: "),
+    ],
+)
+def test_sizes_that_cannot_be(content, words, checkpoint, tmp_path, capsys):
+    (tmp_path / "sizes.json").write_text(content)
+    options = ["--checkpoint", str(checkpoint), "--output", str(tmp_path / "cac.keras")]
+    assert main(["convert", *options, "--sizes", str(tmp_path / "sizes.json")]) == 1
+    error = capsys.readouterr().err
+    assert words in error and "sizes.json: " in error and "Traceback" not in error
+    assert not (tmp_path / "cac.keras").exists()
 
 
 def test_sizes_survive_a_file():

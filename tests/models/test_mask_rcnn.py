@@ -278,6 +278,21 @@ def test_crops_blend_with_zero_outside():
     np.testing.assert_array_equal(far, np.zeros((1, 3, 3, 1)))
 
 
+def test_the_gradient_of_crops_is_their_adjoint(rng):
+    """Crops are linear in the map: for any weights of the result, `<crop(map), weights> = <map, gradient>`."""
+    boxes = np.float32(
+        [[3, 5, 40, 60], [-20, -9, 31, 20], [64, 32, 32, 32], [70, 50, 200, 90], [1000, 1000, 2000, 2000]]
+    )
+    weights = rng.normal(size=(5, 7, 7, 3)).astype(np.float32)
+    features = [tf.constant(rng.normal(size=(1, 5, 6, 3)), tf.float32) for _ in range(2)]
+    with tf.GradientTape() as tape:
+        tape.watch(features[0])
+        total = tf.reduce_sum(crop(features[0], boxes, 16, 7) * weights)
+    gradient = tape.gradient(total, features[0])
+    expected = tf.reduce_sum(crop(features[1], boxes, 16, 7) * weights)
+    np.testing.assert_allclose(tf.reduce_sum(gradient * features[1]), expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("height, width", [(1, 300), (30, 2), (64, 64)])
 def test_pictures_of_any_size(detector, height, width, rng):
     image = rng.integers(0, 256, (height, width, 3), np.uint8)

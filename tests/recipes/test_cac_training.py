@@ -9,17 +9,19 @@ from keras import ops
 from cac_original import (
     CAPTION_WEIGHT,
     COUNTS,
-    VARIANTS,
     picture_of,
     shared_model,
     stored_targets,
+    tiny_config,
     tiny_model,
     truth_of,
 )
 from cmpc_tf2.conversion.names.cac import cac_pairs
 from cmpc_tf2.models.cac.model import choose
-from cmpc_tf2.recipes.cac.optimizer import is_decayed, make_optimizer, rate_factor, trained_variables
-from cmpc_tf2.recipes.cac.step import DrawnTargets, step_losses
+from cmpc_tf2.recipes.cac.losses import total_loss
+from cmpc_tf2.recipes.cac.recipe import CACRecipe, ForegroundAccuracy, is_decayed, rate_factor
+from cmpc_tf2.recipes.cac.step import predict
+from cmpc_tf2.training.config import TrainConfig
 from twostage_original import read_golden
 
 # Names of the losses in the goldens.
@@ -41,12 +43,16 @@ TRAINED_TOLERANCES = {"spatial": (0.05, 5e-4), "response": (5e-3, 2e-5), "cycle_
 TRAINED_TOLERANCES["cycle_response"] = TRAINED_TOLERANCES["response"]
 # Of norms above this.
 SMALLEST = 1e-4
+RECIPE = CACRecipe(caption_weight=CAPTION_WEIGHT, counts=COUNTS)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def determinism():
-    """As the command `train`: otherwise, crops lose some of the sums of their gradient."""
-    tf.config.experimental.enable_op_determinism()
+def trained_variables(model) -> list:
+    return RECIPE.trained_variables(model, finetune_backbone=False)
+
+
+def make_optimizer(variant: str, **settings):
+    config = TrainConfig("unc", "train", model_name="cac", model=tiny_config(variant), **settings)
+    return RECIPE.make_optimizer(config.completed())
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,8 @@ def losses_of(model, golden, variant: str, step: int) -> tuple:
 
     trained = trained_variables(model)
     with tf.GradientTape() as tape:
-        loss, parts = step_losses(model, pixels, golden[f"{sample}/labels"], draw, CAPTION_WEIGHT)
+        outputs = predict(model, pixels, golden[f"{sample}/labels"], draw, training=True)
+        loss, parts = total_loss(outputs, golden[f"{sample}/labels"], RECIPE.caption_weight)
     gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, trained)]
     return loss, parts, dict(zip([variable.path for variable in trained], gradients, strict=True))
 
@@ -81,7 +88,7 @@ def trajectories(golden):
         model = tiny_model(variant)
         trained = trained_variables(model)
         before = {variable.path: ops.convert_to_numpy(variable) for variable in model.weights}
-        optimizer = make_optimizer(VARIANTS[variant][1])
+        optimizer = make_optimizer(variant)
         optimizer.build(trained)
         losses, first = [], None
         for step in range(len(golden[f"{variant}/train/trajectory"])):
@@ -192,25 +199,26 @@ def test_a_step_with_drawn_targets(golden):
     variant = "cycle_response"
     model, truth = shared_model(variant), truth_of(golden, 0)
     pixels, _ = picture_of(golden, "0/")
-    trained = trained_variables(model)
+    trained, form = trained_variables(model), RECIPE.training_form(model)
     before = [ops.convert_to_numpy(variable) for variable in trained]
 
     @tf.function
-    def losses_and_norm(box, mask, seed):
-        draw = DrawnTargets(truth._replace(box=box, mask=mask), seed, COUNTS)
+    def losses_and_norm(seed):
+        inputs = {"image": pixels, "token_ids": golden["0/labels"], "seed": seed}
+        inputs |= {name: np.asarray(value)[None] for name, value in truth._asdict().items()}
+        inputs = {name: tf.cast(value, form.input[name].dtype) for name, value in inputs.items()}
         with tf.GradientTape() as tape:
-            loss, parts = step_losses(model, pixels, golden["0/labels"], draw, CAPTION_WEIGHT)
+            loss, parts, _ = next(RECIPE.losses(lambda inputs: form(inputs, training=True), inputs, None, 1.0))
         gradients = tape.gradient(loss, trained)
         return loss, parts, tf.linalg.global_norm([tf.convert_to_tensor(gradient) for gradient in gradients])
 
-    first, again, other = (
-        losses_and_norm(tf.constant(truth.box), tf.constant(truth.mask), tf.constant([7, step])) for step in (0, 0, 1)
-    )
+    first, again, other = (losses_and_norm(tf.constant([[7, step]], tf.int64)) for step in (0, 0, 1))
     assert np.isfinite(first[0]) and np.isfinite(first[2]) and float(first[2]) > 0
+    assert set(first[1]) == set(RECIPE.logged)
     assert {name: float(part) for name, part in first[1].items()} == {
         name: float(part) for name, part in again[1].items()
     }
-    assert float(first[0]) != float(other[0])
+    assert float(first[0]) != float(other[0]) and float(first[2]) == float(again[2])
     stored = golden[f"{variant}/train/trajectory"][0]
     columns = [name.decode() for name in golden[f"{variant}/train/columns"]]
     response = stored[columns.index("loss_response")]
@@ -237,8 +245,8 @@ def test_groups():
     assert not is_decayed("rnn_encoder/rnn/bias_hh_l0") and not is_decayed("cls_score_net/bias")
 
 
-def test_a_step_of_the_optimizer_falls_with_the_rate():
-    optimizer = make_optimizer(has_captioner=False, step_size=2)
+def test_the_rate_falls_once():
+    optimizer = make_optimizer("response", decay_steps=2)
     rates = []
     variable = keras.Variable(np.zeros(1, np.float32), name="weight")
     optimizer.build([variable])
@@ -246,4 +254,13 @@ def test_a_step_of_the_optimizer_falls_with_the_rate():
         rates.append(float(optimizer.learning_rate))
         optimizer.apply([tf.constant([0.0])])
     assert rates == pytest.approx([1e-4, 1e-4, 1e-5, 1e-5])
-    assert float(make_optimizer(False).learning_rate) == pytest.approx(1e-4)
+    assert make_optimizer("response")._learning_rate.step_size == 360_000
+
+
+def test_the_metric_counts_the_foreground():
+    metric = ForegroundAccuracy()
+    logits = np.float32([[0, 3, 1], [0, 1, 3], [5, 1, 3], [0, 1, 2]])
+    metric.update_state(None, {"logits": logits, "labels": np.array([1, 1, 2, 0])})
+    assert float(metric.result()) == pytest.approx(1 / 3)
+    metric.update_state(None, {"logits": logits[:1], "labels": np.array([1])})
+    assert float(metric.result()) == pytest.approx(1 / 2)

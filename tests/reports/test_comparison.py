@@ -64,6 +64,41 @@ def test_chance_is_not_taken_for_a_difference(ious):
     assert low < 0 < high
 
 
+def test_boxes_that_all_models_choose_are_compared(ious, tmp_path, capsys):
+    """One model chooses among annotated boxes too, which is not compared."""
+    rng, reports = np.random.default_rng(4), []
+    for names, share in ((("given_box", "detected_box"), 0.5), (("detected_box",), 0.9)):
+        records = make_records(ious, PICTURES)
+        for record in records:
+            record |= {name: bool(rng.random() < share) for name in names}
+        reports.append(made_report(records))
+    assert set(reports[0]["boxes"]) == {"given_boxes", "detected_boxes", "intervals"}
+    low, high = reports[1]["boxes"]["intervals"]["detected_boxes"]
+    assert 0.8 < low < 0.9 < high < 1
+    for criterion in reports[0]["groups"].values():
+        assert all("detected_boxes" in group["boxes"] for group in criterion["groups"].values())
+    comparison = compare_reports(reports)
+    (difference,), shares = comparison["differences"], [model["detected_boxes"] for model in comparison["models"]]
+    assert shares == [report["boxes"]["detected_boxes"] for report in reports]
+    assert difference["detected_boxes"] == pytest.approx(shares[1] - shares[0])
+    low, high = difference["intervals"]["detected_boxes"]
+    assert 0.25 < low < difference["detected_boxes"] < high < 0.55
+    assert "given_boxes" not in difference and difference["ties"] == 300
+    (line,) = (line for line in format_comparison(comparison).splitlines() if line.startswith("right box of the"))
+    assert line.startswith("right box of the detected ones") and f"{shares[0]:.4f} [" in line
+    files = [tmp_path / name for name in ("a.json", "b.json")]
+    for file, report in zip(files, reports, strict=True):
+        file.write_text(json.dumps(report))
+    assert main(["compare", *map(str, files), "--html", str(tmp_path / "page.html")]) == 0
+    assert "right box of the detected ones" in (tmp_path / "page.html").read_text()
+    reports[1]["per_sample"][3]["detected_box"] = 1
+    files[1].write_text(json.dumps(reports[1]))
+    assert main(["compare", *map(str, files)]) == 1
+    assert "b.json: not a report of this version of `evaluate`: expected true or false for detected_box, found 1" in (
+        capsys.readouterr().err
+    )
+
+
 def test_groups_add_up_for_wins(reports):
     comparison = compare_reports(reports)
     whole = comparison["differences"][0]

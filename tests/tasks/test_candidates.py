@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from cmpc_tf2.tasks.boxes.candidates import attribute_scores, chooses_annotation, iou, is_right
+from cmpc_tf2.tasks.boxes.candidates import (
+    BoxShares,
+    attribute_scores,
+    boxes_to_sides,
+    chooses_annotation,
+    iou,
+    is_right,
+)
 from cmpc_tf2.tasks.masks.task import MaskTask
 
 
@@ -22,6 +29,27 @@ def test_boxes_that_share_one_row_or_column_do_not_overlap(other):
 def test_a_detected_box_is_right_from_one_half_on():
     assert is_right([0, 0, 4, 4], [0, 0, 4, 8])
     assert not is_right([0, 0, 4, 4], [0, 0, 4, 9])
+
+
+@pytest.mark.parametrize(
+    "corners, overlap",
+    [([0, 0, 9, 9], 1.0), ([5, 0, 14, 9], 50 / 150), ([9, 0, 18, 9], 0.0), ([9, 0, 0, 9], 0.0), ([9, 9, 0, 0], 0.0)],
+)
+def test_boxes_become_sides(corners, overlap):
+    """Both corners are included. A box with swapped corners overlaps with nothing."""
+    x1, y1, x2, y2 = corners
+    (box,) = boxes_to_sides(np.float32([corners]))
+    np.testing.assert_array_equal(box, [x1, y1, x2 - x1 + 1, y2 - y1 + 1])
+    assert iou(box, [0, 0, 10, 10]) == pytest.approx(overlap)
+
+
+def test_shares_of_right_boxes():
+    records = [{"given_box": given, "detected_box": True} for given in (True, False, False, True, True)]
+    shares = BoxShares.of(records)
+    assert shares.summarize(shares.numbers_of(records)) == {"given_boxes": 3 / 5, "detected_boxes": 1.0}
+    assert BoxShares.of([{"detected_box": False}]).names == ("detected_boxes",)
+    assert BoxShares.of([{"detected_box": False}, {}]) is None  # Not all samples have boxes.
+    assert np.isnan(shares.from_sums(np.zeros(3))).all()
 
 
 def test_the_first_of_equal_scores_is_chosen():

@@ -2,52 +2,21 @@
 
 import csv
 import dataclasses
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from cmpc_tf2.cli import main
 from cmpc_tf2.commands.train import read_config
 from cmpc_tf2.data.batches import Sample, batch_path, list_batches, read_batch, write_batch
 from cmpc_tf2.data.object_split import read_object_split
 from cmpc_tf2.data.objects import ObjectSample
-from cmpc_tf2.data.segmentations import run_lengths
-from cmpc_tf2.model_files import load_model, save_model
-from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
-from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
+from cmpc_tf2.model_files import load_model
 from cmpc_tf2.text.whitespace import WhitespaceTokenizer
-from original import weight_by_rule
+from object_splits import DETECTOR, WORDS, write_files_to_start_from, write_split
 
-DETECTOR = MaskRCNNC4Config(
-    {"width": 2, "depths": [1, 1, 1, 1]}, classes=4, rpn_dim=6, mask_dim=5, shorter_side=48, longer_side=80,
-    candidates=40, proposals=6,
-)  # fmt: skip
 SIZES = {"max_words": 6, "attributes": 3, "embedding_dim": 7, "word_dim": 5, "lstm_units": 4, "joint_dim": 6}
-WORDS = ["<pad>", "<unk>", "the", "red", "man", "left", "right", "one"]
-BOXES = np.array([[2, 3, 20, 30], [30, 5, 15, 25], [10, 20, 30.5, 12]])
-
-
-def write_split(root, split, pictures=3):
-    """For each picture two objects, with two sentences and with one, and a third object without any."""
-    folder = batch_path(root, "shapes", split, 0).parent
-    folder.mkdir(parents=True)
-    number = 0
-    for picture in range(pictures):
-        file = io.BytesIO()
-        pixels = np.random.default_rng([len(split), picture]).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(file, "png")
-        for index, sentences in enumerate((["the left man", "red one"], ["right man"])):
-            mask = np.zeros((40, 60), bool)
-            mask[5:20, 10:30] = True
-            words = (("red", "left"), ("red",))[index]
-            facts = (BOXES, np.array([1, 1, 2]), index, mask.shape, run_lengths(mask), words)
-            for sentence in sentences:
-                sample = ObjectSample(np.arange(20), np.frombuffer(file.getvalue(), np.uint8), *facts, sentence)
-                write_batch(batch_path(root, "shapes", split, number), sample)
-                number += 1
 
 
 @pytest.fixture(scope="module")
@@ -56,11 +25,7 @@ def root(tmp_path_factory):
     root = tmp_path_factory.mktemp("two_stage")
     write_split(root, "train")
     write_split(root, "val", pictures=2)
-    detector = MaskRCNNC4(DETECTOR)
-    for weight in detector.weights:
-        weight.assign(weight_by_rule(weight.path, weight.shape))
-    save_model(detector, root / "detector.keras")
-    (root / "words.txt").write_text("\n".join(WORDS) + "\n")
+    write_files_to_start_from(root)
     (root / "sizes.json").write_text(json.dumps(SIZES))
     return root
 
@@ -113,12 +78,15 @@ def test_the_boxes_are_scored(run, root, tmp_path, capsys):
     split = ["-d", "shapes", "-t", "val", "--batch-root", str(root)]
     assert main(["evaluate", "--model", str(run / "last.keras"), *split, "--report", str(report)]) == 0
     found = json.loads(report.read_text())
-    for name, key in {"given_boxes": "given_box", "detected_boxes": "detected_box"}.items():
-        assert found[name] == np.mean([record[key] for record in found["per_sample"]])
-    assert f"right box: of the annotated ones = {found['given_boxes']:f}" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    for name, key, kind in (("given_boxes", "given_box", "annotated"), ("detected_boxes", "detected_box", "detected")):
+        assert found["boxes"][name] == np.mean([record[key] for record in found["per_sample"]])
+        low, high = found["boxes"]["intervals"][name]
+        assert 0 <= low <= found["boxes"][name] <= high <= 1
+        assert f"right box of the {kind} ones = {found['boxes'][name]:f} [{low:.4f}, {high:.4f}]" in text
     with (run / "log.csv").open(newline="") as file:
         last = list(csv.DictReader(file))[-1]
-    assert float(last["val_given_boxes"]) == found["given_boxes"]
+    assert float(last["val_given_boxes"]) == found["boxes"]["given_boxes"]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +123,7 @@ def test_a_detector_is_needed(options, tmp_path, capsys):
     place = options.index("--backbone")
     without = options[:place] + options[place + 2 :]
     assert main(["train", "--output-dir", str(tmp_path / "run"), *without]) == 2
-    assert "--backbone: a MAttNet model is trained on a fixed detector; give its file" in capsys.readouterr().err
+    assert "--backbone: training of a MAttNet model starts from a detector; give its file" in capsys.readouterr().err
 
 
 def test_a_split_is_read_as_pictures_with_references(root):
@@ -204,4 +172,4 @@ def test_half_precision(precision, root, options, tmp_path, capsys):
     assert main(["train", "--output-dir", str(folder), *options, *more]) == 0
     split = ["-d", "shapes", "-t", "val", "--batch-root", str(root), "--precision", "bfloat16"]
     assert main(["evaluate", "--model", str(folder / "last.keras"), *split]) == 0
-    assert "right box: of the annotated ones = " in capsys.readouterr().out
+    assert "right box of the annotated ones = " in capsys.readouterr().out

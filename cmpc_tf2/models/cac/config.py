@@ -79,6 +79,10 @@ class CACConfig(ReferringConfig):
         if self.variant == "baseline" and self.captioner:
             raise FieldError("captioner", "expected none in the variant `baseline`")
 
+    def with_detector(self, detector: MaskRCNNC4Config) -> "CACConfig":
+        """The sizes of the same model on another detector."""
+        return dataclasses.replace(self, detector=detector)
+
     def to_dict(self) -> dict:
         """As `ReferringConfig.to_dict`."""
         return {**super().to_dict(), "detector": self.detector.to_dict()}

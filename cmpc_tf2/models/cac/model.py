@@ -14,6 +14,7 @@ from cmpc_tf2.models.interface import ReferringInterface
 from cmpc_tf2.models.mask_rcnn_c4.anchors import anchors
 from cmpc_tf2.models.mask_rcnn_c4.boxes import refine
 from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
+from cmpc_tf2.precision import building_with
 from cmpc_tf2.preprocessing.detector_picture import DETECTOR_MEAN
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.phrases import SentenceEncoder
@@ -27,7 +28,7 @@ class CAC(ReferringInterface, keras.Model):
     object alone. The answer is the box and class with the largest probability of all.
 
     `encode` runs once per picture, `decode` for all sentences about it. `weight_features`, `propose`, `read_boxes` and
-    `caption` are the steps of training; `recipes/cac/step.py` calls them.
+    `caption` are the steps of training; `predict` in `recipes/cac/step.py` calls them.
 
     Source: `lib/nets/network_cycle_response.py` and its siblings, and `lib/model/test.py`, of wenz116/lang2seg (commit
     3af9a47); Chen et al., BMVC 2019, arXiv 1910.04748.
@@ -58,6 +59,7 @@ class CAC(ReferringInterface, keras.Model):
     preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
     runner = "cmpc_tf2.inference.cac:CACRunner"
     stages: ClassVar = {"response": ()}
+    detector_type = MaskRCNNC4
     input_name = "image"
 
     def __init__(
@@ -126,7 +128,7 @@ class CAC(ReferringInterface, keras.Model):
 
         # One sentence after the other: the features of all their boxes at once would take gigabytes.
         answers = ops.map(answer_one, predictions)
-        return {**answers, "response": seen["response"]}
+        return {**answers, "response": ops.cast(seen["response"], "float32")}
 
     def weight_features(self, features, token_ids, training: bool = False) -> dict:
         """The feature map as sentences weight it; returns what `SentenceFilters` does, and `hidden`, their vectors."""
@@ -218,12 +220,16 @@ class CAC(ReferringInterface, keras.Model):
         mask = ops.sigmoid(ops.take(logits[0], number, axis=-1))
         return {"score": score, "class_index": number, "box": box[0], "mask_probs": mask}
 
+    def get_backbone(self) -> MaskRCNNC4:
+        """The detector, which training starts from and changes."""
+        return self.detector
+
     def inference_form(self) -> "CAC":
         """A faster copy that computes the same function, without the captioner; not to be trained or saved."""
         config = dataclasses.replace(self.config, captioner=None)
         others = (self.vocabulary, self.preprocessing.to_dict(), self.tokenizer_type.name)
         detector = self.detector.inference_form()
-        with giving_weights():
+        with building_with(self.filters.dtype_policy), giving_weights():
             form = CAC(config, *others, detector, name=self.name)
             for part in ("rnn_encoder", "filters"):
                 getattr(form, part).set_weights(getattr(self, part).get_weights())

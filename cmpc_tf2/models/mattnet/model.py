@@ -40,7 +40,8 @@ class MAttNet(ReferringInterface, keras.Model):
     runner = "cmpc_tf2.inference.mattnet:MAttNetRunner"
     preprocessing_options: ClassVar = {"resizing": "none", "channels": "bgr", "mean": DETECTOR_MEAN}
     stages: ClassVar = {"subject": ()}
-    fixed_backbone_type = MaskRCNNC4
+    detector_type = MaskRCNNC4
+    has_fixed_detector = True
     input_name = "image"
 
     def __init__(

@@ -10,6 +10,31 @@ from keras import ops
 ANCHOR_SIGMA, BOX_SIGMA = 3.0, 1.0
 
 
+def total_loss(outputs: dict, token_ids, caption_weight: float = 1.0) -> tuple:
+    """The loss of a step: the sum of its parts.
+
+    Args:
+        outputs: As `step.predict` returns them. The response and the caption count if they are there.
+        token_ids: int32 `(1, T)`.
+        caption_weight: Factor of the loss of the caption.
+
+    Returns:
+        The loss, and its parts by name; that of the caption without its factor.
+    """
+    targets, anchors, boxes = (outputs[name] for name in ("targets", "anchors", "boxes"))
+    names = ("anchor_class_loss", "anchor_box_loss", "class_loss", "box_loss", "mask_loss")
+    losses = anchor_losses(anchors["logits"], anchors["offsets"], targets.anchors)
+    losses += box_losses(boxes["logits"], boxes["offsets"], boxes["mask_logits"], targets.boxes)
+    parts = dict(zip(names, losses, strict=True))
+    if "response" in outputs:
+        parts["response_loss"] = response_loss(outputs["response"], targets.response)
+    loss = sum(parts.values())
+    if "words" in outputs:
+        parts["caption_loss"] = caption_loss(outputs["words"], token_ids)
+        loss = loss + caption_weight * parts["caption_loss"]
+    return loss, parts
+
+
 def anchor_losses(logits, offsets, targets) -> tuple:
     """The losses of the region proposal network.
 

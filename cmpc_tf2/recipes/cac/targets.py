@@ -68,6 +68,8 @@ class BoxTargets(NamedTuple):
 def scale_truth(box: np.ndarray, label: int, mask: np.ndarray, scale: float, scaled_size: tuple[int, int]) -> Truth:
     """An annotation in the scaled picture.
 
+    Differs from the original: a side is one pixel long at least, so that the overlap with it is defined.
+
     Args:
         box: x, y, width and height in pixels of the picture, as COCO has them.
         label: Its class, from 1.
@@ -76,7 +78,7 @@ def scale_truth(box: np.ndarray, label: int, mask: np.ndarray, scale: float, sca
         scaled_size: Height and width of the scaled picture.
     """
     x, y, width, height = np.asarray(box, np.float64)
-    corners = np.array([x, y, x + width - 1, y + height - 1]) * scale
+    corners = np.array([x, y, max(x, x + width - 1), max(y, y + height - 1)]) * scale
     return Truth(corners.astype(np.float32), int(label), resize_nearest(mask, *scaled_size))
 
 
@@ -187,6 +189,8 @@ def crop_mask(mask: np.ndarray, box: np.ndarray) -> np.ndarray:
         box: `(4,)`, within the picture.
     """
     x1, y1, x2, y2 = (int(corner) for corner in box)
+    # The last pixels of a picture that was made smaller may lie beyond the scaled one.
+    y1, x1 = (min(first, side - 1) for first, side in zip((y1, x1), mask.shape, strict=True))
     return resize_nearest(mask[y1 : y2 + 1, x1 : x2 + 1], MASK_SIZE, MASK_SIZE)
 
 

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from cmpc_tf2.tasks.boxes.candidates import BoxShares
 from cmpc_tf2.tasks.masks.metrics import VARIANTS, ScoreSet, coco_map, iou
-from cmpc_tf2.tasks.task import Task, score_with_interval
+from cmpc_tf2.tasks.task import Scores, Task, score_with_interval
 
 if TYPE_CHECKING:
     from cmpc_tf2.tasks.masks.protocol import MaskProtocol
 
-# Scores of chosen boxes by name, and the part of a sample's record that they count.
-_BOX_SHARES = {"given_boxes": "given_box", "detected_boxes": "detected_box"}
+# Name of the measure of the boxes that models choose.
+BOXES = "boxes"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,17 +37,14 @@ class MaskTask(Task):
         """The scores."""
         return ScoreSet(self.thresholds, self.average_precision)
 
-    def summarize(self, records: list[dict]) -> dict:
-        """As `Task.summarize`; perhaps also numbers.
+    def measures(self, records: list[dict]) -> dict[str, tuple[Scores, list]]:
+        """As `Task.measures`; of models that choose boxes also `boxes`, how often they choose the right one."""
+        shares = BoxShares.of(records)
+        return super().measures(records) | ({BOXES: (shares, shares.numbers_of(records))} if shares else {})
 
-        These are `coco_map`, of the masks in `own_size`; and of models that choose boxes the shares of the expressions
-        for which they choose the right one, of the annotated boxes (`given_boxes`) and of the detected ones
-        (`detected_boxes`).
-        """
+    def summarize(self, records: list[dict]) -> dict:
+        """As `Task.summarize`; perhaps also `coco_map`, a number, of the masks in `own_size`."""
         found = super().summarize(records)
-        for name, key in _BOX_SHARES.items():
-            if key in records[0]:
-                found[name] = sum(record[key] for record in records) / len(records)
         if self.average_precision:
             ious = [iou(*counts) for counts in self.pairs_of(records, "own_size")]
             found["coco_map"] = coco_map(ious, [record["score"] for record in records])
@@ -83,9 +81,11 @@ class MaskTask(Task):
 
     def format_more(self, report: dict) -> list[str]:
         lines = []
-        if "given_boxes" in report:
-            given, detected = report["given_boxes"], report["detected_boxes"]
-            lines.append(f"right box: of the annotated ones = {given:f}; of the detected ones = {detected:f}\n")
+        if scores := report.get(BOXES):
+            shares = BoxShares(tuple(scores["intervals"]))
+            values = [score_with_interval(scores[name], scores["intervals"][name]) for name in shares.names]
+            shown = (f"{title} = {value}" for title, value in zip(shares.titles, values, strict=True))
+            lines.append("; ".join(shown) + "\n")
         if "coco_map" in report:
             lines.append(
                 f"COCO mAP (one scored mask per sentence, at the picture's own size) = {report['coco_map']:f}\n"
