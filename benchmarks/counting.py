@@ -20,9 +20,10 @@ def count_gflop(function: Callable[[], object]) -> float:
 
     counted = 0
 
-    def count(op_type, inputs, attributes, outputs, **_):
+    def count(op_type, inputs, attributes, outputs, *_):
         nonlocal counted
-        counted += operations(op_type, inputs, dict(zip(attributes[::2], attributes[1::2], strict=True)), outputs)
+        named = {_text(name): value for name, value in zip(attributes[::2], attributes[1::2], strict=True)}
+        counted += operations(_text(op_type), inputs, named, outputs)
 
     tf.config.run_functions_eagerly(True)
     op_callbacks.add_op_callback(count)
@@ -60,8 +61,12 @@ def _text(value) -> str:
 
 
 def _einsum(equation: str, inputs) -> int:
-    """The number of products of an equation without an ellipsis."""
+    """The number of products of an equation."""
     sizes = {}
     for letters, tensor in zip(equation.partition("->")[0].split(","), inputs, strict=True):
-        sizes.update(zip(letters, tensor.shape, strict=True))
+        # The axes of ellipses fit each other from the last one on; digits stand for them.
+        others = len(tensor.shape) - len(letters.replace("...", ""))
+        named = letters.replace("...", "0123456789"[10 - others :])
+        for name, size in zip(named, tensor.shape, strict=True):
+            sizes[name] = max(size, sizes.get(name, 1))
     return math.prod(sizes.values())

@@ -30,8 +30,6 @@ from measuring import add_json_option, write_json
 HERE = Path(__file__).parent
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
 ENVIRONMENT = {**ONE_THREAD, "TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
-# Calls before those that count; the first one ends the start.
-WARM_UP = 2
 ONE, SEVEN = "1 sentence", "7 sentences of 1 picture"
 # The sides of a row.
 ORIGINAL, OURS = "original", "ours"
@@ -113,7 +111,7 @@ def main():
             continue
         with tempfile.TemporaryDirectory() as folder:
             figures[name] = measure_peer(name, Path(folder), arguments)
-    write_json(arguments, figures)
+        write_json(arguments, figures)
 
 
 def find_lacking(peer: Peer, arguments: argparse.Namespace) -> str:
@@ -193,7 +191,7 @@ def measure_row(commands: dict[str, list], repeats: int, answers: Path | None) -
 
     Args:
         commands: The commands of the sides.
-        repeats: Calls that count.
+        repeats: Calls that count, after the first one.
         answers: A file through which the numbers of both sides are compared; None if they cannot be.
 
     Returns:
@@ -211,12 +209,12 @@ def measure_row(commands: dict[str, list], repeats: int, answers: Path | None) -
             "start_seconds": time.perf_counter() - start,
             "start_cpu_seconds": first["process_cpu_seconds"],
         }
-    for _ in range(WARM_UP - 1 + repeats):
+    for _ in range(repeats):
         for side, worker in workers.items():
             found[side].append(ask(worker))
     for side, calls in found.items():
         for name in ("seconds", "cpu_seconds"):
-            row[side][name] = statistics.median(one[name] for one in calls[WARM_UP - 1 :])
+            row[side][name] = statistics.median(one[name] for one in calls)
         row[side]["peak_mb"] = calls[-1]["peak_mb"]
     row["difference"] = None
     if answers:

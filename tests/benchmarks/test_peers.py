@@ -55,7 +55,7 @@ def test_encoding_once_saves_arithmetic(small_model_file, small_inputs):
     theirs = [count_gflop(naive_graph.make_inference(model, 1, n)) for n in (1, 2)]
     ours = [count_gflop(our_side.make_inference("cmpc", model, 1, n)[0]) for n in (1, 2)]
     assert theirs[1] == pytest.approx(2 * theirs[0])
-    assert ours[0] < theirs[0] and ours[1] < 2 * ours[0]
+    assert ours[1] < 2 * ours[0]
 
 
 def test_pairs_of_mattnet_are_what_its_network_takes():
@@ -83,6 +83,7 @@ def test_operations_are_counted():
         (lambda: tf.matmul(matrix, matrix, transpose_b=True), 2 * 3 * 4 * 3),
         (lambda: tf.matmul(batch, batch, transpose_b=True), 2 * 2 * 3 * 4 * 3),
         (lambda: tf.einsum("bij,bkj->bik", batch, batch), 2 * 2 * 3 * 4 * 3),
+        (lambda: tf.einsum("...ij,...kj->...ik", batch, matrix), 2 * 2 * 3 * 4 * 3),
         (gradients, 3 * convolution),
     ]
     for function, expected in cases:
