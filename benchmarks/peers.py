@@ -15,6 +15,7 @@ one thread, seconds of the processor hardly depend on other load, and these are 
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
@@ -199,43 +200,61 @@ def measure_row(commands: dict[str, list], repeats: int, answers: Path | None) -
         the process to the end of the first call; `peak_mb`; and `gflop`, the arithmetic of a call. Also `gflops`, the
         rate of a matrix product, and `difference`, the largest one of the numbers that are compared.
     """
-    workers, row, found = {}, {}, {side: [] for side in commands}
-    for side, command in commands.items():
+    sides, row, found = {}, {}, {name: [] for name in commands}
+    for name, command in commands.items():
         start = time.perf_counter()
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        workers[side] = subprocess.Popen(command, env=ENVIRONMENT, **pipes)
-        first = ask(workers[side])
-        row[side] = {
+        sides[name] = Side(command)
+        first = sides[name].ask()
+        row[name] = {
             "start_seconds": time.perf_counter() - start,
             "start_cpu_seconds": first["process_cpu_seconds"],
         }
     for _ in range(repeats):
-        for side, worker in workers.items():
-            found[side].append(ask(worker))
-    for side, calls in found.items():
-        for name in ("seconds", "cpu_seconds"):
-            row[side][name] = statistics.median(one[name] for one in calls)
-        row[side]["peak_mb"] = calls[-1]["peak_mb"]
+        for name, side in sides.items():
+            found[name].append(side.ask())
+    for name, calls in found.items():
+        for figure in ("seconds", "cpu_seconds"):
+            row[name][figure] = statistics.median(call[figure] for call in calls)
+        row[name]["peak_mb"] = calls[-1]["peak_mb"]
     row["difference"] = None
     if answers:
-        ask(workers[ORIGINAL], f"save {answers}")
-        row["difference"] = ask(workers[OURS], f"compare {answers}")
-    for side, worker in workers.items():
-        counted = ask(worker, "count")
-        row[side]["gflop"] = counted.pop("gflop")
+        sides[ORIGINAL].ask(f"save {answers}")
+        row["difference"] = sides[OURS].ask(f"compare {answers}")
+    for name, side in sides.items():
+        counted = side.ask("count")
+        row[name]["gflop"] = counted.pop("gflop")
         row |= counted
-        worker.communicate()
+        side.close()
     return row
 
 
-def ask(worker: subprocess.Popen, request: str = ""):
-    """The answer of a side to a request, as `peer_process.answer` describes them."""
-    worker.stdin.write(f"{request}\n")
-    worker.stdin.flush()
-    line = worker.stdout.readline()
-    if not line:
-        sys.exit(f"{Path(worker.args[1]).name} failed")
-    return json.loads(line)
+class Side:
+    """The process of a side. What it prints besides its answers is shown if it fails.
+
+    Args:
+        command: Its command.
+    """
+
+    def __init__(self, command: list):
+        self._name = Path(command[1]).name
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": self._log, "text": True}
+        self._process = subprocess.Popen(command, env=ENVIRONMENT, **pipes)
+
+    def ask(self, request: str = ""):
+        """The answer to a request, as `peer_process.answer` describes them."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{request}\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            self._log.seek(0)
+            sys.exit(f"{self._log.read()}{self._name} failed")
+        return json.loads(line)
+
+    def close(self):
+        self._process.communicate()
+        self._log.close()
 
 
 def _line(title: str, row: dict) -> str:
