@@ -1,7 +1,7 @@
 """The savings of inference: the cost of an expression with all of them, and with one of them switched off.
 
 Full size, random weights, float32; an expression alone, and as one of seven about a picture. Both are measured in turns
-in one process. `inference.py` has the cost of the original's graph; its row of seven shows what encoding once saves.
+in one process. `peers.py` has the cost of the original's graph; its row of seven shows what encoding once saves.
 """
 
 import argparse

@@ -1,7 +1,6 @@
-"""Full-size inference: one expression, seven of one picture, batches, clips, against the original's graph.
+"""Full-size inference of CMPC: one expression, seven of one picture, batches, clips; in bfloat16, by XLA.
 
-The naive graph is the original's of pictures, operation for operation (`naive_graph.py`). Each row runs in a process of
-its own, so that its peak memory is its own.
+Each row runs in a process of its own, so that its peak memory is its own. `peers.py` compares with the original.
 """
 
 import argparse
@@ -14,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from measuring import add_json_option, interleave, run_alone, write_json
 
 ROWS = {
-    "naive graph, 1 expression": ("naive", 1, 1),
     "1 expression": ("ours", 1, 1),
     "7 expressions of 1 picture": ("ours", 1, 7),
     "4 pictures, 1 expression each": ("ours", 4, 4),
@@ -41,20 +39,13 @@ def main():
     if arguments.alone:
         print(json.dumps(measure_row(*ROWS[arguments.alone], arguments)))
         return
-    results, naive_cost = {}, None
+    results = {}
     print(f"{arguments.precision}{', XLA' if arguments.jit_compile else ''}; per expression:")
-    print(f"{'':32}{'s':>8}{'cost':>8}{'times naive':>13}{'peak MB':>9}{'GFLOP/s':>9}")
+    print(f"{'':32}{'s':>8}{'cost':>8}{'peak MB':>9}{'GFLOP/s':>9}")
     for name in arguments.rows:
         options = [name, "--precision", arguments.precision, "--repeats", arguments.repeats]
         results[name] = row = run_alone(__file__, *options, *["--jit-compile"] * arguments.jit_compile)
-        if naive_cost is None and name.startswith("naive"):
-            naive_cost = row["cost"]
-        times_naive = "-" if naive_cost is None or "clip" in name else f"{naive_cost / row['cost']:.2f}"
-        print(
-            f"{name:32}{row['seconds']:8.3f}{row['cost']:8.0f}{times_naive:>13}"
-            f"{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
-            flush=True,
-        )
+        print(f"{name:32}{row['seconds']:8.3f}{row['cost']:8.0f}{row['peak_mb']:9.0f}{row['gflops']:9.0f}", flush=True)
     write_json(arguments, results)
 
 
@@ -62,11 +53,8 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
     """Figures of one row, per expression."""
     import keras
     import numpy as np
-    import tensorflow as tf
-    from naive_graph import NaiveGraph
 
     from cmpc_tf2.inference.runner import ModelRunner
-    from cmpc_tf2.models.cmpc.config import CMPCConfig
     from cmpc_tf2.models.cmpc.model import CMPC
     from cmpc_tf2.precision import computing_in
     from cmpc_video_tf2.models.cmpc_video import CMPCVideo
@@ -77,14 +65,6 @@ def measure_row(kind: str, pictures: int, expressions: int, arguments: argparse.
     pixels = rng.integers(0, 256, (pictures, *frames, 320, 320, 3), dtype=np.uint8)
     token_ids = np.zeros((expressions, 20), np.int32)
     token_ids[:, 12:] = rng.integers(4, 12112, size=(expressions, 8))
-
-    if kind.startswith("naive"):
-        image = tf.constant(rng.normal(0, 60, (1, 320, 320, 3)), tf.float32)
-        compute = tf.function(NaiveGraph(CMPC(CMPCConfig(), name="cmpc")))
-        (figures,) = interleave(
-            [lambda: compute(image, tf.constant(token_ids))["mask_logits"].numpy()], arguments.repeats
-        )
-        return figures
     with computing_in(arguments.precision, weights=arguments.precision):
         model = CMPCVideo({"backbone_type": kind}, name="cmpc_video") if kind in CLIPS else CMPC(name="cmpc")
         model = ModelRunner(model, jit_compile=arguments.jit_compile)

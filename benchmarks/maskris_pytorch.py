@@ -1,18 +1,14 @@
-"""One row of `maskris.py` under PyTorch: the original's code, run in a process of its own.
+"""MaskRIS' original under PyTorch, as a side of `peers.py`.
 
 Its other requirements do not install on current machines. What it takes from timm, mmcv and mmdet is written here in
-plain PyTorch; `maskris.py` checks that the results are those of our model.
-
-Reads one line for each call and answers with JSON: the seconds and the peak memory.
+plain PyTorch; `peers.py` checks that the results are those of our model.
 """
 
-import argparse
-import contextlib
-import io
 import sys
 
 import torch
-from against_pytorch import answer, make_inputs, provide
+from peer_process import make_inputs, normalize, parse_side, provide
+from pytorch_side import run_side
 from torch import nn
 from torch.nn import functional as F
 
@@ -135,24 +131,28 @@ def load_original(clone: str) -> nn.Module:
     return builder.maskris(args=options, criterion=SegCELoss())
 
 
-def make_step(model: nn.Module, pictures: int, sentences: int, training: bool):
-    """What one call does: the inference of every sentence, or a training step of MaskRIS."""
-    images, ids = (torch.from_numpy(value) for value in make_inputs("maskris", pictures, sentences))
-    images, mask = images.permute(0, 3, 1, 2).contiguous(), torch.ones_like(ids)
-    if not training:
-        model.eval()
+def make_inference(model: nn.Module, pictures: int, sentences: int):
+    """What a call of inference does: returns the logits of all sentences, of an object minus of the rest."""
+    images, ids, mask = make_tensors(pictures, sentences)
+    model.eval()
 
-        def infer():
-            with torch.no_grad():
-                if sentences == pictures:
-                    return model(images, ids, mask, return_probs=True)
-                for number in range(sentences):
-                    result = model(images, ids[number : number + 1], mask[:1], return_probs=True)
-                return result
+    def infer():
+        with torch.no_grad():
+            if sentences == pictures:
+                logits = model(images, ids, mask, return_probs=True)
+            else:  # It encodes the picture again for every sentence.
+                pairs = zip(ids.split(1), mask.split(1), strict=True)
+                logits = torch.cat([model(images, *pair, return_probs=True) for pair in pairs])
+            return logits[:, 1] - logits[:, 0]
 
-        return infer
+    return infer
+
+
+def make_training(model: nn.Module, pictures: int, sentences: int):
+    """What a training step of MaskRIS does, of a batch."""
     from util.aug_mask import patchify, random_masking, unpatchify
 
+    images, ids, mask = make_tensors(pictures, sentences)
     model.train()
     optimizer = torch.optim.AdamW(model.params_to_optimize(), lr=1e-4, weight_decay=0.01)
     target = (images[:, 0] > 0).long()
@@ -171,21 +171,18 @@ def make_step(model: nn.Module, pictures: int, sentences: int, training: bool):
     return train
 
 
+def make_tensors(pictures: int, sentences: int) -> tuple:
+    """Pictures, token ids and the mask of the tokens."""
+    pixels, ids = make_inputs("maskris", pictures, sentences)
+    images, ids = torch.from_numpy(normalize(pixels)).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(ids)
+    return images, ids, torch.ones_like(ids)
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("clone", help="clone of naver-ai/maskris")
-    parser.add_argument("pictures", type=int)
-    parser.add_argument("sentences", type=int)
-    parser.add_argument("--training", action="store_true")
-    parser.add_argument("--save", help="write the weights and the logits here, and stop")
-    arguments = parser.parse_args()
-    with contextlib.redirect_stdout(io.StringIO()):  # The original prints its parameters.
-        model = load_original(arguments.clone)
-        step = make_step(model, arguments.pictures, arguments.sentences, arguments.training)
-    if arguments.save:
-        torch.save({"model": model.state_dict(), "logits": step()}, arguments.save)
-    else:
-        answer(step)
+    options = parse_side(__doc__.splitlines()[0])
+    model = load_original(f"{options.clones}/maskris")
+    make = make_training if options.training else make_inference
+    run_side(options, {"": model}, lambda: make(model, options.pictures, options.sentences))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The original's graph, operation for operation, as the benchmarks' comparison.
+"""CMPC's original graph, operation for operation, as the benchmarks' comparison, and as a side of `peers.py`.
 
 Nothing is saved that the original does not save: N x N adjacencies, five separate heads, tiled sentences, batch norms
 next to their convolutions, a projection of every cell for every affinity. Like the original it is right for one sample
@@ -17,6 +17,10 @@ import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from counting import count_gflop
+from peer_process import answer, make_inputs, parse_side
+
+from cmpc_tf2 import load_model
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.backbones.deeplab_resnet import BATCH_NORM_EPSILON, DILATIONS, bottleneck_names, convolution_and_norm
 from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
@@ -219,3 +223,40 @@ class NaiveGraph:
         logits = self.conv(name, x)
         size = (self.config.image_size, self.config.image_size)
         return tf.compat.v1.image.resize_bilinear(logits, size)
+
+
+def make_inference(model: keras.Model, pictures: int, sentences: int):
+    """What a call of inference does: the graph of each sentence, one after the other; returns the mask logits."""
+    pixels, token_ids = make_inputs("cmpc", pictures, sentences)
+    images = tf.constant(model.preprocessing.normalize(pixels))
+    compute = tf.function(NaiveGraph(model))
+
+    def infer():
+        pairs = [(images[i % pictures, None], tf.constant(token_ids[i, None])) for i in range(sentences)]
+        return np.concatenate([compute(*pair)["mask_logits"].numpy() for pair in pairs])[..., 0]
+
+    return infer
+
+
+def make_training(model: keras.Model, batch: int):
+    """What a training step does."""
+    pixels, token_ids = make_inputs("cmpc", batch, batch)
+    naive = NaiveGraph(model)
+    assert len(naive.adam.variables)  # Made outside the function below.
+    step, target = tf.function(naive.train_step), tf.constant(np.float32(pixels[..., :1] > 127))
+    images = tf.constant(model.preprocessing.normalize(pixels))
+    return lambda: float(step(images, tf.constant(token_ids), target))
+
+
+def main():
+    options = parse_side(__doc__.splitlines()[0])
+    model = load_model(options.weights)
+    if options.training:
+        step = make_training(model, options.pictures)
+    else:
+        step = make_inference(model, options.pictures, options.sentences)
+    answer(step, count=lambda _: {"gflop": count_gflop(step)}, save=lambda path: np.save(path, step()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,11 +1,9 @@
-"""Training steps at full size, on random pictures: steps a second, cost and peak memory by batch size.
+"""Training steps of CMPC at full size, on random pictures: steps a second, cost and peak memory by batch size.
 
-The naive rows are the original's graph with a frozen backbone (`naive_graph.py`), once for every sample of the batch:
-it is right for one at a time. Each row runs in a process of its own, so that its peak memory is its own.
+Each row runs in a process of its own, so that its peak memory is its own. `peers.py` compares with the original.
 """
 
 import argparse
-import itertools
 import json
 import sys
 from pathlib import Path
@@ -23,22 +21,19 @@ def main():
     parser.add_argument("--finetune-backbone", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     add_json_option(parser)
-    parser.add_argument("--alone", choices=("naive", "ours"), help=argparse.SUPPRESS)
+    parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.alone:
         print(json.dumps(measure_steps(arguments)))
         return
     results = {}
-    print(
-        f"{'':8}{'batch':>6}{'s/step':>9}{'steps/s':>9}{'cost/step':>11}{'cost/sample':>13}{'peak MB':>9}{'GFLOP/s':>9}"
-    )
-    kinds = ["ours"] if arguments.finetune_backbone else ["naive", "ours"]
-    for kind, size in itertools.product(kinds, arguments.batch_sizes):
+    print(f"{'batch':>6}{'s/step':>9}{'steps/s':>9}{'cost/step':>11}{'cost/sample':>13}{'peak MB':>9}{'GFLOP/s':>9}")
+    for size in arguments.batch_sizes:
         options = ["--batch-sizes", size, "--precision", arguments.precision, "--accumulate", arguments.accumulate]
         options += ["--repeats", arguments.repeats] + ["--finetune-backbone"] * arguments.finetune_backbone
-        results[f"{kind} {size}"] = row = run_alone(__file__, kind, *options)
+        results[size] = row = run_alone(__file__, *options)
         print(
-            f"{kind:8}{size:6}{row['seconds']:9.2f}{1 / row['seconds']:9.3f}{row['cost']:11.0f}"
+            f"{size:6}{row['seconds']:9.2f}{1 / row['seconds']:9.3f}{row['cost']:11.0f}"
             f"{row['cost'] / size:13.0f}{row['peak_mb']:9.0f}{row['gflops']:9.0f}",
             flush=True,
         )
@@ -49,7 +44,6 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
     """Figures of one row."""
     import numpy as np
     import tensorflow as tf
-    from naive_graph import NaiveGraph
 
     from cmpc_tf2.models.cmpc.config import CMPCConfig
     from cmpc_tf2.models.cmpc.model import CMPC
@@ -64,12 +58,6 @@ def measure_steps(arguments: argparse.Namespace) -> dict:
     image = tf.constant(rng.normal(0, 60, (size, 320, 320, 3)), tf.float32)
     target = tf.constant(rng.random((size, 320, 320, 1)) < 0.2, tf.float32)
     token_ids = tf.constant(token_ids)
-    if arguments.alone == "naive":
-        naive = NaiveGraph(CMPC(CMPCConfig(), name="cmpc"))
-        assert len(naive.adam.variables)  # Made outside the function below.
-        step = tf.function(naive.train_step)
-        (figures,) = interleave([lambda: float(step(image, token_ids, target))], arguments.repeats)
-        return figures
     config = TrainConfig(
         "unc",
         "train",

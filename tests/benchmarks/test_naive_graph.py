@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from naive_graph import NaiveGraph
 
-from benchmarks.naive_graph import NaiveGraph
 from cmpc_tf2.model_files import load_model
 from cmpc_tf2.training.config import TrainConfig
 from cmpc_tf2.training.trainer import Trainer
