@@ -84,6 +84,18 @@ def graphs_as_traced(is_quick):
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
+@pytest.fixture(scope="session", autouse=True)
+def models_ready_once(is_quick):
+    """Loads equal model files once and traces their graphs once, unless the slow tests run too."""
+    if is_quick and "tensorflow" in sys.modules:
+        from reuse import making_ready_once
+
+        with making_ready_once():
+            yield
+    else:
+        yield
+
+
 @pytest.fixture(scope="session")
 def eager(is_quick):
     """A context in which `tf.function` runs eagerly, unless the slow tests run too.
@@ -214,9 +226,10 @@ def small_model():
     import keras
 
     from cmpc_tf2.models.cmpc.model import CMPC
+    from reuse import unchanged
 
     keras.utils.set_random_seed(1)
-    return CMPC(SMALL, vocabulary=WORDS, name="cmpc")
+    return unchanged(CMPC(SMALL, vocabulary=WORDS, name="cmpc"))
 
 
 @pytest.fixture(scope="session")
@@ -232,11 +245,12 @@ def small_model_file(small_model, tmp_path_factory) -> Path:
 def small_maskris():
     """A small MaskRIS with a vocabulary. Its weights follow from their names and are large enough to matter."""
     from cmpc_tf2.models.maskris.model import MaskRIS
+    from reuse import unchanged
 
     model = MaskRIS(SMALL_MASKRIS, vocabulary=PIECES, name="maskris")
     for variable in model.variables:
         variable.assign(weight_by_rule(variable.path, variable.shape))
-    return model
+    return unchanged(model)
 
 
 @pytest.fixture(scope="session")

@@ -50,15 +50,14 @@ from examples import (
     commands_in_text,
     is_ours,
     keys_of,
-    loading_once,
     parse,
     run_block,
-    save_loaded,
 )
 from made_reports import made_report, make_records
 from original import write_checkpoint
 from phrasecut_files import task, write_phrasecut
 from refer_layout import make_refer
+from reuse import loading_once, remember
 from small import PIECES, SMALL, SMALL_ANCESTOR, SMALL_SIZES, WORDS
 from small_maskris import BERT, SWIN
 from small_maskris import SMALL as SMALL_CARIS
@@ -265,6 +264,12 @@ def write_models(folder: Path, model: CMPC):
     write_two_stage_files(folder)
     (folder / "demo_output" / "run").mkdir(parents=True)
     shutil.copy(folder / "cmpc_unc.keras", folder / "demo_output" / "run" / "last.keras")
+
+
+def save_loaded(model, path: Path):
+    """Saves a model that `loading_once` then need not load."""
+    save_model(model, path)
+    remember(model, path)
 
 
 def write_two_stage_files(folder: Path):
