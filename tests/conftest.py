@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from original import GOLDEN, checkpoint_values, weight_by_rule, write_checkpoint
-from small import PIECES, SMALL, SMALL_MASKRIS, WORDS
+from small import CHEAP, PIECES, SMALL, SMALL_MASKRIS, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 # Real images, sentences, annotations and checkpoints, not part of this repository: their tests skip where it is absent.
@@ -254,8 +254,8 @@ def small_maskris():
 
 
 @pytest.fixture(scope="session")
-def squares(tmp_path_factory):
-    """Six train and two validation samples of a red or blue square, with vocabulary and sizes."""
+def squares(tmp_path_factory, is_quick):
+    """Six train and two validation samples of a red or blue square, with vocabulary and sizes of a model to train."""
     import json
 
     from cmpc_tf2.data.batches import Sample, batch_path, write_batch
@@ -276,7 +276,7 @@ def squares(tmp_path_factory):
             sample = Sample(Vocabulary(WORDS).encode(expression), image, mask, expression)
             write_batch(batch_path(root, "unc", split, number), sample)
     (root / "words.txt").write_text("\n".join(WORDS) + "\n")
-    (root / "sizes.json").write_text(json.dumps(SMALL.to_dict()))
+    (root / "sizes.json").write_text(json.dumps((CHEAP if is_quick else SMALL).to_dict()))
     return root
 
 

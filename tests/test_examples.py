@@ -58,7 +58,7 @@ from original import write_checkpoint
 from phrasecut_files import task, write_phrasecut
 from refer_layout import make_refer
 from reuse import loading_once, remember
-from small import PIECES, SMALL, SMALL_ANCESTOR, SMALL_SIZES, WORDS
+from small import CHEAP, PIECES, SMALL, SMALL_ANCESTOR, SMALL_SIZES, WORDS
 from small_maskris import BERT, SWIN
 from small_maskris import SMALL as SMALL_CARIS
 from torch_files import safetensors_file, save
@@ -247,10 +247,9 @@ def write_data(data: Path):
 
 def write_models(folder: Path, model: CMPC):
     """Model files, and the sizes of new models."""
-    cheap = dataclasses.replace(SMALL, without=("relation_graph", "exchange"))  # They take most of the time.
     video_sizes = SMALL_SIZES[CMPCVideoConfig]
     on_i3d = dataclasses.replace(video_sizes, backbone_type="i3d", backbone=I3D)
-    sizes = {"cmpc": cheap, "rrn": SMALL_ANCESTOR, "maskris": SMALL_CARIS, "cmpc_video": video_sizes, "i3d": on_i3d}
+    sizes = {"cmpc": CHEAP, "rrn": SMALL_ANCESTOR, "maskris": SMALL_CARIS, "cmpc_video": video_sizes, "i3d": on_i3d}
     (folder / "sizes").mkdir()
     for name, config in sizes.items():
         (folder / "sizes" / f"{name}.json").write_text(json.dumps(config.to_dict()))
