@@ -31,6 +31,49 @@ PATIENCE = 600
 MANY_OBJECTS = 20_000
 
 
+# Modules that share models of the goldens and of full size: one process runs them all.
+OF_CMPC = (
+    "tests/models/test_cmpc.py",
+    "tests/conversion/test_tf1.py",
+    "tests/training/test_original_steps.py",
+    "tests/tasks/test_explanation.py",
+)
+# Of the others, those that take longest.
+LONG = (
+    "tests/models/test_ancestors.py",
+    "tests/models/test_contract.py",
+    "tests/test_examples.py",
+    "tests/test_keras_api.py",
+    "tests/inference/test_two_stage.py",
+    "tests/cogrounding/test_training.py",
+    "tests/video/test_commands.py",
+    "tests/commands/test_evaluate.py",
+    "tests/models/test_cac.py",
+    "tests/models/test_maskris.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Distributes whole modules, in the order of the collection, and those of `OF_CMPC` as one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return OF_CMPC[0] if module in OF_CMPC else module
+
+    config.option.loadscopereorder = False
+    return ByModule(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest modules come first: at the end, no process waits long for the others."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        order = {module: number for number, module in enumerate((*OF_CMPC, *LONG))}
+        items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
+
+
 def pytest_collection_finish():
     """Leaves what imports made out of every collection of garbage."""
     gc.disable()
