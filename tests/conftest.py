@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # Several processes share the cores.
 import numpy as np
 import pytest
 
-from original import GOLDEN, checkpoint_values, weight_by_rule, write_checkpoint
+from original import GOLDEN, checkpoint_values, convert_by_command, weight_by_rule, write_checkpoint
 from small import CHEAP, PIECES, SMALL, SMALL_MASKRIS, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -222,8 +222,17 @@ def tiny_prefix(tiny_values, tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_prefix, tmp_path_factory):
-    return _convert_and_load(tiny_prefix, tmp_path_factory.mktemp("tiny") / "tiny.keras")
+def tiny_conversion(tiny_prefix, tmp_path_factory) -> tuple[Path, dict, str]:
+    """The model file made of it, the report, and what the command printed."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.keras"
+    return path, *convert_by_command(tiny_prefix, path)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_conversion):
+    from cmpc_tf2.model_files import load_model
+
+    return load_model(tiny_conversion[0])
 
 
 @pytest.fixture(scope="session")
@@ -358,11 +367,3 @@ def write(tmp_path):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
-
-
-def _convert_and_load(prefix: str, path: Path):
-    from cmpc_tf2.conversion.tf1 import convert
-    from cmpc_tf2.model_files import load_model
-
-    convert(prefix, str(path))
-    return load_model(path)

@@ -1,8 +1,6 @@
 """RRN, RMI and the LSTM baseline against the originals' numbers."""
 
-import contextlib
 import dataclasses
-import io
 import json
 import re
 import zipfile
@@ -32,7 +30,7 @@ from cmpc_tf2.training.checkpoints import OptimizerState
 from cmpc_tf2.training.config import TrainConfig
 from cmpc_tf2.training.trainer import Trainer
 from convert_tf1_ckpt import main
-from original import GOLDEN, checkpoint_values, read_manifest, write_checkpoint
+from original import GOLDEN, checkpoint_values, convert_by_command, read_manifest, write_checkpoint
 from small import SMALL, SMALL_ANCESTOR, subtract_mean
 
 KINDS = {"rrn": RRN, "rmi": RMI, "lstm": LSTMBaseline}
@@ -65,10 +63,7 @@ class Converted:
         self.values[name] = bias + np.float32(self.shift)
         self.prefix, self.file = str(folder / "tiny.tfmodel"), folder / "tiny.keras"
         write_checkpoint(self.prefix, self.values)
-        command = ["--checkpoint", self.prefix, "--output", str(self.file), "--report", str(folder / "report.json")]
-        with contextlib.redirect_stdout(io.StringIO()) as output:
-            assert main(command) == 0
-        self.output, self.report = output.getvalue(), json.loads((folder / "report.json").read_text())
+        self.report, self.output = convert_by_command(self.prefix, self.file)
         self.model = self.load()
         (variable,) = (one for one in self.model.variables if one.path.endswith("score/bias"))
         variable.assign(bias)
