@@ -8,7 +8,7 @@ DOCS := build/docs
 # Of the demo's training run.
 SEED ?= 0
 # Two processes; tests that share models stay in one.
-PYTEST := -n 2 --dist loadscope
+PYTEST := -n 2
 
 .PHONY: help setup test test-all lint format demo demo-long docs bench clean
 

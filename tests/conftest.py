@@ -17,8 +17,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # Several processes share the cores.
 import numpy as np
 import pytest
 
-from original import GOLDEN, checkpoint_values, weight_by_rule, write_checkpoint
-from small import PIECES, SMALL, SMALL_MASKRIS, WORDS
+from original import GOLDEN, checkpoint_values, convert_by_command, weight_by_rule, write_checkpoint
+from small import CHEAP, PIECES, SMALL, SMALL_MASKRIS, WORDS
 
 ROOT = Path(__file__).resolve().parents[1]
 # Real images, sentences, annotations and checkpoints, not part of this repository: their tests skip where it is absent.
@@ -29,6 +29,49 @@ PATIENCE = 600
 
 # New objects after which garbage is collected between two tests.
 MANY_OBJECTS = 20_000
+
+
+# Modules that share models of the goldens and of full size: one process runs them all.
+OF_CMPC = (
+    "tests/models/test_cmpc.py",
+    "tests/conversion/test_tf1.py",
+    "tests/training/test_original_steps.py",
+    "tests/tasks/test_explanation.py",
+)
+# Of the others, those that take longest.
+LONG = (
+    "tests/models/test_ancestors.py",
+    "tests/models/test_contract.py",
+    "tests/test_examples.py",
+    "tests/test_keras_api.py",
+    "tests/inference/test_two_stage.py",
+    "tests/cogrounding/test_training.py",
+    "tests/video/test_commands.py",
+    "tests/commands/test_evaluate.py",
+    "tests/models/test_cac.py",
+    "tests/models/test_maskris.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Distributes whole modules, in the order of the collection, and those of `OF_CMPC` as one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            module = nodeid.partition("::")[0]
+            return OF_CMPC[0] if module in OF_CMPC else module
+
+    config.option.loadscopereorder = False
+    return ByModule(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest modules come first: at the end, no process waits long for the others."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        order = {module: number for number, module in enumerate((*OF_CMPC, *LONG))}
+        items.sort(key=lambda item: order.get(item.nodeid.partition("::")[0], len(order)))
 
 
 def pytest_collection_finish():
@@ -82,6 +125,18 @@ def graphs_as_traced(is_quick):
     """Leaves graphs unoptimized, unless the slow tests run too."""
     if is_quick and "tensorflow" in sys.modules:
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_ready_once(is_quick):
+    """Loads equal model files once and traces their graphs once, unless the slow tests run too."""
+    if is_quick and "tensorflow" in sys.modules:
+        from reuse import making_ready_once
+
+        with making_ready_once():
+            yield
+    else:
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -167,8 +222,17 @@ def tiny_prefix(tiny_values, tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tiny_prefix, tmp_path_factory):
-    return _convert_and_load(tiny_prefix, tmp_path_factory.mktemp("tiny") / "tiny.keras")
+def tiny_conversion(tiny_prefix, tmp_path_factory) -> tuple[Path, dict, str]:
+    """The model file made of it, the report, and what the command printed."""
+    path = tmp_path_factory.mktemp("tiny") / "tiny.keras"
+    return path, *convert_by_command(tiny_prefix, path)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_conversion):
+    from cmpc_tf2.model_files import load_model
+
+    return load_model(tiny_conversion[0])
 
 
 @pytest.fixture(scope="session")
@@ -214,9 +278,10 @@ def small_model():
     import keras
 
     from cmpc_tf2.models.cmpc.model import CMPC
+    from reuse import unchanged
 
     keras.utils.set_random_seed(1)
-    return CMPC(SMALL, vocabulary=WORDS, name="cmpc")
+    return unchanged(CMPC(SMALL, vocabulary=WORDS, name="cmpc"))
 
 
 @pytest.fixture(scope="session")
@@ -232,16 +297,17 @@ def small_model_file(small_model, tmp_path_factory) -> Path:
 def small_maskris():
     """A small MaskRIS with a vocabulary. Its weights follow from their names and are large enough to matter."""
     from cmpc_tf2.models.maskris.model import MaskRIS
+    from reuse import unchanged
 
     model = MaskRIS(SMALL_MASKRIS, vocabulary=PIECES, name="maskris")
     for variable in model.variables:
         variable.assign(weight_by_rule(variable.path, variable.shape))
-    return model
+    return unchanged(model)
 
 
 @pytest.fixture(scope="session")
-def squares(tmp_path_factory):
-    """Six train and two validation samples of a red or blue square, with vocabulary and sizes."""
+def squares(tmp_path_factory, is_quick):
+    """Six train and two validation samples of a red or blue square, with vocabulary and sizes of a model to train."""
     import json
 
     from cmpc_tf2.data.batches import Sample, batch_path, write_batch
@@ -262,7 +328,7 @@ def squares(tmp_path_factory):
             sample = Sample(Vocabulary(WORDS).encode(expression), image, mask, expression)
             write_batch(batch_path(root, "unc", split, number), sample)
     (root / "words.txt").write_text("\n".join(WORDS) + "\n")
-    (root / "sizes.json").write_text(json.dumps(SMALL.to_dict()))
+    (root / "sizes.json").write_text(json.dumps((CHEAP if is_quick else SMALL).to_dict()))
     return root
 
 
@@ -301,11 +367,3 @@ def write(tmp_path):
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
-
-
-def _convert_and_load(prefix: str, path: Path):
-    from cmpc_tf2.conversion.tf1 import convert
-    from cmpc_tf2.model_files import load_model
-
-    convert(prefix, str(path))
-    return load_model(path)

@@ -11,16 +11,14 @@ import shlex
 import socket
 import sys
 import warnings
-import zipfile
 from pathlib import Path
 from unittest import mock
 
 import httpx
-import keras
 
-from cmpc_tf2.model_files import read_model, save_model
 from conftest import ROOT
 from http_client import ask
+from reuse import loading_once
 
 PAGES = [
     path.relative_to(ROOT).as_posix()
@@ -126,33 +124,6 @@ def _call(words: list[str]) -> int:
         except SystemExit as end:
             return end.code or 0
     return 0
-
-
-_loaded = {}
-
-
-def loading_once():
-    """A context in which files of equal models are loaded once, for code that does not change the model."""
-
-    def load_once(path, described: dict):
-        content = _content_of(path)
-        if content not in _loaded:
-            _loaded[content] = read_model(path, described)
-        return _loaded[content]
-
-    return mock.patch("cmpc_tf2.model_files.read_model", load_once)
-
-
-def save_loaded(model: keras.Model, path: Path):
-    """Saves a model that `loading_once` then need not load."""
-    save_model(model, path)
-    _loaded[_content_of(path)] = model
-
-
-def _content_of(path: Path) -> tuple:
-    """Checksums of the description and the weights in a model file, without the date."""
-    with zipfile.ZipFile(path) as archive:
-        return tuple(archive.getinfo(name).CRC for name in ("config.json", "model.weights.h5"))
 
 
 class Shell:

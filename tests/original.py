@@ -4,8 +4,10 @@
 so that the same tests run on numbers that were made with another salt.
 """
 
+import contextlib
 import dataclasses
 import functools
+import io
 import json
 import os
 import zlib
@@ -122,6 +124,16 @@ def write_checkpoint(prefix, values: dict[str, np.ndarray]):
         shape_and_slices=[""] * len(values),
         tensors=list(values.values()),
     )
+
+
+def convert_by_command(prefix: str, path: Path) -> tuple[dict, str]:
+    """Converts a checkpoint to a model file; returns the report, and what the command printed."""
+    from convert_tf1_ckpt import main
+
+    report = path.with_name("report.json")
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        assert main(["--checkpoint", prefix, "--output", str(path), "--report", str(report)]) == 0
+    return json.loads(report.read_text()), output.getvalue()
 
 
 def write_v1_checkpoint(path, values: dict[str, np.ndarray]):

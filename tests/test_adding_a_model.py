@@ -46,7 +46,7 @@ def test_every_command_accepts_the_example(model_type, squares, tmp_path, capsys
     (tmp_path / "sizes.json").write_text(json.dumps(SMALL_ANCESTOR.to_dict()))
     data = ["-d", "unc", "--batch-root", str(squares)]
     start = ["--model-name", NAME, "--sizes", str(tmp_path / "sizes.json"), "--vocabulary", str(squares / "words.txt")]
-    options = ["--steps", "4", "--checkpoint-every", "2", "--validation-split", "val", "-bs", "2"]
+    options = ["--steps", "1", "--validation-split", "val", "-bs", "2"]
     assert main(["train", *data, "-t", "train", "--output-dir", str(run), *start, *options]) == 0
     assert json.loads((run / "config.json").read_text())["model_name"] == NAME
     more = ["--output-dir", str(tmp_path / "other"), "--embeddings", str(tmp_path / "vectors.npy")]

@@ -50,16 +50,15 @@ from examples import (
     commands_in_text,
     is_ours,
     keys_of,
-    loading_once,
     parse,
     run_block,
-    save_loaded,
 )
 from made_reports import made_report, make_records
 from original import write_checkpoint
 from phrasecut_files import task, write_phrasecut
 from refer_layout import make_refer
-from small import PIECES, SMALL, SMALL_ANCESTOR, SMALL_SIZES, WORDS
+from reuse import loading_once, remember
+from small import CHEAP, PIECES, SMALL, SMALL_ANCESTOR, SMALL_SIZES, WORDS
 from small_maskris import BERT, SWIN
 from small_maskris import SMALL as SMALL_CARIS
 from torch_files import safetensors_file, save
@@ -249,10 +248,9 @@ def write_data(data: Path):
 
 def write_models(folder: Path, model: CMPC):
     """Model files, and the sizes of new models."""
-    cheap = dataclasses.replace(SMALL, without=("relation_graph", "exchange"))  # They take most of the time.
     video_sizes = SMALL_SIZES[CMPCVideoConfig]
     on_i3d = dataclasses.replace(video_sizes, backbone_type="i3d", backbone=I3D)
-    sizes = {"cmpc": cheap, "rrn": SMALL_ANCESTOR, "maskris": SMALL_CARIS, "cmpc_video": video_sizes, "i3d": on_i3d}
+    sizes = {"cmpc": CHEAP, "rrn": SMALL_ANCESTOR, "maskris": SMALL_CARIS, "cmpc_video": video_sizes, "i3d": on_i3d}
     (folder / "sizes").mkdir()
     for name, config in sizes.items():
         (folder / "sizes" / f"{name}.json").write_text(json.dumps(config.to_dict()))
@@ -266,6 +264,12 @@ def write_models(folder: Path, model: CMPC):
     write_two_stage_files(folder)
     (folder / "demo_output" / "run").mkdir(parents=True)
     shutil.copy(folder / "cmpc_unc.keras", folder / "demo_output" / "run" / "last.keras")
+
+
+def save_loaded(model, path: Path):
+    """Saves a model that `loading_once` then need not load."""
+    save_model(model, path)
+    remember(model, path)
 
 
 def write_two_stage_files(folder: Path):

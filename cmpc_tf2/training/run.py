@@ -162,6 +162,7 @@ def _start(
 ) -> tuple[int, ReferringModel, Trainer, TrainConfig, SampleData]:
     """The state of a run before its first step, its completed configuration with the model that it starts from, and
     what it reads."""
+    state = OptimizerState.from_file(config.start_optimizer) if config.start_optimizer else None
     step, model = 0, start_model(config, vocabulary, medium)
     system = find_system(keras.saving.get_registered_name(type(model)))
     config = dataclasses.replace(config, model=model.config, model_name=system.name).completed()
@@ -169,8 +170,7 @@ def _start(
     if config.epochs:
         config = dataclasses.replace(config, steps=steps_of(config.epochs, data.epoch_size, config.batch_size))
     trainer = Trainer(model, config)
-    if config.start_optimizer:
-        state = OptimizerState.from_file(config.start_optimizer)
+    if state is not None:
         with named(config.start_optimizer, "; give the file that was converted beside the model"):
             state.restore(trainer.base_optimizer)
         step = int(trainer.base_optimizer.iterations)

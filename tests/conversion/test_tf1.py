@@ -1,5 +1,3 @@
-import json
-
 import keras
 import numpy as np
 import pytest
@@ -25,10 +23,8 @@ def test_names_are_the_originals():
     assert len(backbone_pairs(CMPCConfig().backbone)) == 520
 
 
-def test_training_checkpoint_is_reported_completely(tiny_prefix, tiny_values, tmp_path, capsys):
-    arguments = ["--checkpoint", tiny_prefix, "--output", str(tmp_path / "m.keras")]
-    assert main([*arguments, "--report", str(tmp_path / "r.json")]) == 0
-    report = json.loads((tmp_path / "r.json").read_text())
+def test_training_checkpoint_is_reported_completely(tiny_conversion, tiny_values):
+    _, report, output = tiny_conversion
     assert report["model"] == "cmpc"
     assert report["config"]["image_size"] == 64
     assert report["config"]["feature_dim"] == 32
@@ -39,12 +35,11 @@ def test_training_checkpoint_is_reported_completely(tiny_prefix, tiny_values, tm
     names = [entry["tf1"] for entry in report["converted"] + report["ignored"]]
     assert sorted(names) == sorted(tiny_values)
     assert all(tuple(entry["shape"]) == tiny_values[entry["tf1"]].shape for entry in report["converted"])
-    assert "735 variables converted, 433 ignored" in capsys.readouterr().out
+    assert "735 variables converted, 433 ignored" in output
 
 
-def test_round_trip_keeps_every_byte(tiny_prefix, tiny_values, tmp_path):
-    convert(tiny_prefix, str(tmp_path / "m.keras"))
-    assert convert_back(str(tmp_path / "m.keras"), str(tmp_path / "back")) == 735
+def test_round_trip_keeps_every_byte(tiny_conversion, tiny_values, tmp_path):
+    assert convert_back(str(tiny_conversion[0]), str(tmp_path / "back")) == 735
     back = TF1Checkpoint(str(tmp_path / "back"))
     assert set(back.shapes) == set(read_manifest("image_full_eval"))
     for name in back.shapes:

@@ -25,6 +25,7 @@ from cmpc_tf2.serving.segmenter import Limits, Segmenter
 from http_client import ask, form
 from original import weight_by_rule
 from pictures import file_of
+from reuse import unchanged
 
 DETECTOR = MaskRCNNC4Config(
     {"width": 2, "depths": [1, 1, 1, 1]}, classes=4, rpn_dim=6, mask_dim=5, shorter_side=64, longer_side=100,
@@ -46,7 +47,7 @@ def model(request):
     built = MAttNet(MATTNET, WORDS) if request.param == "mattnet" else CAC(CAC_SIZES, WORDS)
     for weight in built.weights:
         weight.assign(weight_by_rule(weight.path, weight.shape))
-    return built
+    return unchanged(built)
 
 
 @pytest.fixture(scope="module")

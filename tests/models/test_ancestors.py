@@ -16,6 +16,7 @@ from cmpc_tf2.conversion.families import load_families
 from cmpc_tf2.conversion.tf1 import convert, convert_back
 from cmpc_tf2.data.batches import Sample, batch_path, write_batch
 from cmpc_tf2.model_files import load_model
+from cmpc_tf2.models.config import DeepLabModelConfig
 from cmpc_tf2.models.lstm_baseline.model import LSTMBaseline
 from cmpc_tf2.models.rmi.model import RMI
 from cmpc_tf2.models.rrn.model import RRN
@@ -29,7 +30,7 @@ from cmpc_tf2.training.checkpoints import OptimizerState
 from cmpc_tf2.training.config import TrainConfig
 from cmpc_tf2.training.trainer import Trainer
 from convert_tf1_ckpt import main
-from original import GOLDEN, checkpoint_values, read_manifest, write_checkpoint
+from original import GOLDEN, checkpoint_values, convert_by_command, read_manifest, write_checkpoint
 from small import SMALL, SMALL_ANCESTOR, subtract_mean
 
 KINDS = {"rrn": RRN, "rmi": RMI, "lstm": LSTMBaseline}
@@ -41,17 +42,41 @@ LATER_BOTTLENECKS = re.compile(r"DeepLab/group_\d_[1-9]|(res|bn)\d[b-z]")
 
 
 class Converted:
-    """A golden, the checkpoint behind it, and the model made from that."""
+    """A golden, a checkpoint, the command's report of its conversion, and the model made from that.
+
+    By weights of the rule RMI and the baseline mark nothing, so the checkpoint has another score bias, which shifts all
+    logits alike: to the widest gap between those in the middle. The model has that of the golden.
+    """
 
     def __init__(self, kind: str, folder):
         self.kind, self.name = kind, NAMES[kind]
         self.logits = f"{self.name}: logits of 3 samples, each alone and in one batch"
         self.golden = dict(np.load(GOLDEN / f"{kind}_tiny.npz"))
+        logits = np.stack([self.golden[f"{sample}/up"][..., 0] for sample in SAMPLES]).astype("float64")
+        middle = np.sort(logits, axis=None)[int(0.4 * logits.size) : int(0.6 * logits.size)]
+        widest = np.argmax(np.diff(middle))
+        self.shift = -middle[widest : widest + 2].mean()
         self.values = checkpoint_values(f"{kind}_tiny")
+        pairs = load_families()[kind].pairs(DeepLabModelConfig())
+        (name,) = (pair.tf1 for pair in pairs if pair.keras.endswith("score/bias"))
+        bias = self.values[name]
+        self.values[name] = bias + np.float32(self.shift)
         self.prefix, self.file = str(folder / "tiny.tfmodel"), folder / "tiny.keras"
         write_checkpoint(self.prefix, self.values)
-        self.report = convert(self.prefix, str(self.file))
+        self.report, self.output = convert_by_command(self.prefix, self.file)
         self.model = self.load()
+        (variable,) = (one for one in self.model.variables if one.path.endswith("score/bias"))
+        variable.assign(bias)
+        decoder = self.model.expression_decoder
+        cells = decoder.get_layer("score").output  # Of which the originals say `pred`.
+        self._decoder = keras.Model(decoder.input, {"up": decoder.output["mask_logits"], "pred": cells})
+
+    def logits_of(self, *samples) -> dict[str, np.ndarray]:
+        """The logits of the pixels and of the cells, by the names of the golden."""
+        inputs = self.inputs(*samples)
+        text = {"token_ids": tf.constant(inputs["token_ids"])}
+        found = self._decoder({**self.model.image_encoder(inputs["image"]), **text})
+        return {name: np.asarray(value) for name, value in found.items()}
 
     def load(self):
         model = load_model(self.file, KINDS[self.kind])
@@ -85,46 +110,22 @@ def trainer(converted):
         variable.assign(value)
 
 
-def coarse(model, inputs: dict) -> np.ndarray:
-    """The logits of the cells, which the originals call `pred`."""
-    decoder = model.expression_decoder
-    score = keras.Model(decoder.input, decoder.get_layer("score").output)
-    features = model.image_encoder(inputs["image"])
-    return np.asarray(score({**features, "token_ids": tf.constant(inputs["token_ids"])}))
-
-
 def test_single_samples_equal_the_originals(converted, parity):
     for sample in SAMPLES:
-        inputs = converted.inputs(sample)
-        found = converted.model(inputs)["mask_logits"]
-        parity.within(converted.logits, found[0], converted.golden[f"{sample}/up"], 1e-5)
-        parity.within(converted.logits, coarse(converted.model, inputs)[0], converted.golden[f"{sample}/pred"], 1e-5)
+        for name, found in converted.logits_of(sample).items():
+            parity.within(converted.logits, found[0], converted.golden[f"{sample}/{name}"], 1e-5)
 
 
 def test_a_batch_equals_the_originals(converted, parity):
-    inputs = converted.inputs(*SAMPLES)
-    found, cells = converted.model(inputs)["mask_logits"], coarse(converted.model, inputs)
-    for sample in SAMPLES:
-        parity.within(converted.logits, found[sample], converted.golden[f"{sample}/up"], 1e-5)
-        parity.within(converted.logits, cells[sample], converted.golden[f"{sample}/pred"], 1e-5)
+    for name, found in converted.logits_of(*SAMPLES).items():
+        for sample in SAMPLES:
+            parity.within(converted.logits, found[sample], converted.golden[f"{sample}/{name}"], 1e-5)
 
 
 @pytest.mark.usefixtures("eagerly")
-def test_the_converted_model_scores_as_the_original(converted, tmp_path, capsys):
-    """From a checkpoint to the report: intersections and unions are those of the golden's logits.
-
-    By weights of the rule RMI and the baseline mark nothing, so the checkpoint has another score bias, which shifts all
-    logits alike: to the widest gap between those in the middle.
-    """
-    logits = np.stack([converted.golden[f"{sample}/up"][..., 0] for sample in SAMPLES]).astype("float64")
-    middle = np.sort(logits, axis=None)[int(0.4 * logits.size) : int(0.6 * logits.size)]
-    widest = np.argmax(np.diff(middle))
-    shift = -middle[widest : widest + 2].mean()
-    (bias,) = (entry["tf1"] for entry in converted.report["converted"] if entry["keras"].endswith("score/bias"))
-    write_checkpoint(tmp_path / "shifted", {**converted.values, bias: converted.values[bias] + np.float32(shift)})
-    model = str(tmp_path / "shifted.keras")
-    assert main(["--checkpoint", str(tmp_path / "shifted"), "--output", model]) == 0
-    is_size_unknown = "tells the size of its pictures; 320 x 320 is taken" in capsys.readouterr().out
+def test_the_converted_model_scores_as_the_original(converted, tmp_path):
+    """From a checkpoint to the report: intersections and unions are those of the golden's logits."""
+    is_size_unknown = "tells the size of its pictures; 320 x 320 is taken" in converted.output
     assert is_size_unknown == (converted.kind != "rrn")
 
     batch_path(tmp_path, "unc", "val", 0).parent.mkdir(parents=True)
@@ -132,10 +133,11 @@ def test_the_converted_model_scores_as_the_original(converted, tmp_path, capsys)
     for sample in SAMPLES:
         image, words, mask = (converted.golden[f"{sample}/{name}"] for name in ("image", "words", "mask"))
         write_batch(batch_path(tmp_path, "unc", "val", sample), Sample(words, image, mask, f"sentence {sample}"))
-        expected.append(intersection_and_union(logits[sample] + shift >= SCORE_THRESHOLD, mask))
+        logits = converted.golden[f"{sample}/up"][..., 0].astype("float64")
+        expected.append(intersection_and_union(logits + converted.shift >= SCORE_THRESHOLD, mask))
     options = ["-d", "unc", "-t", "val", "--batch-root", str(tmp_path), "--image-size", "64"]
     report = tmp_path / "report.json"
-    assert command(["evaluate", "--model", model, *options, "--report", str(report)]) == 0
+    assert command(["evaluate", "--model", str(converted.file), *options, "--report", str(report)]) == 0
     records = json.loads(report.read_text())["per_sample"]
     assert [(record["intersection"], record["union"]) for record in records] == expected
     assert any(0 < intersection < union for intersection, union in expected)
@@ -145,6 +147,7 @@ def test_six_steps(converted, trainer, parity):
     """Losses, rates and the prediction at the end, through the trainer."""
     expected = converted.golden["train/trajectory"]
     assert list(converted.golden["train/columns"]) == ["loss", "l2", "total", "learning_rate"]
+    take_step = tf.function(trainer.train_step)
     for step in range(STEPS):
         mask = converted.golden[f"{step % 3}/mask"][None, ..., None]
         inputs = {name: tf.constant(value) for name, value in converted.inputs(step % 3).items()}
@@ -153,11 +156,11 @@ def test_six_steps(converted, trainer, parity):
             float(trainer.recipe.penalty(trainer.trainable_variables)),
         )
         trainer.reset_metrics()
-        total = float(trainer.train_step((inputs, tf.constant(mask, tf.float32)))["loss"])
+        total = float(take_step((inputs, tf.constant(mask, tf.float32)))["loss"])
         losses = np.array([total - decay, decay, total]) / expected[step, :3]
         parity.within(f"{converted.name}: losses of six training steps, relative", losses, np.ones(3), 1e-5)
         np.testing.assert_allclose(rate, expected[step, 3], rtol=2e-7)
-    trained = coarse(converted.model, converted.inputs(0))
+    trained = converted.logits_of(0)["pred"]
     parity.within(f"{converted.name}: coarse logits after them", trained[0], converted.golden["train/pred_end"], 1e-5)
 
 
@@ -199,7 +202,7 @@ def test_a_round_trip_gives_equal_outputs(converted, tmp_path):
     convert(prefix, str(again))
     other = load_model(again, KINDS[converted.kind]).at_size(64)
     inputs = converted.inputs(0)
-    np.testing.assert_array_equal(other(inputs)["mask_logits"], converted.model(inputs)["mask_logits"])
+    np.testing.assert_array_equal(other(inputs)["mask_logits"], converted.load()(inputs)["mask_logits"])
 
 
 def test_every_variable_is_accounted_for(converted):

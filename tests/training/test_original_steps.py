@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from cmpc_tf2.conversion.names.cmpc import cmpc_pairs
-from cmpc_tf2.conversion.tf1 import convert
 from cmpc_tf2.model_files import load_model
 from cmpc_tf2.recipes import cmpc
 from cmpc_tf2.recipes.losses import SummedCrossEntropy, is_decayed, weight_decay
@@ -26,11 +25,9 @@ NOISE = 1e-6
 
 
 @pytest.fixture(scope="module")
-def model(tiny_prefix, tmp_path_factory):
+def model(tiny_conversion):
     """A model for this module alone, because it is trained."""
-    path = tmp_path_factory.mktemp("training") / "tiny.keras"
-    convert(tiny_prefix, str(path))
-    return load_model(path)
+    return load_model(tiny_conversion[0])
 
 
 @pytest.fixture(scope="module")
@@ -149,11 +146,10 @@ def totals_of(trainer, batches) -> list[float]:
 
 
 @pytest.mark.slow
-def test_training_resumes_from_a_tf1_checkpoint(tiny_prefix, tiny_values, tiny_golden, batches, tmp_path):
+def test_training_resumes_from_a_tf1_checkpoint(tiny_conversion, tiny_values, tiny_golden, batches, tmp_path):
     """Through the compiled trainer: four steps, a checkpoint as TensorFlow 1 writes it, then the other four."""
     config = TrainConfig("unc", "train")
-    convert(tiny_prefix, str(tmp_path / "start.keras"))
-    model = load_model(tmp_path / "start.keras")
+    model = load_model(tiny_conversion[0])
     trainer = Trainer(model, config)
     totals = totals_of(trainer, batches[:4])
 

@@ -12,11 +12,12 @@ from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet
 from cmpc_tf2.cli import main
 from cmpc_tf2.commands.train import read_config
 from cmpc_tf2.model_files import load_model, save_model
+from cmpc_tf2.models.cmpc.config import CMPCConfig
 from cmpc_tf2.training.config import TrainConfig
 from small import SMALL, WORDS, weights_of
 
 
-def test_a_run_learns_and_leaves_its_files(train_options, tmp_path, capsys):
+def test_a_run_learns_and_leaves_its_files(train_options, squares, tmp_path, capsys):
     run = tmp_path / "run"
     more = ["--steps", "30", "--checkpoint-every", "10", "--validation-split", "val", "-lr", "0.002"]
     assert main(["train", "--output-dir", str(run), *train_options, *more]) == 0
@@ -35,7 +36,7 @@ def test_a_run_learns_and_leaves_its_files(train_options, tmp_path, capsys):
     assert names == {"best.keras", "checkpoints", "config.json", "last.keras", "log.csv", "tensorboard"}
     assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["step-000000020", "step-000000030"]
     config = TrainConfig(**json.loads((run / "config.json").read_text()))
-    assert config.steps == 30 and config.model == SMALL
+    assert config.steps == 30 and config.model == CMPCConfig(**json.loads((squares / "sizes.json").read_text()))
     model = load_model(run / "best.keras")
     assert model.vocabulary == WORDS and not model.compiled
 

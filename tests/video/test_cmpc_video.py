@@ -17,7 +17,7 @@ from cmpc_video_tf2.config import VideoTrainConfig
 from cmpc_video_tf2.conversion import video_pairs
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from convert_tf1_ckpt import main
-from original import checkpoint_values, read_manifest, write_checkpoint
+from original import checkpoint_values, convert_by_command, read_manifest, write_checkpoint
 from small import subtract_mean
 
 OUTPUTS = {"mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
@@ -29,10 +29,8 @@ STAGES = "video model: 18 stages, relative to each one's largest value"
 @pytest.fixture(scope="module")
 def converted(video_prefix, tmp_path_factory):
     """The model file and the conversion report."""
-    folder = tmp_path_factory.mktemp("video")
-    options = ["--output", str(folder / "video.keras"), "--report", str(folder / "report.json")]
-    assert main(["--checkpoint", video_prefix, *options]) == 0
-    return folder / "video.keras", json.loads((folder / "report.json").read_text())
+    path = tmp_path_factory.mktemp("video") / "video.keras"
+    return path, convert_by_command(video_prefix, path)[0]
 
 
 @pytest.fixture(scope="module")
