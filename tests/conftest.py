@@ -42,13 +42,17 @@ OF_CMPC = (
 LONG = (
     "tests/models/test_ancestors.py",
     "tests/models/test_contract.py",
+    "tests/cogrounding/test_commands.py",
     "tests/test_examples.py",
+    "tests/training/test_two_stage.py",
     "tests/test_keras_api.py",
-    "tests/inference/test_two_stage.py",
+    "tests/video/test_cmpc_video.py",
     "tests/cogrounding/test_training.py",
-    "tests/video/test_commands.py",
     "tests/commands/test_evaluate.py",
+    "tests/inference/test_two_stage.py",
     "tests/models/test_cac.py",
+    "tests/exporting/test_graph_files.py",
+    "tests/video/test_commands.py",
     "tests/models/test_maskris.py",
 )
 

@@ -55,7 +55,8 @@ def train_options(folder: Path, system: str) -> list[str]:
 def run(request, folder, eager) -> tuple[str, Path]:
     """Two steps with the original's recipe; the model follows from the split."""
     system, output = request.param, folder / request.param
-    options = [*train_options(folder, system), "--steps", "2", "--validation-split", SPLITS[system][1]]
+    more = ["--steps", "2", "--checkpoint-every", "2", "--validation-split", SPLITS[system][1]]
+    options = [*train_options(folder, system), *more]
     with eager():
         assert main(["train", "--output-dir", str(output), *options]) == 0
     return system, output
