@@ -51,8 +51,8 @@ def write_tflite(signature, path: Path, quantize: bool = False):
     Args:
         signature: The signature.
         path: The file.
-        quantize: Dynamic range quantization: weights of at least 1,024 elements become int8. Inputs, outputs and other
-            weights stay float32. The metadata of the file says `PTQ_DYNAMIC_RANGE`.
+        quantize: Dynamic range quantization: weights of products and convolutions become int8 if they have at least
+            1,024 elements. All else stays float32. The metadata of the file says `PTQ_DYNAMIC_RANGE`.
     """
     import tensorflow as tf
 
@@ -82,7 +82,7 @@ def load_tflite(path: Path) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
     return run
 
 
-# ONNX Runtime can quantize too (`quantize_dynamic`), but its files were slower than those in float32.
+# Not int8 in ONNX: `quantize_dynamic` of ONNX Runtime made convolutions slower than in float32 (docs/performance.md).
 FORMATS = {
     "onnx": GraphFormat(".onnx", ("tf2onnx", "onnxruntime"), {"float32": write_onnx}, load_onnx),
     "tflite": GraphFormat(
