@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from cmpc_tf2.commands.options import add_json, add_model, print_result
-from cmpc_tf2.errors import InputError
-from cmpc_tf2.exporting.graph_files import EXPORT_FORMATS, FORMATS, GraphFormat
+from cmpc_tf2.errors import InputError, UsageError
+from cmpc_tf2.exporting.graph_files import EXPORT_FORMATS, FORMATS, WEIGHT_TYPES, GraphFormat
 from cmpc_tf2.files import require_new_folder, require_writable
 from cmpc_tf2.medium import Medium
 
@@ -26,13 +26,22 @@ def add_parser(commands, medium: Medium):
         default="saved_model",
         help="saved_model takes picture files and sentences; the others take tensors",
     )
+    export.add_argument(
+        "--weights",
+        choices=WEIGHT_TYPES,
+        default="float32",
+        help="type that weights are stored in; int8 makes the file smaller and less exact, with --format tflite only",
+    )
     add_json(export)
 
 
 def run(arguments: argparse.Namespace):
     """The `export` command: everything cheap is checked before the model is loaded."""
-    target, format_name = arguments.output, arguments.format
+    target, format_name, weights = arguments.output, arguments.format, arguments.weights
     graph_format = FORMATS.get(format_name)
+    if weights not in (graph_format.writers if graph_format else ("float32",)):
+        supporting = " or ".join(name for name, one in FORMATS.items() if weights in one.writers)
+        raise UsageError(f"--weights {weights}: expected --format {supporting}, received {format_name}")
     if graph_format:
         require_format(target, format_name, graph_format)
         require_writable(target, others=[arguments.model])
@@ -50,15 +59,15 @@ def run(arguments: argparse.Namespace):
             "serve or cmpc_tf2.Predictor"
         )
     if graph_format:
-        signatures, written = ["tensors"], ""
-        difference = export_file(model, target, format_name, graph_format)
+        signatures, written = ["tensors"], "" if weights == "float32" else f"weights in {weights}; "
+        difference = export_file(model, target, format_name, graph_format, weights)
     else:
         if model.vocabulary is None:
             logger.warning("%s holds no vocabulary: exporting the signature `tensors` alone", arguments.model)
         signatures, difference = export_saved_model(model, target, arguments.model)
         written = f"{', '.join(signatures)}; "
     text = f"{target}: {written}largest difference to {arguments.model}: {difference:.1e}"
-    result = {"output": str(target), "format": format_name, "signatures": signatures}
+    result = {"output": str(target), "format": format_name, "weights": weights, "signatures": signatures}
     print_result(arguments, text, {**result, "largest_difference": float(difference)})
 
 

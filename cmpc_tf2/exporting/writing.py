@@ -64,7 +64,9 @@ def write_saved_model(model: ReferringModel, folder: Path) -> dict:
     }
 
 
-def export_file(model: ReferringModel, target: Path, format_name: str, graph_format: GraphFormat) -> float:
+def export_file(
+    model: ReferringModel, target: Path, format_name: str, graph_format: GraphFormat, weights: str = "float32"
+) -> float:
     """Writes one file of another format.
 
     Args:
@@ -72,24 +74,27 @@ def export_file(model: ReferringModel, target: Path, format_name: str, graph_for
         target: The file.
         format_name: The format's name, for messages.
         graph_format: The format.
+        weights: Type that weights are stored in, one of the format's `writers`.
 
     Returns:
         The largest difference to the model's results.
 
     Raises:
-        InputError: The format does not support the model, or the file gives something else.
+        InputError: The format does not support the model, or the file gives something else; with int8, values that are
+            not finite.
     """
     signature = ExportedModel(model).signatures()["tensors"]
     with replacing(target) as partial:
         try:
-            graph_format.write(signature, partial)
+            graph_format.writers[weights](signature, partial)
             difference = compare_file(model, partial, graph_format)
         except (OSError, MemoryError):
             raise
         except Exception as error:  # Converters and runtimes raise almost anything for a graph they do not support.
-            raise InputError(
-                f"{target}: --format {format_name} does not support {model.title}: {first_line(error)}; "
-                "use another --format"
-            ) from error
-        require_close(target, difference)
+            option, advice = f"--format {format_name}", "use another --format"
+            if weights != "float32":
+                option, advice = f"{option} --weights {weights}", f"leave out --weights, or {advice} without it"
+            message = f"{target}: {option} does not support {model.title}: {first_line(error)}; {advice}"
+            raise InputError(message) from error
+        require_close(target, difference, weights)
     return difference
