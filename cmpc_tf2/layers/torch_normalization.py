@@ -106,6 +106,9 @@ class TorchBatchNormalization(layers.Layer):
         mean, variance = (ops.cast(value, exact.dtype) for value in (self.running_mean, self.running_var))
         return ops.cast(_scale(exact, gamma, beta, mean, variance), self.compute_dtype)
 
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
     def _batch_statistics(self, x, repeats):
         """Mean and biased variance of a batch, after they have moved the running statistics."""
         mean, variance = ops.moments(x, axes=_all_but_last(x))

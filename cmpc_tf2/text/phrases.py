@@ -145,6 +145,13 @@ class SentenceEncoder(layers.Layer):
         sentence = self.sentence(of_last, context[:, 0])
         return {"embedded": embedded, "context": context, "sentence": sentence, "is_word": is_word}
 
+    def compute_output_spec(self, token_ids, training=None):
+        batch, words = token_ids.shape
+        widths = {"embedded": self.word_dim, "context": 2 * self.units}
+        found = {name: keras.KerasTensor((batch, words, width), self.compute_dtype) for name, width in widths.items()}
+        found["sentence"] = keras.KerasTensor((batch, 2 * self.units), self.compute_dtype)
+        return {**found, "is_word": keras.KerasTensor((batch, words), "bool")}
+
     def sentence(self, of_last, of_first):
         """The vector of the sentence, `(B, 2 units)`, from those of its last and its first word."""
         return ops.concatenate([of_last[:, : self.units], of_first[:, self.units :]], axis=-1)
@@ -192,6 +199,9 @@ class PhraseAttention(layers.Layer):
         weights = ops.softmax(scores, axis=-1) * ops.cast(is_word, scores.dtype)
         phrase = ops.matmul(weights[:, None], embedded)[:, 0]
         return unit_length(phrase) if self.normalize else phrase, weights
+
+    def compute_output_shape(self, context_shape, embedded_shape, is_word_shape):
+        return (embedded_shape[0], embedded_shape[-1]), is_word_shape
 
     def get_config(self):
         return {**super().get_config(), "normalize": self.normalize}

@@ -39,11 +39,14 @@ class PairData:
 
     Raises:
         InputError: The split does not fit the model.
-        FieldError: The run has an option that this training does not have.
     """
 
-    def __init__(self, config: TrainConfig, model: MAttNet, paths: list[Path], medium: Medium):
+    @staticmethod
+    def check_options(config: TrainConfig):
+        """As `SampleData.check_options`."""
         require_undivided(config, "MAttNet has batches of different sizes")
+
+    def __init__(self, config: TrainConfig, model: MAttNet, paths: list[Path], medium: Medium):
         self._config, self._tokenizer = config, model.make_tokenizer()
         self._runner = make_runner(model)
         self._data = read_object_split(paths, self._tokenizer)

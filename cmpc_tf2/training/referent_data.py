@@ -34,13 +34,16 @@ class ReferentData(SampleData):
 
     Raises:
         InputError: The split does not fit the model.
-        FieldError: The run has an option that this training does not have.
     """
 
-    def __init__(self, config: TrainConfig, model: CAC, paths: list[Path], medium: Medium):
+    @staticmethod
+    def check_options(config: TrainConfig):
+        """As `SampleData.check_options`."""
         if config.batch_size != 1:
             raise FieldError("batch_size", "CAC takes one sentence per step; leave it out")
         require_undivided(config, "CAC takes one sentence per step, and pictures of any size")
+
+    def __init__(self, config: TrainConfig, model: CAC, paths: list[Path], medium: Medium):
         self._config, self._model, self._paths, self._medium = config, model, paths, medium
         data = read_object_split(paths, model.make_tokenizer())
         _require_known_classes(data, paths, config.model.detector.classes)

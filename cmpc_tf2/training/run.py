@@ -24,7 +24,7 @@ from cmpc_tf2.text.embeddings import load_embeddings
 from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load_training, save_training
 from cmpc_tf2.training.config import CONFIG_NAME, TrainConfig, steps_of
 from cmpc_tf2.training.distribution import is_chief, make_strategy, require_divisible, take_steps
-from cmpc_tf2.training.run_data import SampleData, make_data
+from cmpc_tf2.training.run_data import SampleData, check_options, make_data
 from cmpc_tf2.training.run_log import RunLog
 from cmpc_tf2.training.start_files import language_layers, load_backbone, load_bert, sizes_with_backbone
 from cmpc_tf2.training.trainer import Trainer
@@ -182,11 +182,13 @@ def start_model(config: TrainConfig, vocabulary: list[str] | None, medium: Mediu
 
     Raises:
         InputError: A start file cannot be used, or is of another size.
+        FieldError: As `check_options`.
     """
     system = config.system
     if config.start_model:
         expected = [system.model_type] if config.model_name else medium.model_types.values()
         return load_model(config.start_model, *expected)
+    check_options(config)
     model = system.model_type(sizes_with_backbone(config), vocabulary=vocabulary, name=system.name)
     if config.embeddings:
         layers = language_layers(model)

@@ -43,6 +43,14 @@ class SampleData:
         InputError: The split does not fit the model and the recipe.
     """
 
+    @staticmethod
+    def check_options(config: TrainConfig):
+        """Checks the options of a run, `completed`, before its model is built.
+
+        Raises:
+            FieldError: The run has an option that this training does not have.
+        """
+
     def __init__(self, config: TrainConfig, model: ReferringInterface, paths: list[Path], medium: Medium):
         self._config, self._model, self._paths, self._medium = config, model, paths, medium
         recipe = config.make_recipe()
@@ -107,8 +115,23 @@ class SampleData:
 
 
 def make_data(config: TrainConfig, model: ReferringInterface, paths: list[Path], medium: Medium) -> SampleData:
-    """The data of a run, as its recipe names it."""
-    return import_object(config.make_recipe().data)(config.completed(), model, paths, medium)
+    """The data of a run, as its recipe names it.
+
+    Raises:
+        InputError: As `check_options` and `SampleData`.
+    """
+    return check_options(config)(config.completed(), model, paths, medium)
+
+
+def check_options(config: TrainConfig) -> type[SampleData]:
+    """The class of the data of a run, which checks the options of the run before its model is built.
+
+    Raises:
+        FieldError: The run has an option that the training of its system does not have.
+    """
+    data_type = import_object(config.make_recipe().data)
+    data_type.check_options(config.completed())
+    return data_type
 
 
 def dataset_of_steps(

@@ -57,3 +57,6 @@ class CoAttention(layers.Layer):
         joined = unit_length(ops.relu(self.bn(joined, training=training)))  # (B, frames, P, D)
         joined = joined if mutual else ops.mean(joined, axis=1)
         return ops.reshape(joined, (-1, side, side, channels))
+
+    def compute_output_shape(self, frames_shape):
+        return (None, *frames_shape[2:])

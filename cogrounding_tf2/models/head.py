@@ -48,6 +48,9 @@ class LanguageFusion(layers.Layer):
         x = projected + ops.matmul(language, of_language)[:, None, None] + position
         return ops.relu(self.bn(x, training=training))
 
+    def compute_output_shape(self, projected_shape, language_shape):
+        return (language_shape[0], *projected_shape[1:])
+
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
 class SubjectScores(layers.Layer):

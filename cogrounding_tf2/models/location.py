@@ -69,5 +69,8 @@ class LocationScores(layers.Layer):
         lowest, highest = (bound(scores, axis=-1, keepdims=True) for bound in (ops.min, ops.max))
         return (scores - lowest) / (highest - lowest + SMALLEST_RANGE)
 
+    def compute_output_shape(self, objectness_shape, location_shape):
+        return objectness_shape
+
     def get_config(self):
         return {**super().get_config(), "channels": self.channels}

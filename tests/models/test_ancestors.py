@@ -31,6 +31,7 @@ from cmpc_tf2.training.config import TrainConfig
 from cmpc_tf2.training.trainer import Trainer
 from convert_tf1_ckpt import main
 from original import GOLDEN, checkpoint_values, convert_by_command, read_manifest, write_checkpoint
+from reuse import loading_once
 from small import SMALL, SMALL_ANCESTOR, subtract_mean
 
 KINDS = {"rrn": RRN, "rmi": RMI, "lstm": LSTMBaseline}
@@ -79,9 +80,10 @@ class Converted:
         return {name: np.asarray(value) for name, value in found.items()}
 
     def load(self):
-        model = load_model(self.file, KINDS[self.kind])
-        # RMI and the baseline have no weights that tell the size of the pictures.
-        return model if model.config.image_size == 64 else model.at_size(64)
+        """A copy of the model of the file, which tests may change."""
+        with loading_once():
+            model = load_model(self.file, KINDS[self.kind])
+        return model.at_size(64)
 
     def inputs(self, *samples) -> dict:
         return {
@@ -137,7 +139,8 @@ def test_the_converted_model_scores_as_the_original(converted, tmp_path):
         expected.append(intersection_and_union(logits + converted.shift >= SCORE_THRESHOLD, mask))
     options = ["-d", "unc", "-t", "val", "--batch-root", str(tmp_path), "--image-size", "64"]
     report = tmp_path / "report.json"
-    assert command(["evaluate", "--model", str(converted.file), *options, "--report", str(report)]) == 0
+    with loading_once():
+        assert command(["evaluate", "--model", str(converted.file), *options, "--report", str(report)]) == 0
     records = json.loads(report.read_text())["per_sample"]
     assert [(record["intersection"], record["union"]) for record in records] == expected
     assert any(0 < intersection < union for intersection, union in expected)
@@ -147,7 +150,7 @@ def test_six_steps(converted, trainer, parity):
     """Losses, rates and the prediction at the end, through the trainer."""
     expected = converted.golden["train/trajectory"]
     assert list(converted.golden["train/columns"]) == ["loss", "l2", "total", "learning_rate"]
-    take_step = tf.function(trainer.train_step)
+    take_step = tf.function(trainer.train_step, autograph=False)  # As Keras does.
     for step in range(STEPS):
         mask = converted.golden[f"{step % 3}/mask"][None, ..., None]
         inputs = {name: tf.constant(value) for name, value in converted.inputs(step % 3).items()}
@@ -179,7 +182,8 @@ def test_a_saturated_state_stays_finite_in_bfloat16():
 def test_converting_back_restores_the_checkpoint(converted, tmp_path):
     """The bytes are equal except where a batch norm was folded."""
     prefix = str(tmp_path / "back.tfmodel")
-    assert main(["--to-tf1", "--model", str(converted.file), "--output", prefix]) == 0
+    with loading_once():
+        assert main(["--to-tf1", "--model", str(converted.file), "--output", prefix]) == 0
     reader = tf.train.load_checkpoint(prefix)
     names = set(reader.get_variable_to_shape_map())
     weights = {n for n in converted.values if "/Adam" not in n and converted.values[n].shape != ()}

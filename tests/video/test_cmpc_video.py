@@ -18,6 +18,7 @@ from cmpc_video_tf2.conversion import video_pairs
 from cmpc_video_tf2.models.cmpc_video import CMPCVideo
 from convert_tf1_ckpt import main
 from original import checkpoint_values, convert_by_command, read_manifest, write_checkpoint
+from reuse import loading_once
 from small import subtract_mean
 
 OUTPUTS = {"mask_logits_c3": "up_c3", "mask_logits_c4": "up_c4", "mask_logits_c5": "up_c5"}
@@ -35,7 +36,8 @@ def converted(video_prefix, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(converted):
-    return load_model(converted[0], CMPCVideo)
+    with loading_once():
+        return load_model(converted[0], CMPCVideo)
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,8 @@ def test_names_at_full_size_are_the_originals():
 
 
 def test_converting_back_gives_the_same_bytes(converted, video_values, tmp_path):
-    count = convert_back(str(converted[0]), str(tmp_path / "back"))
+    with loading_once():
+        count = convert_back(str(converted[0]), str(tmp_path / "back"))
     checkpoint = TF1Checkpoint(str(tmp_path / "back"))
     assert count == len(checkpoint.shapes)
     for name in checkpoint.shapes:

@@ -46,6 +46,9 @@ class ConvolutionNorm(layers.Layer):
     def call(self, x):
         return self.gn(self.conv(x))
 
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.filters)
+
     def get_config(self):
         sizes = {"filters": self.filters, "kernel_size": self.kernel_size, "groups": self.groups}
         return {**super().get_config(), **sizes, "use_bias": self.use_bias}

@@ -30,6 +30,9 @@ class ScaledUnitLength(layers.Layer):
     def call(self, x):
         return unit_length(x) * self.weight[0]
 
+    def compute_output_shape(self, x_shape):
+        return x_shape
+
 
 def batch_norm(name: str) -> TorchBatchNormalization:
     """A batch norm with the initial weights of PyTorch 0.2, where its factors begin between 0 and 1."""
