@@ -120,18 +120,21 @@ def make_data(config: TrainConfig, model: ReferringInterface, paths: list[Path],
     Raises:
         InputError: As `check_options` and `SampleData`.
     """
-    return check_options(config)(config.completed(), model, paths, medium)
+    check_options(config)
+    return _data_type_of(config)(config.completed(), model, paths, medium)
 
 
-def check_options(config: TrainConfig) -> type[SampleData]:
-    """The class of the data of a run, which checks the options of the run before its model is built.
+def check_options(config: TrainConfig):
+    """Checks the options of a run before its model is built.
 
     Raises:
         FieldError: The run has an option that the training of its system does not have.
     """
-    data_type = import_object(config.make_recipe().data)
-    data_type.check_options(config.completed())
-    return data_type
+    _data_type_of(config).check_options(config.completed())
+
+
+def _data_type_of(config: TrainConfig) -> type[SampleData]:
+    return import_object(config.make_recipe().data)
 
 
 def dataset_of_steps(
