@@ -13,7 +13,7 @@ PYTEST := -n 2
 .PHONY: help setup test test-all lint format demo demo-long docs bench clean
 
 help:
-	@echo "make test      tests and lint (about 15 minutes on 2 cores of an AMD EPYC)"
+	@echo "make test      tests and lint (about 10 minutes on 2 cores of an AMD EPYC)"
 	@echo "make test-all  the slow tests too; graphs are traced and optimized everywhere, as for users"
 	@echo "make demo      draw data, train a small model, score, export, to TensorFlow 1 and back: 5 to 9 minutes"
 	@echo "make demo-long the same with a longer training"

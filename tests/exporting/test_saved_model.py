@@ -127,7 +127,7 @@ def test_a_nan_in_any_result_counts_as_a_difference(small_model, tmp_path, monke
         np.savez(tmp_path / "found.npz", **found)
         monkeypatch.setattr(checks, "_inputs_and_results", lambda model: ({}, zeros))
         monkeypatch.setattr(subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 0, "", ""))
-        assert not checks.compare_saved_model(small_model, tmp_path) <= checks.TOLERANCE
+        assert not checks.compare_saved_model(small_model, tmp_path) <= checks.TOLERANCES["float32"]
 
 
 def test_without_a_vocabulary_only_tensors_are_exported(small_model_file):
