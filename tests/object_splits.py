@@ -1,16 +1,22 @@
-"""A small detector, and small splits of objects for two-stage models."""
+"""A small detector, small splits of objects for two-stage models, and what holds for runs on them."""
 
 import io
+import shutil
 
+import keras
 import numpy as np
 from PIL import Image
 
+from cmpc_tf2.cli import main
+from cmpc_tf2.commands.train import read_config
 from cmpc_tf2.data.batches import batch_path, write_batch
 from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.data.segmentations import run_lengths
-from cmpc_tf2.model_files import save_model
+from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.mask_rcnn_c4.config import MaskRCNNC4Config
 from cmpc_tf2.models.mask_rcnn_c4.model import MaskRCNNC4
+from cmpc_tf2.training.checkpoints import find_checkpoints
+from cmpc_tf2.training.run import start_model
 from original import weight_by_rule
 
 DETECTOR = MaskRCNNC4Config(
@@ -48,3 +54,31 @@ def write_files_to_start_from(root, config: MaskRCNNC4Config = DETECTOR):
         weight.assign(weight_by_rule(weight.path, weight.shape))
     save_model(detector, root / "detector.keras")
     (root / "words.txt").write_text("\n".join(WORDS) + "\n")
+
+
+def require_same_steps_when_resumed(run, folder):
+    """Resumes a copy of a run of 4 steps as if it had been killed before its last checkpoint; all must be equal."""
+    shutil.copytree(run, folder)
+    checkpoints = find_checkpoints(folder / "checkpoints")
+    assert list(checkpoints) == [2, 4]
+    shutil.rmtree(checkpoints[4])
+    (folder / "last.keras").unlink()
+    assert main(["train", "--output-dir", str(folder), "--resume"]) == 0
+    expected, found = (load_model(path / "last.keras").weights for path in (run, folder))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    assert (folder / "log.csv").read_text() == (run / "log.csv").read_text()
+
+
+def require_initial_weights_of_the_seed(run):
+    """The weights that a run starts from are random, and the same for the same seed."""
+    config, weights = read_config(run / "config.json"), []
+    for _ in range(2):
+        keras.utils.set_random_seed(config.seed)
+        model = start_model(config, WORDS)
+        weights.append({weight.path: np.asarray(weight) for weight in model.weights})
+    first, again = weights
+    for path, weight in first.items():
+        np.testing.assert_array_equal(weight, again[path], err_msg=path)
+    fixed = {weight.path for weight in model.detector.weights}
+    assert any(np.ptp(weight) > 0 for path, weight in first.items() if path not in fixed)

@@ -3,9 +3,7 @@
 import csv
 import dataclasses
 import json
-import shutil
 
-import keras
 import numpy as np
 import pytest
 
@@ -16,9 +14,14 @@ from cmpc_tf2.data.object_split import read_object_split
 from cmpc_tf2.data.objects import ObjectSample
 from cmpc_tf2.model_files import load_model
 from cmpc_tf2.text.whitespace import WhitespaceTokenizer
-from cmpc_tf2.training.checkpoints import find_checkpoints
-from cmpc_tf2.training.run import start_model
-from object_splits import DETECTOR, WORDS, write_files_to_start_from, write_split
+from object_splits import (
+    DETECTOR,
+    WORDS,
+    require_initial_weights_of_the_seed,
+    require_same_steps_when_resumed,
+    write_files_to_start_from,
+    write_split,
+)
 
 SIZES = {"max_words": 6, "attributes": 3, "embedding_dim": 7, "word_dim": 5, "lstm_units": 4, "joint_dim": 6}
 
@@ -65,31 +68,11 @@ def test_a_run_leaves_its_files(run, root):
 
 
 def test_a_resumed_run_takes_the_same_steps(run, tmp_path):
-    """A run that was killed before its last checkpoint repeats the steps behind the one before."""
-    folder = tmp_path / "run"
-    shutil.copytree(run, folder)
-    checkpoints = find_checkpoints(folder / "checkpoints")
-    assert list(checkpoints) == [2, 4]
-    shutil.rmtree(checkpoints[4])
-    (folder / "last.keras").unlink()
-    assert main(["train", "--output-dir", str(folder), "--resume"]) == 0
-    expected, found = (load_model(path / "last.keras").weights for path in (run, folder))
-    for one, other in zip(expected, found, strict=True):
-        np.testing.assert_array_equal(one, other, err_msg=one.path)
-    assert (folder / "log.csv").read_text() == (run / "log.csv").read_text()
+    require_same_steps_when_resumed(run, tmp_path / "run")
 
 
 def test_the_initial_weights_follow_from_the_seed(run):
-    config, weights = read_config(run / "config.json"), []
-    for _ in range(2):
-        keras.utils.set_random_seed(config.seed)
-        model = start_model(config, WORDS)
-        weights.append({weight.path: np.asarray(weight) for weight in model.weights})
-    first, again = weights
-    for path, weight in first.items():
-        np.testing.assert_array_equal(weight, again[path], err_msg=path)
-    fixed = {weight.path for weight in model.detector.weights}
-    assert any(np.ptp(weight) > 0 for path, weight in first.items() if path not in fixed)  # They are random.
+    require_initial_weights_of_the_seed(run)
 
 
 def test_the_boxes_are_scored(run, root, tmp_path, capsys):
