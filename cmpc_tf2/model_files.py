@@ -1,6 +1,7 @@
 """Model files: one `.keras` file holds weights, sizes, preprocessing, tokenizer name and, if known, vocabulary."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 import keras
@@ -12,7 +13,7 @@ from cmpc_tf2.keras_files import holds_object, read_config
 from cmpc_tf2.layers.given_weights import giving_weights
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
-from cmpc_tf2.systems import SYSTEMS, find_system, systems_of
+from cmpc_tf2.systems import SYSTEMS, System, find_system, import_object, systems_of
 from cmpc_tf2.weights_file import load_weights
 
 
@@ -29,10 +30,13 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
     Raises:
         InputError: The file is missing, damaged or something else.
     """
-    model_types = model_types or tuple(system.model_type for system in SYSTEMS.values())
+    systems = SYSTEMS.values()
+    return _load(path, [system for system in systems if system.model_type in model_types] if model_types else systems)
+
+
+def _load(path: str | os.PathLike, systems: Collection[System]) -> keras.Model:
+    """As `load_model`, of systems. Classes of models are imported where they are needed, which takes time."""
     path = Path(path)
-    *others, last = (model_type.title for model_type in model_types)
-    expectation = f"{', '.join(others)} or {last}" if others else last
     if path.is_dir():
         raise InputError(f"{path}: is a folder; expected a .keras file")
     if not path.is_file():
@@ -47,18 +51,26 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
     if not found.endswith(f">{name}"):  # Keras resolves some class names itself, even if another class is registered.
         found = name
     system = find_system(found)
-    if system is None or system.model_type not in model_types:
+    if system not in systems:
         found = f"a {name}" if name.isidentifier() else "no class"
         if system is not None:
             found = f"{system.model_type.title}, which goes with {system.usage}"
-        raise InputError(f"{path}: expected {expectation}, found {found}")
+        raise InputError(f"{path}: expected {_titles(systems)}, found {found}")
     # Our files hold plain data only: nothing in a file may load another class or run code.
     if any(holds_object(described.get(part)) for part in ("config", "build_config")):
-        raise InputError(f"{path}: expected {expectation}, found one with objects of other classes in its config.json")
+        raise InputError(
+            f"{path}: expected {_titles(systems)}, found one with objects of other classes in its config.json"
+        )
+    import_object(system.model)  # It registers the class with Keras.
     try:
         return read_model(path, described)
     except (ValueError, TypeError, KeyError, OSError, RuntimeError) as error:  # The last two are of h5py.
-        raise InputError(f"{path}: expected {expectation}, could not load it: {first_line(error)}") from error
+        raise InputError(f"{path}: expected {_titles(systems)}, could not load it: {first_line(error)}") from error
+
+
+def _titles(systems: Collection[System]) -> str:
+    *others, last = (system.model_type.title for system in systems)
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def read_model(path: Path, described: dict) -> keras.Model:
@@ -93,7 +105,7 @@ def load_for_inference(
         UsageError: The model cannot have this size.
     """
     with computing_in(precision, weights=precision):
-        model = load_model(path, *(system.model_type for system in systems_of(medium).values()))
+        model = _load(path, systems_of(medium).values())
         try:
             return model if image_size in (None, model.config.image_size) else model.at_size(image_size)
         except FieldError as error:

@@ -77,20 +77,21 @@ def _follow_parent():
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, problem: str) -> Iterator[None]:
     """Holds a lock that only one process can have. It ends with the block, or when the process dies.
 
     Args:
-        path: The lock file; it is removed at the end. Its folder must exist.
-        what: Name of the locked object, for the message.
+        path: The lock file; it is removed at the end. Its folder is made.
+        problem: The message if another process holds it.
 
     Raises:
         InputError: Another process holds the lock.
     """
+    os.makedirs(path.parent, exist_ok=True)
     try:
         lock = filelock.FileLock(path).acquire(timeout=0)
     except filelock.Timeout as error:
-        raise InputError(f"{what}: another process is building it; wait until that has ended") from error
+        raise InputError(problem) from error
     with lock:
         try:
             yield

@@ -11,6 +11,8 @@ import h5py
 import keras
 import numpy as np
 
+from cmpc_tf2.layers.given_weights import copied
+
 # The member of a file that holds the weights, and the bytes before the name of a member in a ZIP archive.
 _MEMBER, _HEADER = "model.weights.h5", 30
 
@@ -92,8 +94,8 @@ def _stored_layers(stored: h5py.File) -> dict[tuple[str, ...], dict[str, h5py.Da
     return found
 
 
-def _value(dataset: h5py.Dataset, member: memoryview) -> np.ndarray:
-    """A weight, without copying it.
+def _value(dataset: h5py.Dataset, member: memoryview):
+    """A weight as a tensor.
 
     Raises:
         ValueError: It is compressed, in pieces, or in another file.
@@ -101,10 +103,10 @@ def _value(dataset: h5py.Dataset, member: memoryview) -> np.ndarray:
     offset = dataset.id.get_offset()
     if offset is None:
         raise ValueError(f"{dataset.name}: expected one block of numbers, as Keras writes it")
-    dtype = np.dtype("bfloat16") if dataset.attrs.get("dtype") == "bfloat16" else dataset.dtype
-    value = np.frombuffer(member, dtype, math.prod(dataset.shape), offset).reshape(dataset.shape)
-    # JAX may use the memory of an array, which must not be that of a file.
-    return value if keras.backend.backend() == "tensorflow" else value.copy()
+    # HDF5 has no bfloat16: Keras stores its bytes, and names it in an attribute, which takes long to look up.
+    is_bfloat16 = dataset.dtype.kind == "V" and dataset.attrs.get("dtype") == "bfloat16"
+    dtype = np.dtype("bfloat16") if is_bfloat16 else dataset.dtype
+    return copied(np.frombuffer(member, dtype, math.prod(dataset.shape), offset).reshape(dataset.shape))
 
 
 def _find(names: tuple[str, ...], known: dict[tuple[str, ...], object]):

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes.recipe import Augmentation, Recipe
 from cmpc_tf2.recipes.rmsprop import EpochPolynomialDecay, TorchRMSprop
 from cogrounding_tf2.data.augmentation import draws_of
@@ -41,14 +40,13 @@ class GroundingRecipe(Recipe):
     learning_rate: ClassVar[float] = 0.0001
     initial_loss_scale: ClassVar[float] = 2.0**10
     logged: ClassVar[tuple[str, ...]] = ("detection_loss", "rank_loss", "location_loss")
+    backbone_is_trained: ClassVar[bool] = True
 
     def make_optimizer(self, config) -> keras.optimizers.Optimizer:
         schedule = EpochPolynomialDecay(config.initial_rate, config.decay_steps or config.steps)
         return TorchRMSprop(schedule, self.weight_decay, rate_factor=rate_factor)
 
     def trained_variables(self, model, finetune_backbone: bool) -> list[keras.Variable]:
-        if finetune_backbone:
-            raise InputError(f"--finetune-backbone: all of {model.title} is trained anyway; leave it out")
         return model.trainable_variables
 
     def losses(self, model: Callable, inputs: dict, target, normalizer) -> Iterator[tuple]:

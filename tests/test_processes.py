@@ -9,9 +9,8 @@ from cmpc_tf2.processes import locked, map_in_order
 
 
 def test_a_lock_is_held_once(tmp_path):
-    path = tmp_path / ".lock"
-    message = "it: another process is building it; wait until that has ended"
-    with locked(path, "it"), pytest.raises(InputError, match=message), locked(path, "it"):
+    path = tmp_path / "folder" / ".lock"
+    with locked(path, "first"), pytest.raises(InputError, match="second"), locked(path, "second"):
         pass
     with locked(path, "it"):
         pass

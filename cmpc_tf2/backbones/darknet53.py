@@ -6,7 +6,7 @@ from keras import layers
 from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import DarkNet53Config
 from cmpc_tf2.backbones.darknet_layers import BLOCKS, FIRST, HEADS, layer_name, sublayer_names, unused_heads
-from cmpc_tf2.layers.given_weights import giving_weights
+from cmpc_tf2.layers.given_weights import give, giving_weights
 from cmpc_tf2.layers.normalized_convolution import NormalizedConvolution
 from cmpc_tf2.precision import building_with, exact_dtype
 from cmpc_tf2.registration import PACKAGE
@@ -101,7 +101,7 @@ class DarkNet53(Backbone):
             folded = DarkNet53(self.config, folded=True, name=self.name)
             for layer in self.layers:
                 if isinstance(layer, NormalizedConvolution):
-                    folded.get_layer(layer.name).set_weights(layer.folded_weights())
+                    give(folded.get_layer(layer.name), layer.folded_weights())
         return folded
 
     def finetuned_variables(self) -> list[keras.Variable]:

@@ -6,7 +6,7 @@ from keras import layers
 
 from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
-from cmpc_tf2.layers.given_weights import giving_weights
+from cmpc_tf2.layers.given_weights import give, giving_weights
 from cmpc_tf2.layers.phases import MergePhases, SplitPhases
 from cmpc_tf2.precision import building_with
 from cmpc_tf2.registration import PACKAGE
@@ -78,10 +78,12 @@ class _Builder:
             dilation_rate=dilation,
             padding="same",
             use_bias=self.folded,
+            activation="relu" if self.folded and relu else None,
             name=convolution,
         )(x)
-        if not self.folded:
-            x = FixedBatchNormalization(epsilon=BATCH_NORM_EPSILON, name=norm)(x)
+        if self.folded:
+            return x
+        x = FixedBatchNormalization(epsilon=BATCH_NORM_EPSILON, name=norm)(x)
         return layers.ReLU(name=f"{convolution}_relu")(x) if relu else x
 
 
@@ -168,7 +170,7 @@ def fold_batch_norm(backbone: DeepLabResNet, image_size: int | None = None) -> D
         for layer in folded.layers:
             if isinstance(layer, layers.Conv2D):
                 norm = backbone.get_layer(convolution_and_norm(layer.name.removeprefix("res"))[1])
-                layer.set_weights(_folded_weights(backbone.get_layer(layer.name), norm))
+                give(layer, _folded_weights(backbone.get_layer(layer.name), norm))
     return folded
 
 
@@ -180,4 +182,7 @@ def _folded_weights(convolution: layers.Conv2D, norm: FixedBatchNormalization) -
     )
     scale = gamma / np.sqrt(variance + norm.epsilon)
     kernel = keras.ops.convert_to_numpy(convolution.kernel)
-    return [(kernel * scale).astype("float32"), (beta - mean * scale).astype("float32")]
+    return [
+        np.multiply(kernel, scale, dtype="float64", out=np.empty_like(kernel), casting="same_kind"),
+        (beta - mean * scale).astype("float32"),
+    ]

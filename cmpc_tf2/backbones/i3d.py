@@ -9,7 +9,7 @@ from keras import layers, ops
 from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import I3DConfig
 from cmpc_tf2.backbones.deeplab_resnet import BATCH_NORM_EPSILON, FixedBatchNormalization
-from cmpc_tf2.layers.given_weights import giving_weights
+from cmpc_tf2.layers.given_weights import give, giving_weights
 from cmpc_tf2.precision import building_with
 from cmpc_tf2.registration import PACKAGE
 
@@ -230,7 +230,7 @@ def fold_batch_norm(backbone: InceptionI3D) -> InceptionI3D:
         for name, parts in sources.items():
             weights = [_folded_weights(backbone, part) for part in parts]
             kernel, bias = (np.concatenate(values, axis=-1) for values in zip(*weights, strict=True))
-            folded.get_layer(layer_names(name)[0]).set_weights([kernel, bias])
+            give(folded.get_layer(layer_names(name)[0]), [kernel, bias])
     return folded
 
 

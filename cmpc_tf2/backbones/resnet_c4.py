@@ -5,7 +5,7 @@ from keras import layers, ops
 
 from cmpc_tf2.backbones.backbone import Backbone
 from cmpc_tf2.backbones.config import ResNetC4Config
-from cmpc_tf2.layers.given_weights import giving_weights
+from cmpc_tf2.layers.given_weights import give, giving_weights
 from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization
 from cmpc_tf2.precision import building_with
 from cmpc_tf2.registration import PACKAGE
@@ -141,7 +141,7 @@ def fold_into(folded: keras.Model, model: keras.Model):
     for layer in folded.layers:
         if isinstance(layer, layers.Conv2D):
             scale, offset = model.get_layer(_norm_name(layer.name)).folding()
-            layer.set_weights([ops.convert_to_numpy(model.get_layer(layer.name).kernel) * scale, offset])
+            give(layer, [ops.convert_to_numpy(model.get_layer(layer.name).kernel) * scale, offset])
 
 
 def _norm_name(convolution: str) -> str:

@@ -50,8 +50,8 @@ def part_lock(target: Path, shard: tuple[int, int]) -> contextlib.AbstractContex
     Raises:
         InputError: Another process holds it.
     """
-    os.makedirs(target.parent, exist_ok=True)
-    return locked(_lock_file(target, shard), str(target if shard == WHOLE else part_folder(target, shard)))
+    built = target if shard == WHOLE else part_folder(target, shard)
+    return locked(_lock_file(target, shard), f"{built}: another process is building it; wait until that has ended")
 
 
 def is_settled(target: Path) -> bool:

@@ -1,6 +1,7 @@
 """Pictures and sentences in, masks out."""
 
 import dataclasses
+import functools
 from typing import ClassVar
 
 import numpy as np
@@ -25,8 +26,24 @@ class Encoded:
         size: Height and width of the picture.
     """
 
-    features: dict[str, tf.Tensor]
+    features: object
     size: tuple[int, int]
+
+    @functools.cached_property
+    def size_in_bytes(self) -> int:
+        """Memory that the tensors and arrays of the features take up."""
+        return _size_in_bytes(self.features)
+
+
+def _size_in_bytes(value) -> int:
+    if isinstance(value, tf.Tensor):
+        return value.dtype.size * value.shape.num_elements()
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    if dataclasses.is_dataclass(value):
+        value = vars(value)
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return sum(map(_size_in_bytes, parts))
 
 
 class ExpressionPredictor:

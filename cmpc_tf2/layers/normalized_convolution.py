@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers, ops
 
-from cmpc_tf2.layers.given_weights import giving_weights
+from cmpc_tf2.layers.given_weights import give, giving_weights
 from cmpc_tf2.layers.torch_normalization import TorchBatchNormalization
 from cmpc_tf2.layers.transformer import fan_in_uniform
 from cmpc_tf2.registration import PACKAGE
@@ -90,7 +90,7 @@ class NormalizedConvolution(layers.Layer):
         with giving_weights():
             folded = type(self).from_config({**self.get_config(), "folded": True})
             folded.build((None, None, None, self.conv.kernel.shape[2]))
-            folded.set_weights(self.folded_weights())
+            give(folded, self.folded_weights())
         return folded
 
     def get_config(self):

@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes.adamw import GroupedAdamW, WarmupPolynomialDecay
 from cmpc_tf2.recipes.losses import WeightedCrossEntropy, pixel_weights
 from cmpc_tf2.recipes.masking import MASKED, masked_pass
@@ -41,6 +40,7 @@ class CARISRecipe(Recipe):
     initial_loss_scale: ClassVar[float] = 2.0**16
     logged: ClassVar[tuple[str, ...]] = ("mask_logits_loss",)
     one_expression_per_reference: ClassVar[bool] = True
+    backbone_is_trained: ClassVar[bool] = True
 
     def make_optimizer(self, config) -> keras.optimizers.Optimizer:
         total_steps = config.decay_steps or config.steps
@@ -48,8 +48,6 @@ class CARISRecipe(Recipe):
         return GroupedAdamW(schedule, decay=self.weight_decay)
 
     def trained_variables(self, model, finetune_backbone: bool) -> list[keras.Variable]:
-        if finetune_backbone:
-            raise InputError(f"--finetune-backbone: all of {model.title} is trained anyway; leave it out")
         return model.trainable_variables
 
     def normalizer(self, target):

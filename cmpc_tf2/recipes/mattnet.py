@@ -8,7 +8,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes.clipped_adam import ClippedAdam, LateExponentialDecay
 from cmpc_tf2.recipes.recipe import Recipe
 from cmpc_tf2.registration import PACKAGE
@@ -46,6 +45,7 @@ class MAttNetRecipe(Recipe):
     learning_rate: ClassVar[float] = 0.0004
     initial_loss_scale: ClassVar[float] = 2.0**10
     logged: ClassVar[tuple[str, ...]] = ("ranking_loss", "attribute_loss")
+    backbone_is_trained: ClassVar[bool] = False
     data: ClassVar[str] = "cmpc_tf2.training.pair_data:PairData"
 
     def make_optimizer(self, config) -> keras.optimizers.Optimizer:
@@ -53,8 +53,6 @@ class MAttNetRecipe(Recipe):
         return ClippedAdam(schedule, self.clip)
 
     def trained_variables(self, model, finetune_backbone: bool) -> list[keras.Variable]:
-        if finetune_backbone:
-            raise InputError(f"--finetune-backbone: {model.title} is trained on a fixed detector; leave it out")
         return model.trainable_variables
 
     def losses(self, model: Callable, inputs: dict, target, normalizer) -> Iterator[tuple]:

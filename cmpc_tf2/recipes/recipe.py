@@ -38,6 +38,8 @@ class Recipe(abc.ABC):
         data: What a run reads, a `training.run_data.SampleData`, as `module:name`.
         one_expression_per_reference: An epoch takes every object (reference) once, with one of its expressions drawn at
             random; otherwise it takes every expression.
+        backbone_is_trained: Whether the backbone is trained in any case (True), never (False), or with
+            `finetune_backbone` only (None).
     """
 
     steps: int
@@ -48,6 +50,7 @@ class Recipe(abc.ABC):
     passes: int = 1
     data: str = "cmpc_tf2.training.run_data:SampleData"
     one_expression_per_reference: bool = False
+    backbone_is_trained: bool | None = None
 
     @abc.abstractmethod
     def make_optimizer(self, config) -> keras.optimizers.Optimizer:
@@ -59,7 +62,12 @@ class Recipe(abc.ABC):
 
     @abc.abstractmethod
     def trained_variables(self, model, finetune_backbone: bool) -> list[keras.Variable]:
-        """The variables that training changes, in the model's order."""
+        """The variables that training changes, in the model's order.
+
+        Args:
+            model: The model.
+            finetune_backbone: Among them those of the backbone, where that is a choice (`backbone_is_trained`).
+        """
 
     def training_form(self, model) -> keras.Model:
         """The model that training steps run, with the same weights; its outputs are those that `losses` takes."""

@@ -34,8 +34,8 @@ class Limits:
         marked_pixels: Pixels in one request: those of its picture, once for each expression.
         characters: Length of an expression.
         waiting: Requests that wait while another is worked on.
-        encodings: Pictures or clips that stay encoded, in case another expression comes: at full size CMPC's have 96 MB
-            a picture, 500 MB a clip.
+        encoding_bytes: Size of the pictures or clips that stay encoded, in case another expression comes: at full size
+            CMPC's have 96 MB a picture, 500 MB a clip. The last one stays in any case.
     """
 
     file_bytes: int = 20_000_000
@@ -45,7 +45,7 @@ class Limits:
     marked_pixels: int = 100_000_000
     characters: int = 500
     waiting: int = 16
-    encodings: int = 4
+    encoding_bytes: int = 1_000_000_000
 
 
 class RequestError(InputError):
@@ -167,8 +167,10 @@ class Segmenter:
             self._set_pixels(pixels)
             self._encodings[key] = self._predictor.encoded
         self._encodings.move_to_end(key)
-        while len(self._encodings) > self.limits.encodings:
-            self._encodings.popitem(last=False)
+        total = sum(encoded.size_in_bytes for encoded in self._encodings.values())
+        while total > self.limits.encoding_bytes and len(self._encodings) > 1:
+            _, forgotten = self._encodings.popitem(last=False)
+            total -= forgotten.size_in_bytes
 
     def _check_expressions(self, expressions: Sequence[str]):
         if len(expressions) > self.limits.expressions:

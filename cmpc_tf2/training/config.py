@@ -121,8 +121,15 @@ class TrainConfig:
         return self.system.load_recipe(self.recipe)
 
     def completed(self) -> "TrainConfig":
-        """The run with the numbers that it leaves to the recipe."""
+        """The run with the numbers that it leaves to the recipe.
+
+        Raises:
+            FieldError: The recipe has no choice of what it trains.
+        """
         recipe, names = self.make_recipe(), ("steps", "batch_size", "learning_rate")
+        if self.finetune_backbone and recipe.backbone_is_trained is not None:
+            found = "trains its backbone anyway" if recipe.backbone_is_trained else "never trains its backbone"
+            raise FieldError("finetune_backbone", f"{self.system.model_type.title} {found}; leave it out")
         return dataclasses.replace(self, **{name: getattr(self, name) or getattr(recipe, name) for name in names})
 
     @property

@@ -5,6 +5,7 @@ A run is a folder: `config.json` (what is trained, enough to repeat it), `log.cs
 end `last.keras`.
 """
 
+import contextlib
 import dataclasses
 import os
 from pathlib import Path
@@ -19,6 +20,7 @@ from cmpc_tf2.medium import PICTURES, Medium
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.referring_model import ReferringModel
 from cmpc_tf2.precision import computing_in
+from cmpc_tf2.processes import locked
 from cmpc_tf2.systems import find_system
 from cmpc_tf2.text.embeddings import load_embeddings
 from cmpc_tf2.training.checkpoints import OptimizerState, find_checkpoints, load_training, save_training
@@ -57,11 +59,32 @@ def train(
         The last entry of the log; empty if no step was left; None on machines that do not write.
 
     Raises:
-        InputError: There is no checkpoint to resume from, a file cannot be used, or the loss is not a number.
+        InputError: There is no checkpoint to resume from, a file cannot be used, the loss is not a number, or another
+            process is training in the folder.
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     strategy = make_strategy(config.strategy)
+    with _only_process(folder) if is_chief(strategy) else contextlib.nullcontext():
+        return _train(config, folder, paths, validation_paths, vocabulary, resume, medium, strategy)
+
+
+def _only_process(folder: Path) -> contextlib.AbstractContextManager[None]:
+    path = folder.absolute()
+    problem = f"{folder}: another process is training there; wait until it has ended, or give another --output-dir"
+    return locked(path.with_name(f".{path.name}.lock"), problem)
+
+
+def _train(
+    config: TrainConfig,
+    folder: Path,
+    paths: list[Path],
+    validation_paths: list[Path],
+    vocabulary: list[str] | None,
+    resume: bool,
+    medium: Medium,
+    strategy: tf.distribute.Strategy,
+) -> dict | None:
     is_writer, checkpoints = is_chief(strategy), folder / "checkpoints"
     if is_writer and not resume:
         _require_no_checkpoints(checkpoints)

@@ -33,5 +33,5 @@ def run(arguments: argparse.Namespace):
     predictor = VideoPredictor(model, read_vocabulary(arguments.vocabulary, model))
     predictor.set_clip(np.zeros((CLIP_FRAMES, 64, 64, 3), np.uint8))
     predictor.explain("thing")  # The first answer would take longer.
-    limits = Limits(file_bytes=100_000_000, pixels=4_000_000, encodings=2)
+    limits = Limits(file_bytes=100_000_000, pixels=4_000_000)
     serve(arguments, Segmenter(predictor, predictor.set_clip, limits), video_upload())

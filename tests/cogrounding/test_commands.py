@@ -175,7 +175,7 @@ def test_options_of_a_run(folder, tmp_path, capsys):
     bert.write_bytes(b"")
     for more, message in (
         (["--bert", str(bert)], "--bert: an SL-Att. model has no BERT; leave it out"),
-        (["--finetune-backbone"], "--finetune-backbone: all of an SL-Att. model is trained anyway; leave it out"),
+        (["--finetune-backbone"], "--finetune-backbone: an SL-Att. model trains its backbone anyway; leave it out"),
     ):
         assert main(["train", "--output-dir", str(tmp_path / "run"), *options, "--steps", "1", *more]) != 0
         assert message in capsys.readouterr().err

@@ -1,8 +1,12 @@
+import dataclasses
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import cmpc_tf2
 from cmpc_tf2.errors import InputError
+from cmpc_tf2.inference.predictor import Encoded
 from cmpc_tf2.inference.runner import ModelRunner
 from cmpc_tf2.models.cmpc.model import CMPC
 from cmpc_tf2.preprocessing.preprocessing import Preprocessing
@@ -100,3 +104,13 @@ def test_an_encoded_picture_can_be_set_again(small_model, rng):
     assert not np.array_equal(predictor.predict("man").probabilities, expected)
     predictor.encoded = kept
     np.testing.assert_array_equal(predictor.predict("man").probabilities, expected)
+
+
+def test_the_size_of_an_encoding_counts_nested_tensors_and_arrays():
+    @dataclasses.dataclass
+    class Found:
+        boxes: np.ndarray
+        maps: list
+
+    features = {"found": Found(np.zeros((2, 4), np.float32), [tf.zeros((3, 5)), tf.zeros(2, tf.float16)]), "scale": 0.5}
+    assert Encoded(features, (60, 90)).size_in_bytes == 32 + 60 + 4

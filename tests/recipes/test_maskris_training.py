@@ -346,7 +346,7 @@ def test_a_split_without_recorded_objects_is_refused(options, data, tmp_path, ca
     "options, words",
     [
         (["--recipe", "masked"], "--recipe: expected one of original, caris for maskris, received 'masked'"),
-        (["--finetune-backbone"], "--finetune-backbone: all of a MaskRIS model is trained anyway; leave it out"),
+        (["--finetune-backbone"], "--finetune-backbone: a MaskRIS model trains its backbone anyway; leave it out"),
         (["--embeddings", "e.npy"], "--embeddings: a MaskRIS model takes none: it has no layer `text_encoder`"),
         (["--vocabulary", SHORT_VOCABULARY], "--vocabulary: 6 words do not fit the "),
     ],

@@ -12,7 +12,6 @@ import tensorflow as tf
 from keras import ops
 
 from cmpc_tf2.conversion.names.mattnet import mattnet_pairs
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.models.mattnet.matching_network import MatchingNetwork
 from cmpc_tf2.recipes.clipped_adam import ClippedAdam, LateExponentialDecay
 from cmpc_tf2.recipes.mattnet import (
@@ -273,7 +272,5 @@ def test_accuracy():
 def test_interface(eagerly):
     network = without_dropout()
     assert len(RECIPE.trained_variables(network, False)) == 90
-    with pytest.raises(InputError, match="--finetune-backbone: a matching network of MAttNet is trained on a fixed"):
-        RECIPE.trained_variables(network, True)
     assert (RECIPE.steps, RECIPE.batch_size, RECIPE.learning_rate) == (30_000, 15, 4e-4)
     assert RECIPE.make_metric().name == "ranking_accuracy"

@@ -2,6 +2,7 @@
 
 import tracemalloc
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -36,11 +37,23 @@ def test_the_last_pictures_stay_encoded(predictor):
         encoded.append(pixels)
         predictor.set_image(pixels)
 
-    app = create_app(Segmenter(predictor, set_image, Limits(encodings=2)), "small.keras")
+    predictor.set_image(np.zeros((60, 90, 3), np.uint8))
+    room_for_two = Limits(encoding_bytes=2 * predictor.encoded.size_in_bytes)
+    app = create_app(Segmenter(predictor, set_image, room_for_two), "small.keras")
     first, second, third = (picture(seed) for seed in range(3))
     for image, count in ((first, 1), (first, 1), (second, 2), (first, 2), (third, 3), (first, 3), (second, 4)):
         ask(app, form("man", image=image))
         assert len(encoded) == count
+
+
+def test_the_last_picture_stays_encoded_even_if_it_is_large(predictor):
+    app = create_app(Segmenter(predictor, predictor.set_image, Limits(encoding_bytes=1)), "small.keras")
+    first, second = picture(0), picture(1)
+    encoded = []
+    for image in (first, second, second):
+        ask(app, form("man", image=image))
+        encoded.append(predictor.encoded)
+    assert encoded[0] is not encoded[1] and encoded[1] is encoded[2]
 
 
 def test_one_map_at_a_time_takes_memory(app):

@@ -141,7 +141,7 @@ def test_the_boxes_are_scored(run, root, tmp_path, capsys):
         ),
         (["--accumulate", "2"], 2, "--accumulate: 2 parts do not divide a batch of 1 samples"),
         (["--jit-compile"], 2, "--jit-compile: CAC takes one sentence per step"),
-        (["--finetune-backbone"], 1, "--finetune-backbone: a CAC model trains its detector anyway; leave it out"),
+        (["--finetune-backbone"], 2, "--finetune-backbone: a CAC model trains its backbone anyway; leave it out"),
         (["--embeddings", "none.npy"], 1, "--embeddings: "),
         (["-t", "testA"], 1, "make them with `python -m cmpc_tf2 build_batches --objects -d shapes -t testA`"),
         (["-t", "testB"], 1, "expected objects of the classes 1 to 3, as the detector has, found class 7; give"),

@@ -13,6 +13,7 @@ from cmpc_tf2.cli import main
 from cmpc_tf2.commands.train import read_config
 from cmpc_tf2.model_files import load_model, save_model
 from cmpc_tf2.models.cmpc.config import CMPCConfig
+from cmpc_tf2.processes import locked
 from cmpc_tf2.training.config import TrainConfig
 from small import SMALL, WORDS, weights_of
 
@@ -42,6 +43,15 @@ def test_a_run_learns_and_leaves_its_files(train_options, squares, tmp_path, cap
 
     assert main(["train", "--output-dir", str(run), *train_options]) == 1
     assert "holds a run already; --resume resumes it" in capsys.readouterr().err
+
+
+def test_one_process_at_a_time_trains_in_a_folder(train_options, tmp_path, capsys):
+    run = tmp_path / "run"
+    with locked(tmp_path / ".run.lock", "here"):
+        assert main(["train", "--output-dir", str(run), *train_options, "--steps", "1"]) == 1
+    message = f"{run}: another process is training there; wait until it has ended, or give another --output-dir"
+    assert message in capsys.readouterr().err
+    assert not run.exists()
 
 
 @pytest.mark.slow

@@ -97,7 +97,7 @@ def test_the_boxes_are_scored(run, root, tmp_path, capsys):
         (["--strategy", "mirrored"], 2, "--strategy: MAttNet has batches of different sizes"),
         (["--accumulate", "2"], 2, "--accumulate: MAttNet has batches of different sizes"),
         (["--jit-compile"], 2, "--jit-compile: MAttNet has batches of different sizes"),
-        (["--finetune-backbone"], 1, "--finetune-backbone: a MAttNet model is trained on a fixed detector"),
+        (["--finetune-backbone"], 2, "--finetune-backbone: a MAttNet model never trains its backbone; leave it out"),
         (["-t", "val"], 1, "val_batch: its objects have 2 attributes, but the model has 1"),
         (["--embeddings", "none.npy"], 1, "--embeddings: "),
         (["-t", "trainval"], 2, "shapes has no split 'trainval'"),

@@ -6,7 +6,7 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from cmpc_tf2.layers.given_weights import giving_weights
+from cmpc_tf2.layers.given_weights import give, giving_weights
 from cmpc_tf2.models.cac.captioner import GRID, Captioner, pool_to_grid
 from cmpc_tf2.models.cac.config import CACConfig
 from cmpc_tf2.models.cac.filters import SentenceFilters
@@ -232,7 +232,7 @@ class CAC(ReferringInterface, keras.Model):
         with building_with(self.filters.dtype_policy), giving_weights():
             form = CAC(config, *others, detector, name=self.name)
             for part in ("rnn_encoder", "filters"):
-                getattr(form, part).set_weights(getattr(self, part).get_weights())
+                give(getattr(form, part), getattr(self, part).get_weights())
         return form
 
 

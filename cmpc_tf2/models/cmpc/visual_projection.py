@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from cmpc_tf2.layers.cell_dense import CellDense
-from cmpc_tf2.layers.given_weights import giving_weights
+from cmpc_tf2.layers.given_weights import give, giving_weights
 from cmpc_tf2.layers.normalization import L2Normalize, inverse_norm
 from cmpc_tf2.layers.spatial_grid import GRID_CHANNELS
 from cmpc_tf2.layers.upsampling import LegacyBilinearResize
@@ -76,8 +76,8 @@ def fold_laterals(projection: keras.Model, config: CMPCConfig) -> keras.Model:
                 first, first_bias = (np.asarray(weights, "float64") for weights in lateral.get_weights())
                 rows = np.concatenate([first, first_bias[None]]) @ kernel[:-GRID_CHANNELS].astype("float64")
                 kernel = np.concatenate([rows.astype("float32"), kernel[-GRID_CHANNELS:].astype("float32")])
-            folded.get_layer(f"lateral_{level}").set_weights(lateral.get_weights())
-            folded.get_layer(f"mutan_visual_{level}").set_weights([kernel, bias])
+            give(folded.get_layer(f"lateral_{level}"), lateral.get_weights())
+            give(folded.get_layer(f"mutan_visual_{level}"), [kernel, bias])
     return folded
 
 

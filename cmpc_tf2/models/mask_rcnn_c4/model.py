@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from cmpc_tf2.backbones.resnet_c4 import ResNetC4, build_last_stage, fold_into
-from cmpc_tf2.layers.given_weights import giving_weights
+from cmpc_tf2.layers.given_weights import give, giving_weights
 from cmpc_tf2.layers.keras_file_model import KerasFileModel
 from cmpc_tf2.models.mask_rcnn_c4.anchors import COUNT, STRIDE, anchors
 from cmpc_tf2.models.mask_rcnn_c4.boxes import clip, decode
@@ -114,7 +114,7 @@ class MaskRCNNC4(KerasFileModel, keras.Model):
             fold_into(folded.backbone, self.backbone)
             fold_into(folded.last_stage, self.last_stage)
             for part in ("rpn", "box_head", "mask_head"):
-                getattr(folded, part).set_weights(getattr(self, part).get_weights())
+                give(getattr(folded, part), getattr(self, part).get_weights())
         return folded
 
     def get_config(self):

@@ -7,7 +7,6 @@ from typing import ClassVar
 import keras
 from keras import ops
 
-from cmpc_tf2.errors import InputError
 from cmpc_tf2.recipes.cac.losses import total_loss
 from cmpc_tf2.recipes.cac.step import TrainingStep
 from cmpc_tf2.recipes.cac.targets import ANCHORS, BOXES
@@ -54,6 +53,7 @@ class CACRecipe(Recipe):
         *("anchor_class_loss", "anchor_box_loss", "class_loss", "box_loss", "mask_loss"),
         *("response_loss", "caption_loss"),
     )
+    backbone_is_trained: ClassVar[bool] = True
     data: ClassVar[str] = "cmpc_tf2.training.referent_data:ReferentData"
 
     def make_optimizer(self, config) -> keras.optimizers.Optimizer:
@@ -67,8 +67,6 @@ class CACRecipe(Recipe):
 
     def trained_variables(self, model, finetune_backbone: bool) -> list[keras.Variable]:
         """All but batch norms, which are frozen by themselves, and the first convolution and stage of the ResNet."""
-        if finetune_backbone:
-            raise InputError(f"--finetune-backbone: {model.title} trains its detector anyway; leave it out")
         return [variable for variable in model.trainable_variables if not variable.path.startswith(_FROZEN)]
 
     def training_form(self, model) -> keras.Model:
