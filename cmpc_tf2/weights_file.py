@@ -11,7 +11,7 @@ import h5py
 import keras
 import numpy as np
 
-from cmpc_tf2.layers.given_weights import copied
+from cmpc_tf2.tensors import copied
 
 # The member of a file that holds the weights, and the bytes before the name of a member in a ZIP archive.
 _MEMBER, _HEADER = "model.weights.h5", 30

@@ -40,7 +40,18 @@ LIGHT = (
     "tools/fetch_assets.py",
 )
 # Folders of the package, and the modules of the project that each may import in addition to its own.
-BASICS = {"npz", "errors", "fields", "files", "keras_files", "precision", "processes", "registration", "systems"}
+BASICS = {
+    "npz",
+    "errors",
+    "fields",
+    "files",
+    "keras_files",
+    "precision",
+    "processes",
+    "registration",
+    "systems",
+    "tensors",
+}
 DIRECTIONS = {
     "layers": set(),
     "preprocessing": set(),

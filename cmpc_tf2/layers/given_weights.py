@@ -8,9 +8,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from cmpc_tf2.tensors import copied
+
 # Keras has one for all threads, so that only one thread may replace it.
 _ADD_WEIGHT, _LOCK = keras.layers.Layer.add_weight, threading.RLock()
-_ALIGNMENT = 64  # Of the memory of TensorFlow's tensors, in bytes.
 
 
 def give(layer: keras.Layer, weights: Iterable[np.ndarray]):
@@ -24,23 +25,6 @@ def give(layer: keras.Layer, weights: Iterable[np.ndarray]):
         ValueError: Their number or a shape does not fit.
     """
     layer.set_weights([copied(value) for value in weights])
-
-
-def copied(value: np.ndarray):
-    """A tensor with a copy of an array.
-
-    TensorFlow's own conversion copies twice. Here TensorFlow uses the memory of the one copy, for which its place in
-    memory must be a multiple of 64 bytes.
-    """
-    if keras.backend.backend() != "tensorflow" or value.dtype != "float32":
-        return ops.convert_to_tensor(value.copy())
-    memory = np.empty(value.nbytes + _ALIGNMENT, "uint8")
-    start = -memory.ctypes.data % _ALIGNMENT
-    copy = memory[start : start + value.nbytes].view(value.dtype).reshape(value.shape)
-    np.copyto(copy, value)
-    import tensorflow as tf
-
-    return tf.experimental.dlpack.from_dlpack(copy.__dlpack__())
 
 
 class _Assignments(keras.StatelessScope):
