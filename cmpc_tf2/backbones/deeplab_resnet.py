@@ -46,24 +46,27 @@ class _Builder:
 
         Args:
             x: `(B, h, w, C)`.
-            stage: 2 to 5.
+            stage: 2 to 5. Stage 3 halves the map.
             depth: Bottlenecks.
             filters: Inside the bottlenecks.
             on_phases: Run a dilated stage on phases, if the map divides into them.
         """
+        if stage == 3:
+            # In place of strides: in TensorFlow 2.21, the gradient of small 1x1 convolutions with strides overwrites
+            # memory that is not its own, on CPUs with several threads.
+            x = x[:, ::2, ::2]
         rate = DILATIONS.get(stage, 1)
         on_phases = on_phases and rate > 1 and x.shape[1] % rate == 0
         if on_phases:
             x = SplitPhases(rate, name=f"split_phases_{stage}")(x)
         for index, name in enumerate(bottleneck_names(stage, depth)):
-            strides = 2 if stage == 3 and index == 0 else 1
-            x = self.bottleneck(x, name, filters, strides, dilation=1 if on_phases else rate, project=index == 0)
+            x = self.bottleneck(x, name, filters, dilation=1 if on_phases else rate, project=index == 0)
         return MergePhases(rate, name=f"merge_phases_{stage}")(x) if on_phases else x
 
-    def bottleneck(self, x, name: str, filters: int, strides: int, dilation: int, project: bool):
-        """Adds three convolutions and a shortcut, which is projected where channels or strides change."""
-        shortcut = self.convolution(x, f"{name}_branch1", 4 * filters, 1, strides, relu=False) if project else x
-        x = self.convolution(x, f"{name}_branch2a", filters, 1, strides)
+    def bottleneck(self, x, name: str, filters: int, dilation: int, project: bool):
+        """Adds three convolutions and a shortcut, which is projected where channels change."""
+        shortcut = self.convolution(x, f"{name}_branch1", 4 * filters, 1, relu=False) if project else x
+        x = self.convolution(x, f"{name}_branch2a", filters, 1)
         x = self.convolution(x, f"{name}_branch2b", filters, 3, dilation=dilation)
         x = self.convolution(x, f"{name}_branch2c", 4 * filters, 1, relu=False)
         return layers.ReLU(name=f"res{name}_relu")(layers.Add(name=f"res{name}")([shortcut, x]))

@@ -4,6 +4,7 @@ import pytest
 
 from cmpc_tf2.backbones.config import DeepLabResNetConfig
 from cmpc_tf2.backbones.deeplab_resnet import DeepLabResNet, bottleneck_names, fold_batch_norm
+from cmpc_tf2.backbones.resnet_c4 import ResNetC4
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,15 @@ def test_taps_have_one_eighth_of_the_sides(backbone, image):
         "c4": (2, 5, 7, 64),
         "c5": (2, 5, 7, 128),
     }
+
+
+@pytest.mark.parametrize("backbone_type", [DeepLabResNet, ResNetC4])
+def test_no_narrow_convolution_has_strides(backbone_type):
+    """Its gradient overwrites memory that is not its own: TensorFlow 2.21 on CPUs with several threads."""
+    model = backbone_type(backbone_type.config_type(width=4, depths=(1, 1, 1, 1)))
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    narrow = [layer for layer in convolutions if layer.kernel_size == (1, 1)]
+    assert len(narrow) >= 9 and all(layer.strides == (1, 1) for layer in narrow)
 
 
 def test_batch_norm_epsilon(backbone):
