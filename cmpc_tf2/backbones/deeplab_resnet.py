@@ -185,7 +185,6 @@ def _folded_weights(convolution: layers.Conv2D, norm: FixedBatchNormalization) -
     )
     scale = gamma / np.sqrt(variance + norm.epsilon)
     kernel = keras.ops.convert_to_numpy(convolution.kernel)
-    return [
-        np.multiply(kernel, scale, dtype="float64", out=np.empty_like(kernel), casting="same_kind"),
-        (beta - mean * scale).astype("float32"),
-    ]
+    folded = np.empty(kernel.shape, "float32")  # Without a copy in float64.
+    np.multiply(kernel, scale, out=folded, dtype="float64", casting="same_kind")
+    return [folded, (beta - mean * scale).astype("float32")]
