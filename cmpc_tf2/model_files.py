@@ -31,7 +31,9 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
         InputError: The file is missing, damaged or something else.
     """
     systems = SYSTEMS.values()
-    return _load(path, [system for system in systems if system.model_type in model_types] if model_types else systems)
+    if model_types:
+        systems = [system for system in systems if system.model_type in model_types]
+    return _load(path, systems)
 
 
 def _load(path: str | os.PathLike, systems: Collection[System]) -> keras.Model:
