@@ -101,8 +101,12 @@ def pytest_runtest_protocol(item, nextitem):
 
 
 def _free_memory():
-    """Collects garbage and, where the C library is glibc, returns its memory to the system."""
+    """Collects garbage and, where the C library is glibc, returns its memory to the system.
+
+    What is left lasts as long as the process, like models that tests share: later collections pass it over.
+    """
     gc.collect()
+    gc.freeze()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 

@@ -101,4 +101,4 @@ class ExportedModel(tf.Module):
 
 
 def _signature(function, specs: dict[str, tf.TensorSpec]):
-    return tf.function(function, input_signature=[specs])
+    return tf.function(function, input_signature=[specs], autograph=False)

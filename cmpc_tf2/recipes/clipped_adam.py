@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from cmpc_tf2.recipes.optimizers import dense_gradient, device_count, sum_over_devices
+from cmpc_tf2.recipes.optimizers import FastAdam, dense_gradient, device_count, sum_over_devices
 from cmpc_tf2.registration import PACKAGE
 
 
@@ -37,7 +37,7 @@ class LateExponentialDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class ClippedAdam(keras.optimizers.Adam):
+class ClippedAdam(FastAdam):
     """Adam in the form of PyTorch 0.2, which first clips every element of the gradient.
 
     Dense: vectors of words that are not in the sentence keep moving by their momentum.

@@ -106,7 +106,7 @@ class Trainer(keras.Model):
     def distributed_step(self):
         """Takes a step on all devices, given a global batch; returns the mean loss so far."""
 
-        @tf.function
+        @tf.function(autograph=False)
         def step(data):
             return self.distribute_strategy.run(self.train_step, args=(data,))["loss"]
 

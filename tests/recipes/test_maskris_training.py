@@ -113,7 +113,7 @@ def test_six_steps_are_the_originals(trained, tiny, monkeypatch, parity):
     trainer = without_dropout(Trainer(model, settings(model, batch_size=2, steps=8)))
     summed, gradients = adamw.sum_over_devices, []
     monkeypatch.setattr(adamw, "sum_over_devices", lambda given: gradients.append(summed(given)) or gradients[-1])
-    step_function = tf.function(lambda data: (trainer.train_step(data), gradients.pop()))
+    step_function = tf.function(lambda data: (trainer.train_step(data), gradients.pop()), autograph=False)
     columns = {name: number for number, name in enumerate(tiny["train/columns"])}
     initial = {name: variable.numpy() for name, (variable, _) in weights.items()}
     for step, row in enumerate(tiny["train/trajectory"]):
@@ -180,6 +180,7 @@ def uneven_batch(tiny: dict) -> tuple[dict, tf.Tensor]:
     return inputs, tf.concat([target[:1], tf.ones_like(target[1:])], axis=0)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_batch_in_parts_is_the_batch(trained, tiny):
     model, _ = trained
     inputs, target = uneven_batch(tiny)
@@ -194,6 +195,7 @@ def test_a_batch_in_parts_is_the_batch(trained, tiny):
         np.testing.assert_allclose(gradient, expected, rtol=0, atol=1e-5 * max(0.01, np.abs(expected).max()))
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_dropout_differs_between_steps_and_passes(trained, tiny):
     """Without learning, the same batch has another loss at another step, and the same loss at the same step."""
     model, _ = trained

@@ -66,7 +66,7 @@ def run(model, trained, batches):
     loss = SummedCrossEntropy()
     optimizer.build(trained)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(inputs, mask):
         with tf.GradientTape() as tape:
             out = model(inputs, training=True)
