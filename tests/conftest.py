@@ -28,7 +28,7 @@ REAL_DATA = Path(os.environ.get("CMPC_TEST_DATA", ROOT.parent / "shared"))
 PATIENCE = 600
 
 # New objects after which garbage is collected between two tests.
-MANY_OBJECTS = 20_000
+MANY_OBJECTS = 60_000
 
 
 # Modules that share models of the goldens and of full size: one process runs them all.
@@ -298,6 +298,29 @@ def small_model_file(small_model, tmp_path_factory) -> Path:
 
     path = tmp_path_factory.mktemp("small") / "small.keras"
     save_model(small_model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cheap_model(small_model, is_quick):
+    """The small model; without the parts that take most of the time unless the slow tests run too."""
+    import keras
+
+    from cmpc_tf2.models.cmpc.model import CMPC
+    from reuse import unchanged
+
+    if not is_quick:
+        return small_model
+    keras.utils.set_random_seed(1)
+    return unchanged(CMPC(CHEAP, vocabulary=WORDS, name="cmpc"))
+
+
+@pytest.fixture(scope="session")
+def cheap_model_file(cheap_model, tmp_path_factory) -> Path:
+    from cmpc_tf2.model_files import save_model
+
+    path = tmp_path_factory.mktemp("cheap") / "cheap.keras"
+    save_model(cheap_model, path)
     return path
 
 

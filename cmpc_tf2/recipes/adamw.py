@@ -6,7 +6,7 @@ import re
 import keras
 from keras import ops
 
-from cmpc_tf2.recipes.optimizers import OnceAStep, sum_over_devices
+from cmpc_tf2.recipes.optimizers import PerStepOptimizer, sum_over_devices
 from cmpc_tf2.registration import PACKAGE
 
 WARMUP_RATIO = 0.001
@@ -55,7 +55,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class GroupedAdamW(OnceAStep, keras.optimizers.Adam):
+class GroupedAdamW(PerStepOptimizer, keras.optimizers.Adam):
     """AdamW in PyTorch's form, with gradients clipped to global norm 1 and a rate and decay for each group.
 
         p <- p - lr decay p - lr m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon)
@@ -85,14 +85,14 @@ class GroupedAdamW(OnceAStep, keras.optimizers.Adam):
         factor = ops.minimum(CLIP_NORM / (norm + 1e-6), 1.0)
         return super().apply([gradient * factor for gradient in grads], trainable_variables)
 
-    def of_step(self, learning_rate, step):
+    def step_values(self, learning_rate, step):
         """The rate, and 1 - beta^t of both moments."""
         # Not 1 - beta^t itself: in float32, 1 - 0.999 has only three digits.
         corrections = [-ops.expm1(step * math.log(beta)) for beta in (self.beta_1, self.beta_2)]
         return learning_rate, *corrections
 
-    def update_step(self, gradient, variable, of_step):
-        learning_rate, correction_1, correction_2 = of_step
+    def update_step(self, gradient, variable, step_values):
+        learning_rate, correction_1, correction_2 = step_values
         index = self._get_variable_index(variable)
         rate_factor, is_decayed = self._groups[index]
         momentum, velocity, rate = self._momentums[index], self._velocities[index], learning_rate * rate_factor

@@ -19,12 +19,12 @@ from small import SMALL
 
 
 @pytest.fixture(scope="module")
-def exported(small_model_file, tmp_path_factory):
+def exported(cheap_model_file, tmp_path_factory):
     """The folder that the command `export` writes."""
     folder = tmp_path_factory.mktemp("export")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)  # A relative path, as users give.
-        assert main(["export", "--model", str(small_model_file), "--output", "exported"]) == 0
+        assert main(["export", "--model", str(cheap_model_file), "--output", "exported"]) == 0
     return folder / "exported"
 
 
@@ -42,19 +42,19 @@ def photograph(tmp_path_factory):
     return path
 
 
-def test_tensors_give_the_models_logits(signatures, small_model, rng):
+def test_tensors_give_the_models_logits(signatures, cheap_model, rng):
     image = rng.uniform(-120, 120, size=(3, 32, 32, 3)).astype("float32")
     token_ids = np.array([[0] * 18 + [5, 7], [0] * 17 + [4, 6, 8], [0] * 19 + [9]], "int32")
     tensors = signatures["tensors"]
     logits = tensors(image=tf.constant(image), token_ids=tf.constant(token_ids))["mask_logits"]
-    np.testing.assert_allclose(logits, small_model({"image": image, "token_ids": token_ids})["mask_logits"], atol=1e-4)
+    np.testing.assert_allclose(logits, cheap_model({"image": image, "token_ids": token_ids})["mask_logits"], atol=1e-4)
     one_image = tensors(image=tf.constant(image[:1]), token_ids=tf.constant(token_ids))["mask_logits"]
     np.testing.assert_allclose(one_image[0], logits[0], atol=1e-4)
 
 
-def test_raw_pictures_and_sentences_give_the_predictors_masks(signatures, small_model, photograph):
+def test_raw_pictures_and_sentences_give_the_predictors_masks(signatures, cheap_model, photograph):
     """At most 0.1% of the pixels differ."""
-    predictor = Predictor(small_model)
+    predictor = Predictor(cheap_model)
     predictor.set_image(read_image(photograph))
     picture = {"image_bytes": tf.constant(photograph.read_bytes())}
     sentences = ["the red circle", "Man, left of the SQUARE."]
@@ -79,7 +79,7 @@ def test_unusable_inputs_are_errors(signatures, photograph):
             serve(image_bytes=tf.constant(image_bytes), expression=tf.constant(sentence))
 
 
-def test_the_folder_describes_its_signatures(exported, small_model_file):
+def test_the_folder_describes_its_signatures(exported, cheap_model_file):
     described = json.loads((exported / "signature.json").read_text())
     assert set(described) == {"tensors", "serving_default", "encode_image", "decode_expression"}
     assert described["serving_default"]["inputs"] == {
@@ -87,7 +87,7 @@ def test_the_folder_describes_its_signatures(exported, small_model_file):
         "image_bytes": {"dtype": "string", "shape": []},
     }
     assert described["serving_default"]["outputs"]["mask"] == {"dtype": "uint8", "shape": [None, None]}
-    assert small_model_file.name in (exported / "README.md").read_text()
+    assert cheap_model_file.name in (exported / "README.md").read_text()
 
 
 def test_the_exported_model_runs_without_this_package(exported, photograph, tmp_path):
@@ -105,8 +105,8 @@ def test_the_exported_model_runs_without_this_package(exported, photograph, tmp_
     assert result.stdout.splitlines()[-1:] == ["(60, 90) False"], result.stderr
 
 
-def test_a_folder_is_not_replaced(exported, small_model_file, capsys):
-    assert main(["export", "--model", str(small_model_file), "--output", str(exported)]) == 1
+def test_a_folder_is_not_replaced(exported, cheap_model_file, capsys):
+    assert main(["export", "--model", str(cheap_model_file), "--output", str(exported)]) == 1
     assert "already exists; give the name of a new folder" in capsys.readouterr().err
 
 
@@ -130,7 +130,7 @@ def test_a_nan_in_any_result_counts_as_a_difference(small_model, tmp_path, monke
         assert not checks.compare_saved_model(small_model, tmp_path) <= checks.TOLERANCES["float32"]
 
 
-def test_without_a_vocabulary_only_tensors_are_exported(small_model_file):
+def test_without_a_vocabulary_only_tensors_are_exported(cheap_model_file):
     model = CMPC(SMALL)
     assert set(ExportedModel(model).signatures()) == {"tensors"}
-    assert 'model.signatures["tensors"]' in write_card(model, small_model_file, "exported")
+    assert 'model.signatures["tensors"]' in write_card(model, cheap_model_file, "exported")

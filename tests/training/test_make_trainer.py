@@ -15,7 +15,7 @@ from cmpc_tf2.systems import SYSTEMS
 from cmpc_tf2.training.config import TrainConfig
 from cmpc_tf2.training.run import train
 from models.test_contract import MASK_NAMES, build, make_inputs
-from small import PIECES, SMALL, WORDS, assert_same_weights, weights_of
+from small import PIECES, WORDS, assert_same_weights, weights_of
 
 
 @pytest.fixture(scope="module", params=MASK_NAMES)
@@ -53,14 +53,16 @@ def test_every_model_is_trained_by_its_own_recipe(batch, eagerly):
     assert trainer.evaluate(clean, masks, return_dict=True, verbose=0) == {"overall_iou": pytest.approx(expected)}
 
 
-def test_fit_takes_the_steps_of_the_command(squares, small_model_file, tmp_path, eagerly):
+def test_fit_takes_the_steps_of_the_command(squares, cheap_model, cheap_model_file, tmp_path, eagerly):
     paths = list_batches(squares, "unc", "train")
     settings = {"batch_size": 2, "learning_rate": 0.001, "finetune_backbone": True}
-    config = TrainConfig("unc", "train", model=SMALL, start_model=str(small_model_file), steps=2, **settings)
-    before = weights_of(load_model(small_model_file))
+    config = TrainConfig(
+        "unc", "train", model=cheap_model.config, start_model=str(cheap_model_file), steps=2, **settings
+    )
+    before = weights_of(load_model(cheap_model_file))
     train(config, tmp_path, paths, [])
 
-    model = load_model(small_model_file)
+    model = load_model(cheap_model_file)
     trainer = cmpc_tf2.make_trainer(model, **settings)
     checkpoint = keras.callbacks.ModelCheckpoint(tmp_path / "checkpoint.keras")
     trainer.fit(training_dataset(paths, 2, model.preprocessing).take(2), callbacks=[checkpoint], verbose=0)

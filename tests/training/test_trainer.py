@@ -18,11 +18,11 @@ from cmpc_tf2.recipes.masking import MaskedCopies
 from cmpc_tf2.text.vocabulary import Vocabulary
 from cmpc_tf2.training.config import TrainConfig
 from cmpc_tf2.training.trainer import Trainer
-from small import SMALL, WORDS, assert_same_weights, weights_of
+from small import WORDS, assert_same_weights, weights_of
 
 
 def config(**settings) -> TrainConfig:
-    return TrainConfig("unc", "train", model=SMALL, **settings)
+    return TrainConfig("unc", "train", **settings)
 
 
 def steps(trainer: Trainer, dataset, count: int) -> dict:
@@ -46,14 +46,14 @@ def run(model_file: Path, paths, count=5, batch_size=4, augmentation=None, **set
 
 
 @pytest.fixture(scope="module")
-def whole(small_model_file, paths, eager):
+def whole(cheap_model_file, paths, eager):
     """Takes five steps in float32 with whole batches on one device."""
     with eager():
-        return run(small_model_file, paths)
+        return run(cheap_model_file, paths)
 
 
-def test_accumulated_gradients_equal_those_of_the_batch(whole, small_model_file, paths):
-    in_parts = run(small_model_file, paths, accumulate=2)
+def test_accumulated_gradients_equal_those_of_the_batch(whole, cheap_model_file, paths):
+    in_parts = run(cheap_model_file, paths, accumulate=2)
     assert whole[1].keys() == in_parts[1].keys()
     for name, value in whole[1].items():
         assert in_parts[1][name] == pytest.approx(value, rel=1e-5), name
@@ -62,8 +62,8 @@ def test_accumulated_gradients_equal_those_of_the_batch(whole, small_model_file,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_lower_precision_follows_float32(precision, whole, small_model_file, paths):
-    trainer, means = run(small_model_file, paths, precision=precision)
+def test_lower_precision_follows_float32(precision, whole, cheap_model_file, paths):
+    trainer, means = run(cheap_model_file, paths, precision=precision)
     assert means["loss"] == pytest.approx(whole[1]["loss"], rel=0.03)
     assert means["loss"] != whole[1]["loss"]
     assert all(variable.dtype == "float32" for variable in trainer.variables if "metric" not in variable.path)
@@ -72,14 +72,14 @@ def test_lower_precision_follows_float32(precision, whole, small_model_file, pat
 
 
 @pytest.mark.slow
-def test_xla_takes_the_same_steps(whole, small_model_file, paths):
-    assert run(small_model_file, paths, jit_compile=True)[1]["loss"] == pytest.approx(whole[1]["loss"], rel=1e-4)
+def test_xla_takes_the_same_steps(whole, cheap_model_file, paths):
+    assert run(cheap_model_file, paths, jit_compile=True)[1]["loss"] == pytest.approx(whole[1]["loss"], rel=1e-4)
 
 
-def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
+def test_the_masked_pass_learns_from_the_clean_one(cheap_model_file, paths):
     masked_copies = MaskedCopies(Vocabulary(WORDS))
     inputs, target = next(iter(training_dataset(paths, 4, Preprocessing(32), augmentation=masked_copies)))
-    model = load_model(small_model_file)
+    model = load_model(cheap_model_file)
     clean = model({"image": inputs["image"], "token_ids": inputs["token_ids"]})
     masked = model({"image": inputs["masked_image"], "token_ids": inputs["masked_token_ids"]})
     entropy = SummedCrossEntropy()
@@ -107,11 +107,11 @@ def test_the_masked_pass_learns_from_the_clean_one(small_model_file, paths):
         np.testing.assert_allclose(found, expected, atol=1e-4 * max(1, np.abs(expected).max()))
 
 
-def test_a_pass_begins_after_the_gradients_of_the_one_before(small_model_file, paths):
+def test_a_pass_begins_after_the_gradients_of_the_one_before(cheap_model_file, paths):
     """One operation waits for all gradients; the operations of the next pass wait for this one alone."""
     masked_copies = MaskedCopies(Vocabulary(WORDS))
     inputs, target = next(iter(training_dataset(paths, 4, Preprocessing(32), augmentation=masked_copies)))
-    trainer = Trainer(load_model(small_model_file), config(batch_size=4, recipe="masked"))
+    trainer = Trainer(load_model(cheap_model_file), config(batch_size=4, recipe="masked"))
     graph = tf.function(trainer.gradients, autograph=False).get_concrete_function((inputs, target), 1.0).graph
     count = len(trainer.trainable_variables)
     operations = graph.get_operations()
