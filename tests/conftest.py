@@ -5,6 +5,7 @@ import ctypes
 import functools
 import gc
 import os
+import random
 import sys
 import warnings
 from pathlib import Path
@@ -133,6 +134,29 @@ def graphs_as_traced(is_quick):
     """Leaves graphs unoptimized, unless the slow tests run too."""
     if is_quick and "tensorflow" in sys.modules:
         sys.modules["tensorflow"].config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kernels_made_once(is_quick):
+    """Lets TensorFlow keep its kernels, unless the slow tests run too.
+
+    It drops them all when a test sets the random seed, for operations with a state of random numbers, which Keras and
+    this project do not use. And it makes one for every new name of a variable.
+    """
+    if not is_quick or "tensorflow" not in sys.modules:
+        return
+    from tensorflow.python.eager.context import Context
+    from tensorflow.python.ops import gen_resource_variable_ops as operations
+
+    make_handle = operations.var_handle_op
+
+    def make_nameless_handle(*args, debug_name="", **options):
+        return make_handle(*args, **options)
+
+    def set_seed(context, seed):
+        context._seed, context._rng = seed, random.Random(seed)
+
+    operations.var_handle_op, Context._set_global_seed = make_nameless_handle, set_seed
 
 
 @pytest.fixture(scope="session", autouse=True)
