@@ -96,18 +96,15 @@ def pytest_runtest_protocol(item, nextitem):
     result = yield
     if nextitem is None or nextitem.path != item.path:
         _free_memory()
+        gc.freeze()  # What outlives a module, like shared models, lasts: later collections pass it over.
     elif gc.get_count()[0] > MANY_OBJECTS:
         gc.collect(1)
     return result
 
 
 def _free_memory():
-    """Collects garbage and, where the C library is glibc, returns its memory to the system.
-
-    What is left lasts as long as the process, like models that tests share: later collections pass it over.
-    """
+    """Collects garbage and, where the C library is glibc, returns its memory to the system."""
     gc.collect()
-    gc.freeze()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
@@ -304,16 +301,20 @@ def full_model_file(full_prefix, tmp_path_factory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
-def small_model():
-    """A small model with random weights and a vocabulary."""
+def _make_cmpc(config):
     import keras
 
     from cmpc_tf2.models.cmpc.model import CMPC
     from reuse import unchanged
 
     keras.utils.set_random_seed(1)
-    return unchanged(CMPC(SMALL, vocabulary=WORDS, name="cmpc"))
+    return unchanged(CMPC(config, vocabulary=WORDS, name="cmpc"))
+
+
+@pytest.fixture(scope="session")
+def small_model():
+    """A small model with random weights and a vocabulary."""
+    return _make_cmpc(SMALL)
 
 
 @pytest.fixture(scope="session")
@@ -328,15 +329,7 @@ def small_model_file(small_model, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def cheap_model(small_model, is_quick):
     """The small model; without the parts that take most of the time unless the slow tests run too."""
-    import keras
-
-    from cmpc_tf2.models.cmpc.model import CMPC
-    from reuse import unchanged
-
-    if not is_quick:
-        return small_model
-    keras.utils.set_random_seed(1)
-    return unchanged(CMPC(CHEAP, vocabulary=WORDS, name="cmpc"))
+    return _make_cmpc(CHEAP) if is_quick else small_model
 
 
 @pytest.fixture(scope="session")
