@@ -155,14 +155,14 @@ def make_inference(demo, mattnet, sentences: int):
     return infer
 
 
-def make_training(demo, sentences: int):
+def make_training(demo, pictures: int, sentences: int):
     """What a training step of the matching network does, with given features."""
     from crits.max_margin_crit import MaxMarginCriterion
     from models.utils import clip_gradient
 
     options, model = demo.model_opt, demo.model.train()
-    features, attributes, weights = make_pairs(sentences)
-    features = {name: torch.from_numpy(value) for name, value in features.items()}
+    features, rows, attributes, weights = make_pairs(pictures)
+    features = {name: torch.from_numpy(value[rows]) for name, value in features.items()}
     for name in ("pool5", "fc7"):
         features[name] = features[name].transpose(1, 2).unflatten(2, (7, 7)).contiguous()
     _, token_ids = make_inputs("mattnet", 1, sentences)
@@ -198,7 +198,7 @@ def main():
 
     def make_step():
         if options.training:
-            return make_training(demo, options.sentences)
+            return make_training(demo, options.pictures, options.sentences)
         return make_inference(demo, mattnet, options.sentences)
 
     run_side(options, {"": demo.model, ".detector": demo.mrcn.net}, make_step)

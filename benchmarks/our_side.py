@@ -89,11 +89,11 @@ def make_batch(system: str, model, pictures: int, sentences: int) -> tuple:
     """Inputs and target of a training step."""
     pixels, token_ids = make_inputs(system, pictures, sentences)
     if system == "mattnet":
-        features, attributes, weights = make_pairs(sentences)
+        features, rows, attributes, weights = make_pairs(pictures)
         # Pairs, other boxes with the sentences of the pairs, the boxes of the pairs with other sentences.
         labels = np.concatenate([token_ids, token_ids, np.roll(token_ids, 1, axis=0)])
-        inputs = {**{name: value[:, None] for name, value in features.items()}, "token_ids": labels}
-        return inputs, {"attributes": attributes, "attribute_weights": weights}
+        inputs = {name: value[:, None] for name, value in features.items()}
+        return {**inputs, "rows": rows, "token_ids": labels}, {"attributes": attributes, "attribute_weights": weights}
     inputs = {"image": model.preprocessing.normalize(pixels), "token_ids": token_ids}
     if system == "sl_att":
         return inputs, np.float32([BOX] * pictures)

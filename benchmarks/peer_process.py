@@ -18,6 +18,8 @@ from measuring import peak_megabytes
 
 # The box of every sentence of a training step that needs boxes: x1, y1, x2, y2 in pixels.
 BOX = (40.0, 60.0, 180.0, 200.0)
+# Boxes of a picture, referred ones among them and sentences of each, in a training step of MAttNet.
+BOXES, REFERRED, SENTENCES = 10, 3, 3
 # Mean and standard deviation of ImageNet, in the order red, green, blue.
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -75,17 +77,25 @@ def make_inputs(system: str, pictures: int, sentences: int) -> tuple[np.ndarray,
     return pixels, token_ids
 
 
-def make_pairs(sentences: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+def make_pairs(pictures: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray, np.ndarray]:
     """Random inputs of a training step of MAttNet's matching network, always the same.
 
+    Each picture has 9 pairs that fit, N in all; with other boxes and other sentences there are 3 N pairs.
+
     Args:
-        sentences: N, the pairs that fit; with the other boxes and the other sentences there are 3 N rows.
+        pictures: Pictures.
 
     Returns:
-        The features of the boxes by name, `(3 N, ...)` float32, the attributes of the boxes of the first N rows,
-        `(N, 50)` float32 of 0 and 1, and the weights of the attributes, `(50,)`.
+        The features of the U boxes that are drawn by name, `(U, ...)` float32; which of them the pairs have, int32
+        `(3 N,)`; the attributes of the boxes of the first N pairs, `(N, 50)` float32 of 0 and 1; and the weights of
+        the attributes, `(50,)`.
     """
-    rng, rows = np.random.default_rng(0), 3 * sentences
+    rng = np.random.default_rng(0)
+    fitting = np.repeat(np.arange(REFERRED), SENTENCES)
+    others = (fitting + rng.integers(1, BOXES, (pictures, len(fitting)))) % BOXES
+    first = BOXES * np.arange(pictures)[:, None]
+    pairs = [(first + boxes).ravel() for boxes in (fitting, others, fitting)]
+    boxes, rows = np.unique(np.concatenate(pairs), return_inverse=True)
     shapes = {
         "pool5": (49, 1024),
         "fc7": (49, 2048),
@@ -94,10 +104,10 @@ def make_pairs(sentences: int) -> tuple[dict[str, np.ndarray], np.ndarray, np.nd
         "cxt_fc7": (5, 2048),
         "cxt_lfeats": (5, 5),
     }
-    features = {name: rng.random((rows, *shape), np.float32) for name, shape in shapes.items()}
-    attributes = (rng.random((sentences, 50)) < 0.1).astype(np.float32)
+    features = {name: rng.random((len(boxes), *shape), np.float32) for name, shape in shapes.items()}
+    attributes = (rng.random((len(rows) // 3, 50)) < 0.1).astype(np.float32)
     attributes[:, 0] = 1
-    return features, attributes, np.linspace(1, 10, 50, dtype=np.float32)
+    return features, rows.astype(np.int32), attributes, np.linspace(1, 10, 50, dtype=np.float32)
 
 
 def normalize(pixels: np.ndarray) -> np.ndarray:

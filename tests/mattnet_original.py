@@ -84,10 +84,11 @@ def network_inputs(image_id: int) -> dict[str, np.ndarray]:
 
 
 def rows_of(annotation_ids) -> dict[str, np.ndarray]:
-    """The inputs of some boxes of any pictures, each as a picture of one: `(R, 1, ...)`."""
+    """The inputs of some boxes of any pictures, each as a picture of one, `(R, 1, ...)`, and the rows of pairs."""
     data, rows = read_data(), []
     for number in annotation_ids:
         image_id = data.boxes[number].image_id
         place = data.pictures[image_id].annotation_ids.index(number)
         rows.append({name: value[0, place] for name, value in network_inputs(image_id).items()})
-    return {name: np.stack([row[name] for row in rows])[:, None] for name in rows[0]}
+    inputs = {name: np.stack([row[name] for row in rows])[:, None] for name in rows[0]}
+    return {**inputs, "rows": np.arange(len(rows), dtype=np.int32)}

@@ -55,13 +55,14 @@ class MAttNetRunner(Runner):
         super().__init__(model)
         self.categories = class_names(self.config.detector.classes - 1)
         self._detector = Detector(model.detector, model.preprocessing)
-        encoder, decoder = model.matching.box_encoder, model.matching.expression_decoder
-        boxes = tensor_specs(encoder.input, batch_size=1)
-        encoded = {name: tensor_specs(decoder.input, 1)[name] for name in encoder.output if name in decoder.input}
+        network, decoder = model.matching, model.matching.expression_decoder
+        boxes = tensor_specs(network.box_encoder.input, batch_size=1)
+        del boxes["rows"]
+        encoded = {name: spec for name, spec in tensor_specs(decoder.input, 1).items() if name != "token_ids"}
         text = tf.TensorSpec((None, self.config.max_words), tf.int32)
 
         def encode(features):
-            found = encoder(features, training=False)
+            found = network.encode(features)
             return {name: tf.cast(found[name], spec.dtype) for name, spec in encoded.items()}
 
         self._encode = graph(encode, boxes)

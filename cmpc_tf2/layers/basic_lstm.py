@@ -78,11 +78,12 @@ class BasicLSTM(keras.layers.Layer):
         self.bias = self.add_weight(shape=(4 * self.units,), initializer="zeros", name="bias")
 
     def call(self, x, is_word):
-        # The input's share of all steps is one product; only the state's share has to be sequential.
-        from_input = ops.matmul(x, self.kernel[: self.input_width]) + self.bias
+        # The input's share of all steps is one product; only the state's share has to be sequential. (Unstacked: the
+        # gradient of a slice is as large as the whole.)
+        from_input = ops.unstack(ops.matmul(x, self.kernel[: self.input_width]) + self.bias, axis=1)
         state_kernel = self.kernel[self.input_width :]
-        zeros = ops.zeros_like(from_input[:, 0, : self.units])
-        outputs = read_sentence(lambda step: from_input[:, step], state_kernel, is_word, zeros)
+        zeros = ops.zeros_like(from_input[0][:, : self.units])
+        outputs = read_sentence(from_input.__getitem__, state_kernel, is_word, zeros)
         return ops.where(is_word[:, :, None], ops.stack(outputs, axis=1), 0.0)
 
     def get_config(self):

@@ -22,7 +22,8 @@ class MAttNetRecipe(Recipe):
     """Ranking and attribute losses by Adam with clipped gradients; the detector's features are given.
 
     A batch is 3 N rows of a box and a sentence, by the model's inputs with n = 1: N pairs that fit, then other boxes
-    with the sentences of these pairs, then their boxes with other sentences.
+    with the sentences of these pairs, then their boxes with other sentences. Boxes recur, so that a batch has far fewer
+    boxes than rows; the subject of each is encoded once.
 
     Source: `lossFun` and `main` in `tools/train.py` of lichengunc/MAttNet (commit 3204d07).
 

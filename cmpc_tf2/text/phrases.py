@@ -72,12 +72,13 @@ class BidirectionalLSTM(layers.Layer):
         """The states of one direction; at padding, the state does not change."""
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self, f"{name}_{direction}") for name in names)
-        # The input's share of all steps is one product; only the state's share has to be sequential.
-        from_input = ops.matmul(x, weight_ih) + (bias_ih + bias_hh)
-        c = h = ops.zeros_like(from_input[:, 0, : self.units])
+        # The input's share of all steps is one product; only the state's share has to be sequential. (Unstacked: the
+        # gradient of a slice is as large as the whole.)
+        from_input = ops.unstack(ops.matmul(x, weight_ih) + (bias_ih + bias_hh), axis=1)
+        c = h = ops.zeros_like(from_input[0][:, : self.units])
         states = {}
         for step in steps:
-            i, f, g, o = ops.split(from_input[:, step] + ops.matmul(h, weight_hh), 4, axis=-1)
+            i, f, g, o = ops.split(from_input[step] + ops.matmul(h, weight_hh), 4, axis=-1)
             new_c = c * ops.sigmoid(f) + ops.sigmoid(i) * ops.tanh(g)
             is_here = is_word[:, step, None]
             h = ops.where(is_here, ops.sigmoid(o) * ops.tanh(new_c), h)

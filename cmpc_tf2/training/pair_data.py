@@ -111,17 +111,19 @@ class PairData:
 
     def _inputs(self, drawn: TrainingBatch) -> dict[str, np.ndarray]:
         data, of_picture = self._data, {}
-        boxes = [*drawn.boxes, *drawn.other_boxes, *drawn.boxes]
+        # Boxes are drawn several times: each is given once.
+        boxes, rows = np.unique([*drawn.boxes, *drawn.other_boxes, *drawn.boxes], return_inverse=True)
         sentences = [*drawn.sentences, *drawn.sentences, *drawn.other_sentences]
-        rows = []
-        for number in boxes:
+        of_boxes = []
+        for number in boxes.tolist():
             picture = data.boxes[number].image_id
             if picture not in of_picture:
                 of_picture[picture] = self._features(picture)
             place = data.pictures[picture].annotation_ids.index(number)
-            rows.append({name: values[place] for name, values in of_picture[picture].items()})
-        inputs = {name: np.stack([row[name] for row in rows])[:, None] for name in rows[0]}
-        return {**inputs, "token_ids": data.token_ids[[data.sentences[number].row for number in sentences]]}
+            of_boxes.append({name: values[place] for name, values in of_picture[picture].items()})
+        inputs = {name: np.stack([features[name] for features in of_boxes])[:, None] for name in of_boxes[0]}
+        token_ids = data.token_ids[[data.sentences[number].row for number in sentences]]
+        return {**inputs, "rows": rows.astype(np.int32), "token_ids": token_ids}
 
     def _features(self, picture: int) -> dict[str, np.ndarray]:
         """The inputs of all boxes of a picture."""

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import keras
 import numpy as np
 import pytest
 
@@ -22,6 +23,8 @@ from cmpc_tf2.models.mattnet.model import MAttNet
 from cmpc_tf2.preprocessing.pasting import paste_logits, paste_mask
 from cmpc_tf2.serving.api import create_app
 from cmpc_tf2.serving.segmenter import Limits, Segmenter
+from cmpc_tf2.systems import find_system
+from file_layouts import LAYOUTS, layout_of
 from http_client import ask, form
 from original import weight_by_rule
 from pictures import file_of
@@ -65,6 +68,11 @@ def model_file(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / f"{model.name}.keras"
     save_model(model, path)
     return path
+
+
+def test_files_of_earlier_versions_load(model, model_file):
+    system = find_system(keras.saving.get_registered_name(type(model)))
+    assert layout_of(model, model_file) == LAYOUTS[system.name]
 
 
 def test_several_sentences_are_answered_as_each_alone(model, image):

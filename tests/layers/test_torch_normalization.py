@@ -24,28 +24,29 @@ def test_the_gradient_of_unit_length_at_zero_is_finite():
     np.testing.assert_allclose(tape.gradient(y, x), np.full((1, 3), 1e12), rtol=1e-6)
 
 
-@pytest.fixture(params=[1, 4], ids="repeats={}".format)
-def repeats(request) -> int:
+# Of all rows, or of each slice of the first axis.
+@pytest.fixture(params=[1, 4, [2, 0, 3]], ids="repeats={}".format)
+def repeats(request) -> int | list[int]:
     return request.param
 
 
 def test_batch_statistics(rng, repeats):
     """Normalised by the biased variance; the running one moves towards the unbiased one, as if rows were repeated."""
-    x = rng.normal(2, 3, size=(2, 3, 3, 5))
+    x = rng.normal(2, 3, size=(3, 3, 3, 5))
     with building_with("float64"):
         layer = TorchBatchNormalization(momentum=0.3)
-        found = layer(ops.convert_to_tensor(x), training=True, repeats=repeats)
-    rows = x.reshape(-1, 5)
+        found = layer(ops.convert_to_tensor(x), training=True, repeats=ops.convert_to_tensor(repeats))
+    rows = np.repeat(x, repeats, axis=0).reshape(-1, 5)
     expected = (x - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-5)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-14)
     np.testing.assert_allclose(layer.running_mean, 0.3 * rows.mean(0), rtol=1e-14)
-    variance = np.repeat(rows, repeats, axis=0).var(0, ddof=1)
-    np.testing.assert_allclose(layer.running_var, 0.7 + 0.3 * variance, rtol=1e-14)
+    np.testing.assert_allclose(layer.running_var, 0.7 + 0.3 * rows.var(0, ddof=1), rtol=1e-14)
 
 
-def test_gradients_of_a_batch(rng):
-    """Those of the formula, with the statistics as functions of the batch."""
-    x, weights = tf.constant(rng.normal(2, 3, size=(2, 3, 3, 5))), tf.constant(rng.normal(size=(2, 3, 3, 5)))
+def test_gradients_of_a_batch(rng, repeats):
+    """Those of the formula, with the statistics as functions of the batch, and rows repeated."""
+    x, weights = tf.constant(rng.normal(2, 3, size=(3, 3, 3, 5))), tf.constant(rng.normal(size=(3, 3, 3, 5)))
+    counts = repeats if isinstance(repeats, list) else [repeats] * 3
     with building_with("float64"):
         layer = TorchBatchNormalization()
         layer.build(x.shape)
@@ -53,12 +54,14 @@ def test_gradients_of_a_batch(rng):
     layer.set_weights([gamma, beta, layer.running_mean, layer.running_var])
     with tf.GradientTape() as tape:
         tape.watch([x, gamma, beta])
-        mean, variance = tf.nn.moments(x, axes=[0, 1, 2])
-        loss = tf.reduce_sum(weights * ((x - mean) / tf.sqrt(variance + 1e-5) * gamma + beta) ** 2)
+        rows, factors = (tf.repeat(value, counts, axis=0) for value in (x, weights))
+        mean, variance = tf.nn.moments(rows, axes=[0, 1, 2])
+        loss = tf.reduce_sum(factors * ((rows - mean) / tf.sqrt(variance + 1e-5) * gamma + beta) ** 2)
     expected = tape.gradient(loss, [x, gamma, beta])
     with tf.GradientTape() as tape:
         tape.watch(x)
-        loss = tf.reduce_sum(weights * layer(x, training=True) ** 2)
+        found = layer(x, training=True, repeats=tf.constant(repeats))
+        loss = tf.reduce_sum(tf.repeat(weights * found**2, counts, axis=0))
     found = tape.gradient(loss, [x, layer.gamma.value, layer.beta.value])
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)

@@ -19,6 +19,7 @@ from cmpc_tf2.precision import computing_in
 from cmpc_tf2.systems import SYSTEMS
 from cmpc_tf2.text.tokenizers import TOKENIZERS, Tokenizer
 from conftest import ROOT
+from file_layouts import LAYOUTS, layout_of
 from original import weight_by_rule
 from small import SMALL_SIZES, WORDS
 
@@ -207,6 +208,10 @@ def test_an_expression_of_pads_alone_gives_finite_numbers(subject):
     found = subject.run(subject.with_changed(*subject.text, sample=slice(1, 2), change=np.zeros_like))
     assert all(np.isfinite(value).all() for value in found.values())
     assert_close(found, subject.outputs, [0, 2, 3])
+
+
+def test_files_of_earlier_versions_load(subject, model_file):
+    assert layout_of(subject.model, model_file) == LAYOUTS[subject.model.name]
 
 
 def test_bfloat16_is_close_to_float32(subject, model_file):

@@ -126,14 +126,16 @@ def test_several_expressions_about_one_picture(network):
 
 
 def test_pairs_are_scored_as_boxes_of_a_picture(network):
-    """The form for training: a row for each pair of a box and an expression, of any pictures."""
+    """The form for training: pairs of a box and an expression, of any pictures; a box is given once for its pairs."""
     sentences, pairs = (0, 10, 3), []
     expected = {image: run(network, image, labels_of(*sentences)) for image in (11, 13)}
     for image in (11, 13):
         ids = read_data().pictures[image].annotation_ids
         pairs += [(image, place, box, row) for place, box in enumerate(ids) for row in range(3)]
-    inputs = rows_of([box for _, _, box, _ in pairs])
+    boxes, rows = np.unique([box for _, _, box, _ in pairs], return_inverse=True)
+    inputs = {**rows_of(boxes.tolist()), "rows": rows}
     outputs = network({**inputs, "token_ids": labels_of(*(sentences[row] for *_, row in pairs))})
+    assert len(boxes) == 12
     assert np.asarray(outputs["scores"]).shape == (36, 1)
     for index, (image, place, _, row) in enumerate(pairs):
         for name in ("scores", "module_scores", "grid_attention", "context"):
@@ -147,9 +149,9 @@ def test_several_pictures_at_once(network):
     """Each with its own expression, if they have as many boxes."""
     inputs = [{name: value[:, :4] for name, value in network_inputs(image).items()} for image in (11, 12)]
     both = {name: np.concatenate([one[name] for one in inputs]) for name in inputs[0]}
-    outputs = network({**both, "token_ids": labels_of(0, 6)})
+    outputs = network({**both, "rows": np.arange(2), "token_ids": labels_of(0, 6)})
     for row, (one, sentence) in enumerate(zip(inputs, (0, 6), strict=True)):
-        alone = network({**one, "token_ids": labels_of(sentence)})
+        alone = network({**one, "rows": np.zeros(1, "int32"), "token_ids": labels_of(sentence)})
         for name in ("scores", "grid_attention", "attributes"):
             np.testing.assert_allclose(outputs[name][row], alone[name][0], rtol=0, atol=1e-5, err_msg=name)
 
@@ -297,11 +299,11 @@ def test_float64_is_exact():
         keras.config.set_dtype_policy("float32")
     assign_by_rule(exact)
     inputs = {name: value.astype("float64") for name, value in network_inputs(13).items()}
-    outputs = exact({**inputs, "token_ids": labels_of(10)})
+    outputs = exact({**inputs, "rows": np.zeros(1, "int32"), "token_ids": labels_of(10)})
     types = {name: keras.backend.standardize_dtype(value.dtype) for name, value in outputs.items()}
     assert types.pop("context") == "int32" and set(types.values()) == {"float64"}
     rows = {name: np.swapaxes(value, 0, 1) for name, value in inputs.items()}
-    by_pair = exact({**rows, "token_ids": np.repeat(labels_of(10), 8, axis=0)})
+    by_pair = exact({**rows, "rows": np.arange(8), "token_ids": np.repeat(labels_of(10), 8, axis=0)})
     np.testing.assert_allclose(np.asarray(by_pair["scores"])[:, 0], outputs["scores"][0], rtol=0, atol=1e-14)
 
 

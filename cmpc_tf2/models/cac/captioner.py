@@ -98,11 +98,10 @@ class Captioner(layers.Layer):
         keys = self.ctx2att(cells)
         said = ops.pad(token_ids, [[0, 0], [1, 0]])
         words = self.word_dropout(ops.relu(self.embed(said)), training=training)
-        from_words = self.i2h(words)
         h = c = ops.zeros_like(cells[:, 0])
         states = []
-        for step in range(said.shape[1]):
-            h, c = self._step(from_words[:, step], h, c, cells, keys)
+        for from_word in ops.unstack(self.i2h(words), axis=1):
+            h, c = self._step(from_word, h, c, cells, keys)
             states.append(h)
         outputs = self.output_dropout(ops.stack(states, axis=1), training=training)
         return ops.log_softmax(self.logit(outputs), axis=-1)

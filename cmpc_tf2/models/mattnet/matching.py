@@ -34,6 +34,44 @@ class ScaledUnitLength(layers.Layer):
         return x_shape
 
 
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RowCounts(layers.Layer):
+    """Counts how often each row is taken.
+
+    Call arguments:
+        rows: int32 `(R,)`, numbers of rows of `x`.
+        x: `(B, ...)`.
+
+    Returns:
+        int32 `(B,)`.
+    """
+
+    def call(self, rows, x):
+        return ops.sum(ops.cast(rows[:, None] == ops.arange(ops.shape(x)[0]), "int32"), axis=0)
+
+    def compute_output_spec(self, rows, x):
+        return keras.KerasTensor(x.shape[:1], "int32")
+
+
+@keras.saving.register_keras_serializable(package=PACKAGE)
+class RowMeans(layers.Layer):
+    """Takes rows, averaged over their cells.
+
+    Call arguments:
+        rows: int32 `(R,)`, numbers of rows of `x`.
+        x: `(B, n, N, C)`.
+
+    Returns:
+        `(R, n, C)`.
+    """
+
+    def call(self, rows, x):
+        return ops.take(ops.mean(x, axis=-2), rows, axis=0)
+
+    def compute_output_shape(self, rows_shape, x_shape):
+        return (*rows_shape, x_shape[1], x_shape[-1])
+
+
 def batch_norm(name: str) -> TorchBatchNormalization:
     """A batch norm with the initial weights of PyTorch 0.2, where its factors begin between 0 and 1."""
     return TorchBatchNormalization(gamma_initializer=keras.initializers.RandomUniform(0, 1), name=name)

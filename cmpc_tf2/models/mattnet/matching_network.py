@@ -15,6 +15,8 @@ from cmpc_tf2.preprocessing.box_geometry import NEIGHBOURS, PLACE_NUMBERS
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.phrases import PhraseAttention, SentenceEncoder, dense
 
+# Call arguments that the modules of location and relationship see.
+PLACES_AND_CONTEXTS = ("lfeats", "dif_lfeats", "cxt_fc7", "cxt_lfeats")
 # Names of the modules in the order of their weights.
 MODULES = ("subject", "location", "relationship")
 
@@ -28,7 +30,8 @@ class MatchingNetwork(KerasFileModel, keras.Model):
     from the expression.
 
     What depends on the boxes alone is computed once for all expressions about a picture: `encode`, then `decode`. To
-    train, and to score pairs, the whole network takes B pairs of a box and an expression, with n = 1.
+    train, and to score pairs, the whole network takes S pairs of a box and an expression, with n = 1. A box of several
+    pairs is given once, and its subject is encoded once: `rows` tells which box a pair has.
 
     Args:
         config: Sizes; a `MAttNetConfig` or its `to_dict()`.
@@ -46,8 +49,9 @@ class MatchingNetwork(KerasFileModel, keras.Model):
         dif_lfeats: `(B, n, 25)`, the places of five neighbours.
         cxt_fc7: `(B, n, K, fc7_dim)`, `fc7` of K other boxes, averaged over their cells; zeros where there are fewer.
         cxt_lfeats: `(B, n, K, 5)`, their places; zeros where there are fewer.
-        token_ids: int32 `(S, T)` with T = `config.max_words`, padded on the right with 0. S = B; or S expressions about
-            one picture, B = 1.
+        rows: int32 `(R,)`, from 0 to B - 1: which of the B pictures an expression is about. R = S; or 1, if all are
+            about the same.
+        token_ids: int32 `(S, T)` with T = `config.max_words`, padded on the right with 0.
 
     Returns:
         A dict, float32 or the dtype of the model:
@@ -58,7 +62,7 @@ class MatchingNetwork(KerasFileModel, keras.Model):
             grid_attention: `(S, n, 49)`, the weights of the cells for the subject.
             context: int32 `(S, n)`, which of the K other boxes the relationship is to. If its cosine is 0, there is
                 none.
-            attributes: `(B, n, attributes)`, logits.
+            attributes: `(R, n, attributes)`, logits.
 
     Source: `JointMatching` in `lib/layers/joint_match.py` of lichengunc/MAttNet (commit 3204d07); Yu et al., CVPR 2018.
     """
@@ -69,11 +73,14 @@ class MatchingNetwork(KerasFileModel, keras.Model):
     def __init__(self, config: MAttNetConfig | dict | None = None, **kwargs):
         config = config if isinstance(config, MAttNetConfig) else MAttNetConfig(**(config or {}))
         encoder, decoder = box_encoder(config), expression_decoder(config)
-        encoded = encoder(encoder.input)
+        inputs = encoder.input
+        # The other modules cost little, and their dropout is that of pairs.
+        encoded = encoder({**inputs, **_take(inputs, PLACES_AND_CONTEXTS, inputs["rows"])})
+        encoded |= _take(encoded, ("visual", "projected"), inputs["rows"])
         token_ids = keras.Input((config.max_words,), dtype="int32", name="token_ids")
         decoded = decoder({**_without_attributes(encoded), "token_ids": token_ids})
         outputs = {**decoded, "attributes": encoded["attributes"]}
-        super().__init__({**encoder.input, "token_ids": token_ids}, outputs, **kwargs)
+        super().__init__({**inputs, "token_ids": token_ids}, outputs, **kwargs)
         self.config = config
         self.box_encoder = encoder
         self.expression_decoder = decoder
@@ -82,12 +89,13 @@ class MatchingNetwork(KerasFileModel, keras.Model):
         """What depends on the boxes alone.
 
         Args:
-            features: The call arguments without `token_ids`.
+            features: The call arguments without `rows` and `token_ids`.
 
         Returns:
             The encoded boxes, which `decode` takes, with `attributes`.
         """
-        return self.box_encoder(features)
+        inputs = {name: ops.convert_to_tensor(value) for name, value in features.items()}
+        return self.box_encoder({**inputs, "rows": ops.arange(ops.shape(inputs["fc7"])[0], dtype="int32")})
 
     def decode(self, encoded: dict, token_ids) -> dict:
         """The outputs, without `attributes`, for any number of expressions about encoded boxes."""
@@ -96,6 +104,10 @@ class MatchingNetwork(KerasFileModel, keras.Model):
 
     def get_config(self):
         return {"config": self.config.to_dict(), "name": self.name}
+
+
+def _take(values: dict, names: tuple[str, ...], rows) -> dict:
+    return {name: ops.take(values[name], rows, axis=0) for name in names}
 
 
 def _without_attributes(encoded: dict) -> dict:
@@ -109,8 +121,9 @@ def box_encoder(config: MAttNetConfig) -> keras.Model:
         config: Sizes.
 
     Returns:
-        A model from the call arguments of `MatchingNetwork` without `token_ids` to `attributes`, `visual`, `projected`,
-        `location`, `relationship` and `is_context`.
+        A model from the call arguments of `MatchingNetwork` without `token_ids`, those of places and contexts with R
+        rows, to `visual` and `projected`, `(B, n, ...)`; and to `attributes`, `location`, `relationship` and
+        `is_context`, `(R, n, ...)`.
     """
     shapes = {
         "pool5": (None, CELLS, config.pool5_dim),
@@ -121,11 +134,12 @@ def box_encoder(config: MAttNetConfig) -> keras.Model:
         "cxt_lfeats": (None, config.contexts, PLACE_NUMBERS),
     }
     inputs = {name: keras.Input(shape, dtype=exact_dtype(), name=name) for name, shape in shapes.items()}
+    rows = keras.Input((), dtype="int32", name="rows")
     joint_dim = config.joint_dim
-    subject = subject_features(inputs["pool5"], inputs["fc7"], joint_dim, config.word_dim, config.attributes)
+    subject = subject_features(inputs["pool5"], inputs["fc7"], rows, joint_dim, config.word_dim, config.attributes)
     location = location_features(inputs["lfeats"], inputs["dif_lfeats"], joint_dim)
     relationship = relationship_features(inputs["cxt_fc7"], inputs["cxt_lfeats"], joint_dim)
-    return keras.Model(inputs, {**subject, "location": location, **relationship}, name="box_encoder")
+    return keras.Model({**inputs, "rows": rows}, {**subject, "location": location, **relationship}, name="box_encoder")
 
 
 def expression_decoder(config: MAttNetConfig) -> keras.Model:

@@ -3,33 +3,35 @@
 import keras
 from keras import layers, ops
 
-from cmpc_tf2.models.mattnet.matching import ScaledUnitLength, batch_norm, joint_embedding
+from cmpc_tf2.models.mattnet.matching import RowCounts, RowMeans, ScaledUnitLength, batch_norm, joint_embedding
 from cmpc_tf2.registration import PACKAGE
 from cmpc_tf2.text.phrases import dense
 
 NAME = "sub_encoder"
 
 
-def subject_features(pool5, fc7, joint_dim: int, word_dim: int, attributes: int) -> dict:
+def subject_features(pool5, fc7, rows, joint_dim: int, word_dim: int, attributes: int) -> dict:
     """The part that depends on the boxes alone.
 
     Args:
         pool5: `(B, n, 49, C)`, n boxes of a picture.
         fc7: `(B, n, 49, D)`.
+        rows: int32 `(R,)`, which of the B are those of pairs. In batch statistics, each counts as often as it is there.
         joint_dim: Width of the space in which boxes and phrases are compared.
         word_dim: Width of the phrase.
         attributes: Number of attributes.
 
     Returns:
-        `attributes`, logits, `(B, n, attributes)`; `visual`, the cells, `(B, n, 49, D + joint_dim)`; and `projected`,
+        `attributes`, logits, `(R, n, attributes)`; `visual`, the cells, `(B, n, 49, D + joint_dim)`; and `projected`,
         their share of the attention's hidden layer, `(B, n, 49, joint_dim)`.
     """
+    repeats = RowCounts(name="row_counts")(rows, pool5)
     pool5 = ScaledUnitLength(name=f"{NAME}.pool5_normalizer")(pool5)
     fc7 = ScaledUnitLength(name=f"{NAME}.fc7_normalizer")(fc7)
     both = ops.concatenate([pool5, fc7], axis=-1)
     fused = dense(joint_dim, both.shape[-1], f"{NAME}.att_fuse.0")(both)
-    fused = ops.relu(batch_norm(f"{NAME}.att_fuse.1")(fused))
-    pooled = layers.Dropout(0.2, name=f"{NAME}.att_dropout")(ops.mean(fused, axis=-2))
+    fused = ops.relu(batch_norm(f"{NAME}.att_fuse.1")(fused, repeats=repeats))
+    pooled = layers.Dropout(0.2, name=f"{NAME}.att_dropout")(RowMeans(name="row_means")(rows, fused))
     visual = ops.concatenate([fc7, ScaledUnitLength(name=f"{NAME}.att_normalizer")(fused)], axis=-1)
     project = dense(joint_dim, visual.shape[-1] + word_dim, f"{NAME}.attn_fuse.0.visual", use_bias=False)
     return {

@@ -54,9 +54,10 @@ class MultimodalLSTM(keras.layers.Layer):
         grid = ops.matmul(ops.cast(self._grid, self.compute_dtype), grid_kernel) + self.bias
         from_picture = ops.matmul(visual, visual_kernel) + grid
         from_words = ops.matmul(vectors, vector_kernel) + ops.matmul(words, word_kernel)  # (B, T, 4 * units)
+        from_words = ops.unstack(from_words, axis=1)
 
         def input_gates(step: int):
-            return from_picture + from_words[:, step, None, None]
+            return from_picture + from_words[step][:, None, None]
 
         # The picture may have batch size 1 with many sentences: the state has the shape of the sum.
         zeros = ops.zeros_like(input_gates(0)[..., : self.units])
