@@ -81,6 +81,7 @@ def make_training(system: str, model, pictures: int, sentences: int):
     inputs, target = make_batch(system, model, pictures, sentences)
     inputs = {name: tf.constant(value) for name, value in inputs.items()}
     target = tf.nest.map_structure(tf.constant, target)
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})  # As `train`.
     step = tf.function(Trainer(model, config).train_step, autograph=False)
     return lambda: float(step((inputs, target))["loss"])
 

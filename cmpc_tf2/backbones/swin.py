@@ -186,9 +186,10 @@ class PatchMerging(layers.Layer):
 
     def call(self, x):
         x = pad_to_multiple(x, 2)
+        _, height, width, channels = x.shape
         # Cells of even rows and columns, odd rows, odd columns, both.
-        cells = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(ops.concatenate(cells, axis=-1)))
+        x = ops.transpose(ops.reshape(x, (-1, height // 2, 2, width // 2, 2, channels)), (0, 1, 3, 4, 2, 5))
+        return self.reduction(self.norm(ops.reshape(x, (-1, height // 2, width // 2, 4 * channels))))
 
     def compute_output_shape(self, input_shape):
         batch, height, width, channels = input_shape

@@ -21,8 +21,10 @@ def roll(x, shift: int):
 
     As `keras.ops.roll`, whose operation TFLite does not have.
     """
-    x = ops.concatenate([x[:, -shift:], x[:, :-shift]], axis=1)
-    return ops.concatenate([x[:, :, -shift:], x[:, :, :-shift]], axis=2)
+    for axis in (1, 2):
+        before, after = ops.split(x, [-shift % x.shape[axis]], axis=axis)
+        x = ops.concatenate([after, before], axis=axis)
+    return x
 
 
 def split_windows(x, side: int):

@@ -43,24 +43,36 @@ def _sample_head(grids, value, locations, weights):
     queries, levels, points = weights.shape
     rows, columns = np.array(grids, "int32").T[..., None]  # (levels, 1)
     starts = np.cumsum(rows * columns)[:, None].astype("int32") - rows * columns
-    x = locations[..., 0] * columns.astype("float32") - 0.5
-    y = locations[..., 1] * rows.astype("float32") - 0.5
-    left, top = ops.floor(x), ops.floor(y)
+    x, y = ops.unstack(locations, axis=-1)
+    in_row = list(_neighbours(x, columns))
     indices, shares = [], []  # Of the four cells around each sample.
-    for row, row_weight in ((top, top + 1 - y), (top + 1, y - top)):
-        for column, column_weight in ((left, left + 1 - x), (left + 1, x - left)):
-            is_inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
-            indices.append(starts + _bounded(row, rows) * columns + _bounded(column, columns))
-            shares.append(ops.where(is_inside, weights * row_weight * column_weight, 0.0))
+    for row, row_share in _neighbours(y, rows):
+        for column, column_share in in_row:
+            indices.append(starts + row * columns + column)
+            shares.append(weights * row_share * column_share)
     indices, shares = (
-        ops.reshape(ops.stack(parts, axis=-1), (queries, levels * points * 4)) for parts in (indices, shares)
+        ops.concatenate([ops.reshape(part, (queries, levels * points)) for part in parts], axis=-1)
+        for parts in (indices, shares)
     )
-    around = ops.take(value, indices, axis=0)  # (Q, levels * points * 4, d)
+    around = ops.take(value, indices, axis=0)  # (Q, 4 * levels * points, d)
     return ops.squeeze(ops.matmul(shares[:, None], around), axis=1)
 
 
-def _bounded(index, size):
-    return ops.minimum(ops.maximum(ops.cast(index, "int32"), 0), size - 1)
+def _neighbours(place, size):
+    """The two cells around a place along an axis, and their shares of a sample.
+
+    Args:
+        place: `(Q, levels, points)`, from 0 to 1.
+        size: Cells of the axis, `(levels, 1)`.
+
+    Returns:
+        For each, its number, int32, and its share, 0 if there is no such cell.
+    """
+    place = place * size.astype("float32") - 0.5
+    first = ops.floor(place)
+    for cell, share in ((first, first + 1 - place), (first + 1, place - first)):
+        number = ops.minimum(ops.maximum(ops.cast(cell, "int32"), 0), size - 1)
+        yield number, ops.where((cell >= 0) & (cell < size), share, 0.0)
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

@@ -86,22 +86,25 @@ class GroupedAdamW(PerStepOptimizer, keras.optimizers.Adam):
         return super().apply([gradient * factor for gradient in grads], trainable_variables)
 
     def step_values(self, learning_rate, step):
-        """The rate, and 1 - beta^t of both moments."""
+        """By factor of the rate, the share that decays and the rate of the momentum; 1 - beta_2^t; and constants."""
         # Not 1 - beta^t itself: in float32, 1 - 0.999 has only three digits.
-        corrections = [-ops.expm1(step * math.log(beta)) for beta in (self.beta_1, self.beta_2)]
-        return learning_rate, *corrections
+        correction_1, correction_2 = (-ops.expm1(step * math.log(beta)) for beta in (self.beta_1, self.beta_2))
+        rates = {factor: learning_rate * factor for factor, _ in self._groups}
+        by_factor = {factor: (rate * self.decay, rate / correction_1) for factor, rate in rates.items()}
+        constants = (1 - self.beta_1, 1 - self.beta_2, self.epsilon)
+        return by_factor, correction_2, *(ops.convert_to_tensor(value, step.dtype) for value in constants)
 
     def update_step(self, gradient, variable, step_values):
-        learning_rate, correction_1, correction_2 = step_values
+        by_factor, correction_2, share_1, share_2, epsilon = step_values
         index = self._get_variable_index(variable)
-        rate_factor, is_decayed = self._groups[index]
-        momentum, velocity, rate = self._momentums[index], self._velocities[index], learning_rate * rate_factor
-        self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
-        self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
+        factor, is_decayed = self._groups[index]
+        decay, rate = by_factor[factor]
+        momentum, velocity = self._momentums[index], self._velocities[index]
+        self.assign_add(momentum, (gradient - momentum) * share_1)
+        self.assign_add(velocity, (ops.square(gradient) - velocity) * share_2)
         if is_decayed:
-            self.assign_sub(variable, variable * (rate * self.decay))
-        denominator = ops.sqrt(velocity / correction_2) + self.epsilon
-        self.assign_sub(variable, rate / correction_1 * momentum / denominator)
+            self.assign_sub(variable, variable * decay)
+        self.assign_sub(variable, rate * momentum / (ops.sqrt(velocity / correction_2) + epsilon))
 
     def get_config(self):
         return {**super().get_config(), "decay": self.decay}

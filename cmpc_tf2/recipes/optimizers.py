@@ -38,17 +38,19 @@ class FastAdam(PerStepOptimizer, keras.optimizers.Adam):
     """Adam as Keras computes it, to the bit, with fewer operations in the graph. It has no `amsgrad`."""
 
     def step_values(self, learning_rate, step):
-        """The rate, corrected for the bias of both moments."""
+        """The rate, corrected for the bias of both moments, and constants."""
         power_1, power_2 = (ops.power(ops.cast(beta, step.dtype), step) for beta in (self.beta_1, self.beta_2))
-        return learning_rate * ops.sqrt(1 - power_2) / (1 - power_1)
+        constants = (1 - self.beta_1, 1 - self.beta_2, self.epsilon)
+        return learning_rate * ops.sqrt(1 - power_2) / (1 - power_1), *(ops.convert_to_tensor(value, step.dtype) for value in constants)
 
-    def update_step(self, gradient, variable, rate):
+    def update_step(self, gradient, variable, step_values):
+        rate, share_1, share_2, epsilon = step_values
         index = self._get_variable_index(variable)
         momentum, velocity = self._momentums[index], self._velocities[index]
         gradient = ops.cast(gradient, variable.dtype)
-        self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
-        self.assign_add(velocity, (ops.square(gradient) - velocity) * (1 - self.beta_2))
-        self.assign_sub(variable, momentum * rate / (ops.sqrt(velocity) + self.epsilon))
+        self.assign_add(momentum, (gradient - momentum) * share_1)
+        self.assign_add(velocity, (ops.square(gradient) - velocity) * share_2)
+        self.assign_sub(variable, momentum * rate / (ops.sqrt(velocity) + epsilon))
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)

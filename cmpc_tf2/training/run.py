@@ -64,6 +64,8 @@ def train(
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
+    # It adds gradients up in another order whenever a graph is made, so that a resumed run would differ in the last bits.
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     strategy = make_strategy(config.strategy)
     with _only_process(folder) if is_chief(strategy) else contextlib.nullcontext():
         return _train(config, folder, paths, validation_paths, vocabulary, resume, medium, strategy)

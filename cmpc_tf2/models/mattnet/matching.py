@@ -34,8 +34,7 @@ class ScaledUnitLength(layers.Layer):
         return x_shape
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class RowCounts(layers.Layer):
+class RowCounts(keras.Operation):
     """Counts how often each row is taken.
 
     Call arguments:
@@ -53,8 +52,7 @@ class RowCounts(layers.Layer):
         return keras.KerasTensor(x.shape[:1], "int32")
 
 
-@keras.saving.register_keras_serializable(package=PACKAGE)
-class RowMeans(layers.Layer):
+class RowMeans(keras.Operation):
     """Takes rows, averaged over their cells.
 
     Call arguments:
@@ -68,8 +66,8 @@ class RowMeans(layers.Layer):
     def call(self, rows, x):
         return ops.take(ops.mean(x, axis=-2), rows, axis=0)
 
-    def compute_output_shape(self, rows_shape, x_shape):
-        return (*rows_shape, x_shape[1], x_shape[-1])
+    def compute_output_spec(self, rows, x):
+        return keras.KerasTensor((*rows.shape, x.shape[1], x.shape[-1]), x.dtype)
 
 
 def batch_norm(name: str) -> TorchBatchNormalization:

@@ -25,13 +25,13 @@ def subject_features(pool5, fc7, rows, joint_dim: int, word_dim: int, attributes
         `attributes`, logits, `(R, n, attributes)`; `visual`, the cells, `(B, n, 49, D + joint_dim)`; and `projected`,
         their share of the attention's hidden layer, `(B, n, 49, joint_dim)`.
     """
-    repeats = RowCounts(name="row_counts")(rows, pool5)
+    repeats = RowCounts()(rows, pool5)
     pool5 = ScaledUnitLength(name=f"{NAME}.pool5_normalizer")(pool5)
     fc7 = ScaledUnitLength(name=f"{NAME}.fc7_normalizer")(fc7)
     both = ops.concatenate([pool5, fc7], axis=-1)
     fused = dense(joint_dim, both.shape[-1], f"{NAME}.att_fuse.0")(both)
     fused = ops.relu(batch_norm(f"{NAME}.att_fuse.1")(fused, repeats=repeats))
-    pooled = layers.Dropout(0.2, name=f"{NAME}.att_dropout")(RowMeans(name="row_means")(rows, fused))
+    pooled = layers.Dropout(0.2, name=f"{NAME}.att_dropout")(RowMeans()(rows, fused))
     visual = ops.concatenate([fc7, ScaledUnitLength(name=f"{NAME}.att_normalizer")(fused)], axis=-1)
     project = dense(joint_dim, visual.shape[-1] + word_dim, f"{NAME}.attn_fuse.0.visual", use_bias=False)
     return {
