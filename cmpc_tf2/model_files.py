@@ -29,10 +29,14 @@ def load_model(path: str | os.PathLike, *model_types: type) -> keras.Model:
 
     Raises:
         InputError: The file is missing, damaged or something else.
+        ValueError: None of the classes is one of this project.
     """
     systems = SYSTEMS.values()
     if model_types:
         systems = [system for system in systems if system.model_type in model_types]
+    if not systems:
+        names = ", ".join(model_type.__name__ for model_type in model_types)
+        raise ValueError(f"model_types: expected classes of models of this project, received {names}")
     return _load(path, systems)
 
 

@@ -130,6 +130,11 @@ def test_no_other_class_is_instantiated(change, words, repacked, monkeypatch):
     assert words in str(failure.value) and "\n" not in str(failure.value)
 
 
+def test_a_class_of_no_system_is_a_mistake_of_the_caller(backbone_file):
+    with pytest.raises(ValueError, match="model_types: expected classes of models of this project, received Model"):
+        load_model(backbone_file, keras.Model)
+
+
 def test_archives_of_another_form_are_refused(backbone_file, repacked, tmp_path):
     with pytest.raises(InputError, match="expected members without compression"):
         load_model(repacked(compression=zipfile.ZIP_DEFLATED))

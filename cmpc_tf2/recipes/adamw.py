@@ -6,7 +6,7 @@ import re
 import keras
 from keras import ops
 
-from cmpc_tf2.recipes.optimizers import PerStepOptimizer, sum_over_devices
+from cmpc_tf2.recipes.optimizers import PerStepAdam, sum_over_devices
 from cmpc_tf2.registration import PACKAGE
 
 WARMUP_RATIO = 0.001
@@ -55,7 +55,7 @@ class WarmupPolynomialDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 @keras.saving.register_keras_serializable(package=PACKAGE)
-class GroupedAdamW(PerStepOptimizer, keras.optimizers.Adam):
+class GroupedAdamW(PerStepAdam):
     """AdamW in PyTorch's form, with gradients clipped to global norm 1 and a rate and decay for each group.
 
         p <- p - lr decay p - lr m / (1 - beta_1^t) / (sqrt(v / (1 - beta_2^t)) + epsilon)
@@ -91,8 +91,7 @@ class GroupedAdamW(PerStepOptimizer, keras.optimizers.Adam):
         correction_1, correction_2 = (-ops.expm1(step * math.log(beta)) for beta in (self.beta_1, self.beta_2))
         rates = {factor: learning_rate * factor for factor, _ in self._groups}
         by_factor = {factor: (rate * self.decay, rate / correction_1) for factor, rate in rates.items()}
-        constants = (1 - self.beta_1, 1 - self.beta_2, self.epsilon)
-        return by_factor, correction_2, *(ops.convert_to_tensor(value, step.dtype) for value in constants)
+        return by_factor, correction_2, *self.constants(step.dtype)
 
     def update_step(self, gradient, variable, step_values):
         by_factor, correction_2, share_1, share_2, epsilon = step_values

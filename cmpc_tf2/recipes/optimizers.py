@@ -18,8 +18,8 @@ def polynomial_schedule(initial_rate: float, decay_steps: int) -> keras.optimize
     return keras.optimizers.schedules.PolynomialDecay(initial_rate, decay_steps, FINAL_RATE, DECAY_POWER)
 
 
-class PerStepOptimizer(keras.optimizers.Optimizer):
-    """An optimizer that computes what is the same for all weights once per step. Keras computes it for each weight.
+class PerStepAdam(keras.optimizers.Adam):
+    """An Adam that computes what is the same for all weights once per step. Keras computes it for each weight.
 
     `update_step` gets what `step_values` returns in place of the learning rate. All weights have the same dtype.
     """
@@ -28,20 +28,23 @@ class PerStepOptimizer(keras.optimizers.Optimizer):
         """Tensors that every weight needs, given the learning rate of the step and its number from 1."""
         raise NotImplementedError
 
+    def constants(self, dtype: str) -> list:
+        """1 - beta of both moments, and epsilon, as tensors."""
+        return [ops.convert_to_tensor(x, dtype) for x in (1 - self.beta_1, 1 - self.beta_2, self.epsilon)]
+
     def _backend_update_step(self, grads, trainable_variables, learning_rate):
         dtype = trainable_variables[0].dtype
         values = self.step_values(ops.cast(learning_rate, dtype), ops.cast(self.iterations + 1, dtype))
         super()._backend_update_step(grads, trainable_variables, values)
 
 
-class FastAdam(PerStepOptimizer, keras.optimizers.Adam):
+class FastAdam(PerStepAdam):
     """Adam as Keras computes it, to the bit, with fewer operations in the graph. It has no `amsgrad`."""
 
     def step_values(self, learning_rate, step):
         """The rate, corrected for the bias of both moments, and constants."""
         power_1, power_2 = (ops.power(ops.cast(beta, step.dtype), step) for beta in (self.beta_1, self.beta_2))
-        constants = (1 - self.beta_1, 1 - self.beta_2, self.epsilon)
-        return learning_rate * ops.sqrt(1 - power_2) / (1 - power_1), *(ops.convert_to_tensor(value, step.dtype) for value in constants)
+        return learning_rate * ops.sqrt(1 - power_2) / (1 - power_1), *self.constants(step.dtype)
 
     def update_step(self, gradient, variable, step_values):
         rate, share_1, share_2, epsilon = step_values

@@ -64,7 +64,7 @@ def train(
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
-    # It adds gradients up in another order whenever a graph is made, so that a resumed run would differ in the last bits.
+    # It orders sums by chance when it makes a graph: a resumed run would differ in the last bits.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     strategy = make_strategy(config.strategy)
     with _only_process(folder) if is_chief(strategy) else contextlib.nullcontext():

@@ -59,10 +59,14 @@ def test_encoding_once_saves_arithmetic(small_model_file, small_inputs):
 
 
 def test_pairs_of_mattnet_are_what_its_network_takes():
-    features, attributes, weights = peer_process.make_pairs(2)
-    inputs, target = our_side.make_batch("mattnet", None, 1, 2)
-    assert inputs["pool5"].shape == (6, 1, 49, 1024) and inputs["token_ids"].shape == (6, 10)
-    assert features["cxt_lfeats"].shape == (6, 5, 5)
+    """Each picture has 27 pairs: 3 objects with 3 sentences each, and what does not fit them."""
+    features, rows, attributes, weights = peer_process.make_pairs(2)
+    inputs, target = our_side.make_batch("mattnet", None, 2, 18)
+    assert rows.shape == (54,) and inputs["token_ids"].shape == (54, 10)
+    assert inputs["pool5"].shape == (rows.max() + 1, 1, 49, 1024) and features["cxt_lfeats"].shape[1:] == (5, 5)
+    fitting, others, again = rows.reshape(3, 18)
+    assert (fitting == again).all() and (fitting != others).all() and len(set(fitting)) == 6
+    np.testing.assert_array_equal(inputs["rows"], rows)
     np.testing.assert_array_equal(target["attributes"], attributes)
     assert weights.min() == 1 and weights.max() == 10
 
