@@ -53,7 +53,7 @@ class RowCounts(keras.Operation):
 
 
 class RowMeans(keras.Operation):
-    """Takes rows, averaged over their cells.
+    """Takes rows, averaged over their cells, in one operation: model files number layers by their depth in the graph.
 
     Call arguments:
         rows: int32 `(R,)`, numbers of rows of `x`.
