@@ -64,7 +64,8 @@ def train(
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
-    # It orders sums by chance when it makes a graph: a resumed run would differ in the last bits.
+    # TensorFlow's arithmetic optimizer orders sums by chance whenever a graph is made: a resumed run would differ in
+    # the last bits.
     tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
     strategy = make_strategy(config.strategy)
     with _only_process(folder) if is_chief(strategy) else contextlib.nullcontext():

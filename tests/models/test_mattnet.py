@@ -206,6 +206,8 @@ def test_dropout_and_batch_statistics_belong_to_training():
         np.testing.assert_array_equal(one, other)
     trained = [np.asarray(network(inputs, training=True)["scores"]) for _ in range(2)]
     assert not np.array_equal(*trained)
+    of_one_box = network({**inputs, "rows": np.zeros(4, "int32")}, training=True)["attributes"]
+    assert not np.array_equal(of_one_box[0], of_one_box[1])  # Dropout is that of pairs.
     moved = {v.path for v, old in zip(network.weights, before, strict=True) if not np.array_equal(v.numpy(), old)}
     assert moved == {v.path for v in network.weights if "/running_" in v.path} and len(moved) == 26
     rates = {layer.name: layer.rate for layer in network._flatten_layers() if isinstance(layer, keras.layers.Dropout)}
